@@ -1,0 +1,32 @@
+"""Owns who is calling: the identity and rights that admission found for a request."""
+
+from typing import Literal
+
+import msgspec
+
+Right = Literal["call", "read", "admin"]
+"""What a key may do: ``call`` models; ``read`` the traces and costs of its own calls; ``admin``: all of its tenant."""
+
+RIGHTS: tuple[Right, ...] = ("call", "read", "admin")
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """A key, or a person in the console, or the operator of the installation."""
+
+    tenant_id: str
+    kind: Literal["key", "person", "operator"]
+    id: str
+    name: str
+    rights: frozenset[str]
+    models: frozenset[str] | None = None
+    """Model names that may be used; ``None`` means all."""
+    routes: frozenset[str] | None = None
+    """Wire paths that may be used, such as ``/v1/messages``; ``None`` means all."""
+    feature: str | None = None
+    """Default attribution where a request has none."""
+    tags: tuple[str, ...] = ()
+    role: Literal["admin", "editor", "reviewer", "viewer"] | None = None
+    """Of a person."""
+
+    def may(self, right: Right) -> bool:
+        return right in self.rights or "admin" in self.rights

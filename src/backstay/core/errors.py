@@ -1,0 +1,173 @@
+"""Owns the tree of errors.
+
+BackstayError
+├── InvalidRequest                400  the caller's request cannot be understood
+│   ├── UnknownModel              404
+│   ├── Untranslatable            400  the target's dialect cannot say it
+│   └── RequestTooLarge           413
+├── Unauthenticated               401  no key, or one that is unknown, expired or revoked
+├── Forbidden                     403  the key or person may not do this
+├── NotFound                      404
+├── Conflict                      409
+├── Overloaded                    503  this worker cannot take the call now
+│   ├── Draining                  503
+│   └── StoreUnavailable          503  Postgres is needed for this and does not answer
+├── ProviderError                 varies: the provider's answer is an error
+│   ├── ProviderUnreachable       502
+│   └── ProviderTimeout           504
+└── ConfigError                        a file or setting is wrong (never over HTTP)
+
+Each class has a stable ``code``, an HTTP ``status`` and ``retryable``. Errors carry data; they never log.
+"""
+
+from typing import ClassVar
+
+
+class BackstayError(Exception):
+    """Something went wrong inside Backstay. See the worker's log."""
+
+    code: ClassVar[str] = "internal_error"
+    status: int = 500
+    retryable: bool = False
+
+    def __init__(self, message: str | None = None, *, param: str | None = None, retry_after_s: float | None = None):
+        self.message = message or (type(self).__doc__ or "").partition("\n")[0]
+        self.param = param
+        """The request's field that is wrong, as a path such as ``messages[2].content``."""
+        self.retry_after_s = retry_after_s
+        super().__init__(self.message)
+
+
+class InvalidRequest(BackstayError):
+    """The request is not valid. Fix the named field and send it again."""
+
+    code = "invalid_request"
+    status = 400
+
+
+class UnknownModel(InvalidRequest):
+    """No such model. `GET /v1/models` lists those that this key may use."""
+
+    code = "model_not_found"
+    status = 404
+
+
+class Untranslatable(InvalidRequest):
+    """The target speaks another dialect, which has no form for this field. Leave it out or choose another model."""
+
+    code = "untranslatable"
+
+
+class RequestTooLarge(InvalidRequest):
+    """The request's body is larger than this server takes. Send less, or raise BACKSTAY_MAX_BODY_BYTES."""
+
+    code = "request_too_large"
+    status = 413
+
+
+class Unauthenticated(BackstayError):
+    """A valid key is needed. Send it as `Authorization: Bearer bs_…`; `backstay keys create` makes one."""
+
+    code = "invalid_api_key"
+    status = 401
+
+
+class Forbidden(BackstayError):
+    """This key may not do that. Ask an admin of the tenant for a key with the right."""
+
+    code = "forbidden"
+    status = 403
+
+
+class NotFound(BackstayError):
+    """There is no such thing, or it belongs to somebody else."""
+
+    code = "not_found"
+    status = 404
+
+
+class Conflict(BackstayError):
+    """It is there already, or it changed meanwhile."""
+
+    code = "conflict"
+    status = 409
+
+
+class Overloaded(BackstayError):
+    """This worker has no room for the call now. Try again shortly."""
+
+    code = "overloaded"
+    status = 503
+    retryable = True
+
+
+class Draining(Overloaded):
+    """This worker is shutting down and takes no new calls. Try again: another one will answer."""
+
+    code = "draining"
+
+
+class StoreUnavailable(Overloaded):
+    """Postgres does not answer, and this needs it. Calls with known keys go on; try this again shortly."""
+
+    code = "store_unavailable"
+
+
+class ProviderError(BackstayError):
+    """The provider answered with an error."""
+
+    code = "provider_error"
+    status = 502
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        status: int = 502,
+        kind: str = "api_error",
+        provider_code: str | None = None,
+        param: str | None = None,
+        retryable: bool = False,
+        retry_after_s: float | None = None,
+    ):
+        super().__init__(message, param=param, retry_after_s=retry_after_s)
+        self.status = status
+        self.retryable = retryable
+        self.kind = kind
+        """One of: invalid_request, authentication, permission, not_found, rate_limit, overloaded, timeout, api_error,
+        content_filter, context_length, quota."""
+        self.provider_code = provider_code
+        """The provider's own error code or type, if it gave one."""
+
+
+class ProviderUnreachable(ProviderError):
+    """The provider could not be reached, or the connection broke."""
+
+    code = "provider_unreachable"
+
+    def __init__(self, message: str | None = None):
+        super().__init__(message, status=502, kind="api_error", retryable=True)
+
+
+class ProviderTimeout(ProviderError):
+    """The provider did not answer in time."""
+
+    code = "provider_timeout"
+
+    def __init__(self, message: str | None = None):
+        super().__init__(message, status=504, kind="timeout", retryable=True)
+
+
+class ConfigError(BackstayError):
+    """A configuration file or setting is wrong."""
+
+    code = "config_error"
+
+    def __init__(self, message: str, *, file: str | None = None, line: int | None = None):
+        super().__init__(message)
+        self.file = file
+        self.line = line
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}: " if self.file and self.line else f"{self.file}: " if self.file else ""
+        return place + self.message

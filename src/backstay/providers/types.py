@@ -1,0 +1,157 @@
+"""Owns the nouns of providers: a dialect (pure), a provider (I/O), and one exchange between them."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Literal, Protocol
+
+import msgspec
+
+from backstay.core.chat import ChatEvent, ChatRequest, ChatResponse, FinishReason
+from backstay.core.errors import BackstayError, ProviderError
+from backstay.core.usage import Usage
+
+Operation = Literal["chat", "embeddings", "count_tokens"]
+
+Fields = dict[str, msgspec.Raw]
+"""A request body's top-level fields, each still the JSON text that the caller sent: what nobody reads passes untouched."""
+
+
+class ReplySummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What the books need from a finished, successful answer."""
+
+    id: str | None = None
+    model: str | None = None
+    usage: Usage = Usage()
+    finish_reasons: tuple[FinishReason, ...] = ()
+    service_tier: str | None = None
+
+
+class StreamReader(Protocol):
+    """Reads one stream of a dialect. Sans-IO: frames in, events out."""
+
+    def read(self, frame: bytes) -> list[ChatEvent]:
+        """Read one whole server-sent event (bytes up to and including its blank line).
+
+        A frame that is not an event of the dialect (comment, ping, unknown type) gives no events.
+
+        Raises:
+            ProviderError: The frame's data is not JSON of the dialect.
+        """
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """Whether the dialect's own end of stream was seen (OpenAI ``[DONE]``, Anthropic ``message_stop``)."""
+        ...
+
+
+class StreamWriter(Protocol):
+    """Writes one stream of a dialect. Sans-IO: events in, whole server-sent events out."""
+
+    def write(self, event: ChatEvent) -> bytes: ...
+
+    def end(self) -> bytes:
+        """Write what ends a good stream."""
+        ...
+
+    def error(self, error: BackstayError) -> bytes:
+        """Write what tells the dialect's SDK, inside a stream that has begun, that it failed."""
+        ...
+
+
+class Dialect(Protocol):
+    """One vendor's wire format for chats, both ways, without any I/O.
+
+    ``read_*`` turns the dialect's bytes into neutral values, ``write_*`` the reverse.
+    """
+
+    name: str
+
+    def read_request(self, fields: Fields) -> ChatRequest:
+        """Read a caller's request. Raises ``InvalidRequest`` with the path of the field that is wrong."""
+        ...
+
+    def write_request(self, request: ChatRequest, model_id: str) -> bytes:
+        """Write a provider's request. Raises ``Untranslatable`` with the name of what has no form here."""
+        ...
+
+    def read_response(self, body: bytes) -> ChatResponse:
+        """Raises ``ProviderError`` if the body is not an answer of this dialect."""
+        ...
+
+    def write_response(self, response: ChatResponse) -> bytes: ...
+
+    def read_summary(self, body: bytes) -> ReplySummary:
+        """Read only what the books need, skipping the rest: this is on the hot path."""
+        ...
+
+    def stream_reader(self) -> StreamReader: ...
+
+    def stream_writer(self, request: ChatRequest) -> StreamWriter: ...
+
+    def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError: ...
+
+    def write_error(self, error: BackstayError, *, request_id: str | None = None) -> tuple[int, dict[str, str], bytes]:
+        """Return status, extra headers (``retry-after``) and body, such that the vendor's SDK raises the right class."""
+        ...
+
+
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds. ``idle_s`` bounds the gap between two pieces of a stream."""
+
+    connect_s: float = 5.0
+    first_token_s: float = 60.0
+    idle_s: float = 60.0
+    total_s: float = 600.0
+
+
+class ProviderRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One exchange to be had with a provider, in the provider's own dialect."""
+
+    operation: Operation
+    model_id: str
+    body: bytes
+    stream: bool = False
+    headers: Mapping[str, str] = {}
+    """Headers of the caller that the vendor understands (``anthropic-beta``, ``openai-organization``, ``traceparent``)."""
+    timeouts: Timeouts = Timeouts()
+
+
+class Exchange(Protocol):
+    """An answer whose headers have arrived. Closing it at any moment frees the connection."""
+
+    status: int
+    headers: Mapping[str, str]
+
+    async def read(self) -> bytes:
+        """Read the whole body. Raises ``ProviderUnreachable`` or ``ProviderTimeout``."""
+        ...
+
+    def frames(self) -> AsyncIterator[bytes]:
+        """Iterate over whole server-sent events as they arrive, each with its closing blank line, bytes untouched.
+
+        Raises ``ProviderUnreachable`` when the connection breaks and ``ProviderTimeout`` when it stalls. A body that
+        ends between two events just ends: whether that was the end is the dialect's reader to say.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Provider(Protocol):
+    """Somewhere that answers calls in one dialect."""
+
+    name: str
+    dialect: Dialect
+    price_provider: str | None
+    """The provider's id in ``genai-prices``; ``None`` where its models have no public price."""
+    is_free: bool
+    """Whether its calls cost nothing (it runs here)."""
+
+    async def send(self, request: ProviderRequest) -> Exchange:
+        """Start an exchange and return when the answer's status and headers are there, whatever the status.
+
+        Raises ``ProviderUnreachable`` or ``ProviderTimeout``.
+        """
+        ...
+
+    async def close(self) -> None: ...
