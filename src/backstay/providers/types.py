@@ -12,7 +12,7 @@ from backstay.core.usage import Usage
 Operation = Literal["chat", "embeddings", "count_tokens"]
 
 Fields = dict[str, msgspec.Raw]
-"""A request body's top-level fields, each still the JSON text that the caller sent: what nobody reads passes untouched."""
+"""A request body's top-level fields, each still the JSON text that came: what nobody reads stays untouched."""
 
 
 class ReplySummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,10 +53,6 @@ class StreamWriter(Protocol):
         """Write what ends a good stream."""
         ...
 
-    def error(self, error: BackstayError) -> bytes:
-        """Write what tells the dialect's SDK, inside a stream that has begun, that it failed."""
-        ...
-
 
 class Dialect(Protocol):
     """One vendor's wire format for chats, both ways, without any I/O.
@@ -91,7 +87,11 @@ class Dialect(Protocol):
     def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError: ...
 
     def write_error(self, error: BackstayError, *, request_id: str | None = None) -> tuple[int, dict[str, str], bytes]:
-        """Return status, extra headers (``retry-after``) and body, such that the vendor's SDK raises the right class."""
+        """Return status, extra headers (``retry-after``) and body, so that the vendor's SDK raises the right class."""
+        ...
+
+    def write_stream_error(self, error: BackstayError) -> bytes:
+        """Write the event that tells the dialect's SDK, inside a stream that has begun, that it failed."""
         ...
 
 
@@ -112,8 +112,9 @@ class ProviderRequest(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     stream: bool = False
     headers: Mapping[str, str] = {}
-    """Headers of the caller that the vendor understands (``anthropic-beta``, ``openai-organization``, ``traceparent``)."""
-    timeouts: Timeouts = Timeouts()
+    """Headers of the caller that the vendor understands: ``anthropic-beta``, ``openai-organization``."""
+    timeouts: Timeouts | None = None
+    """``None``: the provider's own."""
 
 
 class Exchange(Protocol):
@@ -146,6 +147,10 @@ class Provider(Protocol):
     """The provider's id in ``genai-prices``; ``None`` where its models have no public price."""
     is_free: bool
     """Whether its calls cost nothing (it runs here)."""
+    problem: str | None
+    """Why it cannot answer, in a few words, where that is known without asking."""
+    reports_stream_usage: bool
+    """Whether an OpenAI stream may be asked for its usage (``stream_options.include_usage``)."""
 
     async def send(self, request: ProviderRequest) -> Exchange:
         """Start an exchange and return when the answer's status and headers are there, whatever the status.

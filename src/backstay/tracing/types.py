@@ -11,7 +11,7 @@ SpanStatus = Literal["ok", "error", "cancelled", "interrupted"]
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One span. Columns that lists filter by are fields; everything else is in ``attributes``, by its OpenTelemetry name.
+    """One span. What lists filter by are fields; everything else is in ``attributes``, by its OpenTelemetry name.
 
     Times: ``started_at_ns`` since the Unix epoch (UTC), durations in nanoseconds.
     """

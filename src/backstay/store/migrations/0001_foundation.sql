@@ -134,6 +134,7 @@ create table ledger_entries (
   lines         jsonb not null default '[]',
   primary key (tenant_id, at, call_id, attempt)
 ) partition by range (at);
+create index ledger_trace on ledger_entries (tenant_id, trace_id);
 
 -- Makes the day's partitions where they are missing, whatever the caller's role. Days are UTC.
 create function ensure_partitions(day date) returns void

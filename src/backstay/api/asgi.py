@@ -1,0 +1,44 @@
+"""Owns the front door: one ASGI callable that sends a vendor's wire to the gateway and everything else to its page."""
+
+from starlette.types import ASGIApp
+
+from backstay.api.wires import Receive, Scope, Send, Wire, Wires
+from backstay.core.errors import BackstayError
+from backstay.providers import ANTHROPIC, OPENAI
+
+_OPENAI_HEADERS = frozenset({b"openai-organization", b"openai-project", b"openai-beta"})
+_ANTHROPIC_HEADERS = frozenset({b"anthropic-version", b"anthropic-beta"})
+
+WIRES = (
+    Wire(path="/v1/chat/completions", operation="chat", dialect=OPENAI, forward=_OPENAI_HEADERS),
+    Wire(path="/v1/embeddings", operation="embeddings", dialect=OPENAI, forward=_OPENAI_HEADERS),
+    Wire(path="/v1/messages", operation="chat", dialect=ANTHROPIC, forward=_ANTHROPIC_HEADERS),
+    Wire(path="/v1/messages/count_tokens", operation="count_tokens", dialect=ANTHROPIC, forward=_ANTHROPIC_HEADERS),
+)
+
+
+class FrontDoor:
+    """The application of one worker."""
+
+    def __init__(self, wires: Wires, pages: ASGIApp):
+        self._answer = wires
+        self._wires = {wire.path: wire for wire in WIRES}
+        self._pages = pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        wire = self._wires.get(scope["path"])
+        if wire is None:
+            await self._pages(scope, receive, send)
+        elif scope["method"] == "POST":
+            await self._answer(wire, scope, receive, send)
+        else:
+            await _refuse_method(wire, send)
+
+
+async def _refuse_method(wire: Wire, send: Send) -> None:
+    error = BackstayError(f"{wire.path} is called with POST.")
+    error.status = 405
+    status, _, body = wire.dialect.write_error(error)
+    headers = [(b"content-type", b"application/json"), (b"allow", b"POST"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

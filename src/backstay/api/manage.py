@@ -1,0 +1,270 @@
+"""Owns Backstay's own HTTP API: keys, people, the audit log, traces, costs and the catalog of models."""
+
+import datetime as dt
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from backstay.access import AuditLog, Keys, People, Sessions
+from backstay.access.types import CreatedKey, Invitation, Key, LoginLink, NewKey, Person
+from backstay.api.answers import call_row, cost_group, cost_total, model_view, moment, trace_tree
+from backstay.api.auth import Authenticate
+from backstay.api.endpoint import Asked, Endpoint, Nothing, build_routes, get, post
+from backstay.api.openapi import openapi_document
+from backstay.api.shapes import (
+    AuditList,
+    AuditQuery,
+    CallList,
+    CallPageQuery,
+    CallQuery,
+    CallRow,
+    Catalog,
+    CostQuery,
+    CostReport,
+    KeyList,
+    KeyQuery,
+    PersonList,
+    Rotation,
+    SignedOut,
+    TraceView,
+)
+from backstay.core.caller import Caller
+from backstay.core.errors import BackstayError, Conflict, Forbidden, NotFound, Unauthenticated
+from backstay.ledger import LedgerStore
+from backstay.tracing import CallFilter, CallReading, StoredSpan, TraceStore
+
+_COST_ROWS = 1_000
+_HEARTBEAT_S = 15.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManageDeps:
+    """What the API shows and changes, handed in by the composition root."""
+
+    authenticate: Authenticate
+    keys: Keys
+    people: People
+    sessions: Sessions
+    audit: AuditLog
+    traces: TraceStore
+    ledger: LedgerStore
+    catalog: Callable[[Caller], Awaitable[Sequence[Any]]]
+    """Describes the models that a caller may use, with what ``ModelView`` has."""
+    read_call: Callable[[StoredSpan], CallReading]
+    """Reads what a call's root span holds of its input and output into neutral form."""
+
+
+def routes(deps: ManageDeps) -> list[Route]:
+    """Build the routes of the API, its own document among them."""
+    document = msgspec.json.encode(openapi_document(ENDPOINTS))
+
+    async def openapi(request: Request) -> Response:
+        return Response(document, media_type="application/json", headers={"cache-control": "public, max-age=300"})
+
+    return [*build_routes(ENDPOINTS, deps, deps.authenticate), Route("/openapi.json", openapi)]
+
+
+async def list_keys(deps: ManageDeps, asked: Asked[KeyQuery, Nothing]) -> KeyList:
+    limit = asked.query.limit
+    found = await deps.keys.list(asked.caller, limit=limit + 1, before=asked.query.before)
+    return KeyList(keys=found[:limit], next=found[limit - 1].id if len(found) > limit else None)
+
+
+async def create_key(deps: ManageDeps, asked: Asked[Nothing, NewKey]) -> CreatedKey:
+    return await deps.keys.create(asked.caller, asked.body)
+
+
+async def revoke_key(deps: ManageDeps, asked: Asked[Nothing, Nothing]) -> Key:
+    return await deps.keys.revoke(asked.caller, asked.path("key_id"))
+
+
+async def rotate_key(deps: ManageDeps, asked: Asked[Nothing, Rotation]) -> CreatedKey:
+    return await deps.keys.rotate(asked.caller, asked.path("key_id"), grace_s=asked.body.grace_s)
+
+
+async def list_people(deps: ManageDeps, asked: Asked[Nothing, Nothing]) -> PersonList:
+    return PersonList(people=await deps.people.list(asked.caller))
+
+
+async def invite(deps: ManageDeps, asked: Asked[Nothing, Invitation]) -> LoginLink:
+    body = asked.body
+    return await deps.people.invite(asked.caller, body.email, body.role, base_url=asked.base_url)
+
+
+async def link(deps: ManageDeps, asked: Asked[Nothing, Nothing]) -> LoginLink:
+    return await deps.people.link(asked.caller, asked.path("person_id"), base_url=asked.base_url)
+
+
+async def disable(deps: ManageDeps, asked: Asked[Nothing, Nothing]) -> Person:
+    return await deps.people.disable(asked.caller, asked.path("person_id"))
+
+
+async def enable(deps: ManageDeps, asked: Asked[Nothing, Nothing]) -> Person:
+    return await deps.people.enable(asked.caller, asked.path("person_id"))
+
+
+async def sign_out(deps: ManageDeps, asked: Asked[Nothing, Nothing]) -> SignedOut:
+    return SignedOut(sessions=await deps.sessions.end_all(asked.caller, asked.path("person_id")))
+
+
+async def list_audit(deps: ManageDeps, asked: Asked[AuditQuery, Nothing]) -> AuditList:
+    query = asked.query
+    found = await deps.audit.list(
+        asked.caller, limit=query.limit + 1, before=query.before, action=query.action, subject=query.subject
+    )
+    page = found[: query.limit]
+    return AuditList(records=page, next=page[-1].id if len(found) > query.limit else None)
+
+
+async def list_traces(deps: ManageDeps, asked: Asked[CallPageQuery, Nothing]) -> CallList:
+    wanted = _filter(asked.caller, asked.query)
+    page = await deps.traces.list_calls(
+        asked.caller.tenant_id, wanted, limit=asked.query.limit, before=asked.query.before
+    )
+    return CallList(traces=[call_row(call) for call in page.calls], next=page.next)
+
+
+async def tail_traces(deps: ManageDeps, asked: Asked[CallQuery, Nothing]) -> Response:
+    """Stream new calls as server-sent events, until the client goes away or its credential ends."""
+    wanted = _filter(asked.caller, asked.query)
+    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+    if asked.request.method == "HEAD":
+        return Response(headers=headers, media_type="text/event-stream")
+    return StreamingResponse(_events(deps, asked, wanted), media_type="text/event-stream", headers=headers)
+
+
+async def show_trace(deps: ManageDeps, asked: Asked[Nothing, Nothing]) -> TraceView:
+    tenant_id, own = asked.caller.tenant_id, _own_key(asked.caller)
+    trace = await deps.traces.get_trace(tenant_id, asked.path("trace_id"), key_id=own)
+    entries = await deps.ledger.entries(tenant_id, trace.trace_id, key_id=own)
+    readings = {span.span_id: deps.read_call(span) for span in trace.spans if span.kind == "call"}
+    return TraceView(trace_id=trace.trace_id, spans=trace_tree(trace.spans, entries, readings))
+
+
+async def costs(deps: ManageDeps, asked: Asked[CostQuery, Nothing]) -> CostReport:
+    query, tenant_id = asked.query, asked.caller.tenant_id
+    now = dt.datetime.now(dt.UTC)
+    by = tuple(dict.fromkeys(query.by))
+    window: dict[str, Any] = {
+        "since": moment(query.since, now, "since"),
+        "until": now if query.until is None else moment(query.until, now, "until"),
+        "key_id": _own_key(asked.caller),
+    }
+    rows = await deps.ledger.costs(tenant_id, by=by, limit=_COST_ROWS, **window)
+    (total,) = await deps.ledger.costs(tenant_id, **window)
+    return CostReport(
+        by=by,
+        since=window["since"],
+        until=window["until"],
+        rows=[cost_group(row, by) for row in rows],
+        truncated=len(rows) == _COST_ROWS,
+        total=cost_total(total),
+    )
+
+
+async def catalog(deps: ManageDeps, asked: Asked[Nothing, Nothing]) -> Catalog:
+    return Catalog(models=[model_view(model) for model in await deps.catalog(asked.caller)])
+
+
+def _own_key(caller: Caller) -> str | None:
+    """Return the key whose calls alone the caller may read; ``None`` for all of the tenant."""
+    return caller.id if caller.kind == "key" and not caller.may("admin") else None
+
+
+def _filter(caller: Caller, query: CallQuery) -> CallFilter:
+    now = dt.datetime.now(dt.UTC)
+    own = _own_key(caller)
+    if own is not None and query.key not in (None, own):
+        raise Forbidden("This key reads its own calls only. Leave `key` out, or use a key with the right `admin`.")
+    return CallFilter(
+        since=None if query.since is None else moment(query.since, now, "since"),
+        until=None if query.until is None else moment(query.until, now, "until"),
+        model=query.model,
+        target=query.target,
+        user=query.user,
+        feature=query.feature,
+        tag=query.tag,
+        key_id=own or query.key,
+        status=query.status,
+        q=query.q,
+    )
+
+
+async def _events(deps: ManageDeps, asked: Asked[CallQuery, Nothing], wanted: CallFilter) -> AsyncIterator[bytes]:
+    yield b": listening\n\n"
+    try:
+        async for calls in deps.traces.tail(asked.caller.tenant_id, wanted, heartbeat_s=_HEARTBEAT_S):
+            await deps.authenticate(dict(asked.request.headers.raw))
+            yield b"".join(b"data: %b\n\n" % msgspec.json.encode(call_row(call)) for call in calls) or b": alive\n\n"
+    except Unauthenticated:
+        yield b": this credential has ended\n\n"
+    except BackstayError:
+        yield b": interrupted, connect again\n\n"
+
+
+_NO_SUCH = (NotFound,)
+_NOT_NOW = (NotFound, Conflict)
+
+ENDPOINTS: tuple[Endpoint[ManageDeps, Any, Any], ...] = (
+    get("/v1/keys", "List keys, without their secrets", list_keys, answer=KeyList, query=KeyQuery, right="admin"),
+    post(
+        "/v1/keys", "Make a key; its text is shown this once", create_key,
+        answer=CreatedKey, body=NewKey, right="admin", status=201,
+    ),
+    post(
+        "/v1/keys/{key_id}/revoke", "Refuse a key from now on", revoke_key,
+        answer=Key, body=Nothing, right="admin", errors=_NO_SUCH,
+    ),
+    post(
+        "/v1/keys/{key_id}/rotate", "Make a key in another's place; the old one works for a while longer", rotate_key,
+        answer=CreatedKey, body=Rotation, right="admin", status=201, errors=_NOT_NOW,
+    ),
+    get("/v1/people", "List the people of the tenant", list_people, answer=PersonList, query=Nothing, right="admin"),
+    post(
+        "/v1/people", "Make an account, and a link that signs in once", invite,
+        answer=LoginLink, body=Invitation, right="admin", status=201, errors=(Conflict,),
+    ),
+    post(
+        "/v1/people/{person_id}/link", "Make a link that signs a person in once", link,
+        answer=LoginLink, body=Nothing, right="admin", status=201, errors=_NOT_NOW,
+    ),
+    post(
+        "/v1/people/{person_id}/disable", "Shut a person out at once", disable,
+        answer=Person, body=Nothing, right="admin", errors=_NOT_NOW,
+    ),
+    post(
+        "/v1/people/{person_id}/enable", "Let a person in again", enable,
+        answer=Person, body=Nothing, right="admin", errors=_NO_SUCH,
+    ),
+    post(
+        "/v1/people/{person_id}/sign-out", "End all sessions of a person", sign_out,
+        answer=SignedOut, body=Nothing, right="admin", errors=_NO_SUCH,
+    ),
+    get(
+        "/v1/audit", "List what people, admin keys and the operator did", list_audit,
+        answer=AuditList, query=AuditQuery, right="admin",
+    ),
+    get("/v1/traces", "List calls, the newest first", list_traces, answer=CallList, query=CallPageQuery, right="read"),
+    get(
+        "/v1/traces/tail", "Follow new calls: server-sent events, each with one call as JSON", tail_traces,
+        answer=CallRow, query=CallQuery, right="read", media_type="text/event-stream",
+    ),
+    get(
+        "/v1/traces/{trace_id}", "Show one trace, by its id or the first 8 or more characters of it", show_trace,
+        answer=TraceView, query=Nothing, right="read", errors=_NO_SUCH,
+    ),
+    get(
+        "/v1/costs", "Add up costs by user, feature, model and more", costs,
+        answer=CostReport, query=CostQuery, right="read",
+    ),
+    get(
+        "/v1/catalog", "List the models that the caller may use, with targets and prices", catalog,
+        answer=Catalog, query=Nothing, right=None,
+    ),
+)  # fmt: skip
+"""Everything that the API serves; its document is made from the same."""

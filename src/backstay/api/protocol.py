@@ -1,0 +1,61 @@
+"""Owns the guard at the socket: a caller that sends its request too slowly, or a head without end, is cut off."""
+
+import asyncio
+from typing import cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1 protocol, with limits on how long a request may take to arrive and on the size of its head."""
+
+    head_patience_s = 15.0
+    """From the opening of a connection, or the first byte of a further request, to the end of its headers."""
+
+    body_patience_s = 30.0
+    """Between two pieces of a request's body."""
+
+    longest_head_bytes = 64 * 1024
+
+    _timer: asyncio.TimerHandle | None = None
+    _head_bytes = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(cast(asyncio.Transport, transport))
+        self._wait(self.head_patience_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wait(None)
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        self._head_bytes = 0
+        self._wait(self.head_patience_s)
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        self._wait(self.body_patience_s)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._wait(None)
+        super().on_message_complete()
+
+    def _wait(self, patience_s: float | None) -> None:
+        """Cut the connection off unless this is called again in time; ``None`` waits for nothing."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if patience_s is None else self.loop.call_later(patience_s, self.transport.abort)
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > self.longest_head_bytes:
+            self.transport.abort()

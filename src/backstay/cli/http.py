@@ -1,0 +1,124 @@
+"""Owns talking to a running server over HTTP: JSON, server-sent events, and problem details turned into sentences."""
+
+import json
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from backstay import __version__
+from backstay.cli.exits import Unreachable
+from backstay.core.errors import BackstayError, ConfigError
+
+Query = Mapping[str, str | int | None]
+
+
+class ServerError(BackstayError):
+    """The server answered with an error."""
+
+    def __init__(self, message: str, *, status: int, code: str):
+        super().__init__(message)
+        self.status = status
+        self.told_code = code
+        """The server's own code for it."""
+
+
+class Client:
+    """A server at ``url``, spoken to with one credential."""
+
+    def __init__(self, url: str, *, token: str | None = None, tenant: str | None = None, timeout_s: float = 30.0):
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError(f"{url!r} is not the URL of a server. Write it like http://127.0.0.1:8400.")
+        self.url = parts.geturl().rstrip("/")
+        self._parts = parts
+        self._timeout_s = timeout_s
+        self.headers = {"user-agent": f"backstay-cli/{__version__}", "accept": "application/json"}
+        if token:
+            self.headers["authorization"] = f"Bearer {token}"
+        if tenant:
+            self.headers["x-backstay-tenant"] = tenant
+
+    def get(self, path: str, query: Query | None = None) -> Any:
+        """Ask, and return the decoded JSON answer."""
+        with self.open("GET", path, query=query) as response:
+            return _decode(response)
+
+    def post(self, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None) -> Any:
+        with self.open("POST", path, body=body or {}, headers=headers) as response:
+            return _decode(response)
+
+    @contextmanager
+    def open(
+        self, method: str, path: str, *, query: Query | None = None, body: Any = None,
+        headers: Mapping[str, str] | None = None, timeout_s: float | None = None,
+    ) -> Generator[HTTPResponse]:  # fmt: skip
+        """Send a request and give the open answer, whose status is good.
+
+        Raises:
+            Unreachable: No server answers there, or the connection broke.
+            ServerError: It answered with an error; the message is the server's sentence.
+        """
+        asked = urlencode({name: value for name, value in (query or {}).items() if value is not None})
+        target = self._parts.path.rstrip("/") + path + ("?" + asked if asked else "")
+        sent = {**self.headers, **(headers or {})}
+        if body is not None:
+            sent["content-type"] = "application/json"
+        connection = self._connect(timeout_s or self._timeout_s)
+        try:
+            connection.request(method, target, None if body is None else json.dumps(body).encode(), sent)
+            response = connection.getresponse()
+            if response.status >= 400:
+                raise _error(response)
+            yield response
+        except (OSError, HTTPException) as error:
+            raise self._unreachable(error) from error
+        finally:
+            connection.close()
+
+    def _connect(self, timeout_s: float) -> HTTPConnection:
+        kind = HTTPSConnection if self._parts.scheme == "https" else HTTPConnection
+        return kind(self._parts.hostname or "", self._parts.port, timeout=timeout_s)
+
+    def _unreachable(self, error: Exception) -> Unreachable:
+        if isinstance(error, TimeoutError):
+            return Unreachable(f"{self.url} did not answer in time.")
+        if isinstance(error, ConnectionRefusedError):
+            return Unreachable(f"No server answers at {self.url}. `backstay serve` starts one; --url names another.")
+        return Unreachable(f"{self.url} cannot be reached: {error or type(error).__name__}.")
+
+
+def events(response: HTTPResponse) -> Iterator[str]:
+    """Iterate over the data of a stream of server-sent events, as they arrive."""
+    data: list[str] = []
+    for line in response:
+        text = line.decode("utf-8", "replace").rstrip("\r\n")
+        if text.startswith("data:"):
+            data.append(text[5:].removeprefix(" "))
+        elif not text and data:
+            yield "\n".join(data)
+            data = []
+
+
+def _decode(response: HTTPResponse) -> Any:
+    body = response.read()
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        raise BackstayError("The answer is not JSON: is that URL a Backstay server?") from error
+
+
+def _error(response: HTTPResponse) -> ServerError:
+    """Read problem details (RFC 9457), or the error of a vendor's wire, as one sentence."""
+    try:
+        told: Any = json.loads(response.read())
+        problem = told.get("error") or told
+        message, code = problem.get("detail") or problem.get("message"), problem.get("code")
+    except (ValueError, AttributeError):
+        message = code = None
+    return ServerError(
+        str(message or f"The server answered {response.status} {response.reason}."),
+        status=response.status,
+        code=str(code or "unknown"),
+    )

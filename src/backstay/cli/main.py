@@ -1,0 +1,41 @@
+"""Owns the list of commands."""
+
+import click
+
+from backstay import __version__
+from backstay.cli.ask import ask
+from backstay.cli.check import check
+from backstay.cli.completion import completion
+from backstay.cli.context import Cli, command
+from backstay.cli.costs import costs
+from backstay.cli.demo import demo
+from backstay.cli.keys import keys
+from backstay.cli.models import models
+from backstay.cli.output import dump, say
+from backstay.cli.people import people
+from backstay.cli.serve import serve
+from backstay.cli.signin import login
+from backstay.cli.simulate import simulate
+from backstay.cli.traces import traces
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="%(version)s")
+def main() -> None:
+    """Everything around the model: gateway, ledger, traces and console."""
+
+
+@click.command()
+@command
+def version(cli: Cli) -> None:
+    """Print the version."""
+    if cli.json:
+        dump({"version": __version__})
+    else:
+        say(__version__)
+
+
+for _command in (
+    serve, demo, check, ask, keys, traces, costs, models, simulate, people, login, completion, version,
+):  # fmt: skip
+    main.add_command(_command)

@@ -1,0 +1,49 @@
+"""Owns the table of the console's pages: path, method, and the least role."""
+
+from starlette.routing import Route
+
+from backstay.console import account, audit, costs, keys, live, models, overview, people, trace, traces
+from backstay.console.desk import Desk, Page
+from backstay.console.signin import SignIn
+from backstay.console.types import ConsoleDeps
+
+PAGES = (
+    Page("/", overview.show),
+    Page("/traces", traces.show),
+    Page("/traces/tail", live.tail),
+    Page("/traces/{trace_id}", trace.show),
+    Page("/traces/{trace_id}/curl", trace.curl),
+    Page("/traces/{trace_id}/raw", trace.raw),
+    Page("/traces/{trace_id}/image", trace.image),
+    Page("/costs", costs.show),
+    Page("/models", models.show),
+    Page("/keys", keys.show),
+    Page("/keys", keys.create, "editor", "POST"),
+    Page("/keys/{key_id}/revoke", keys.ask_revoke, "editor"),
+    Page("/keys/{key_id}/revoke", keys.revoke, "editor", "POST"),
+    Page("/keys/{key_id}/rotate", keys.rotate, "editor", "POST"),
+    Page("/people", people.show),
+    Page("/people", people.invite, "admin", "POST"),
+    Page("/people/{person_id}/role", people.set_role, "admin", "POST"),
+    Page("/people/{person_id}/link", people.link, "admin", "POST"),
+    Page("/people/{person_id}/disable", people.disable, "admin", "POST"),
+    Page("/people/{person_id}/enable", people.enable, "admin", "POST"),
+    Page("/audit", audit.show, "editor"),
+    Page("/account", account.show),
+    Page("/account/password", account.set_password, "viewer", "POST"),
+    Page("/account/sessions/{session_id}/end", account.end_session, "viewer", "POST"),
+    Page("/theme", account.set_theme, "viewer", "POST"),
+)
+
+
+def routes(deps: ConsoleDeps) -> list[Route]:
+    """Build the console's routes, to be mounted at the root of the site."""
+    desk = Desk(deps)
+    signing = SignIn(desk)
+    return [
+        desk.open_route("/assets/{name}", desk.assets.serve),
+        desk.open_route("/login", signing.show),
+        desk.open_route("/login", signing.sign_in, "POST"),
+        desk.open_route("/logout", signing.sign_out, "POST"),
+        *(desk.route(page) for page in PAGES),
+    ]

@@ -1,0 +1,65 @@
+"""Owns the page of the audit log: who did what, the newest first."""
+
+from typing import Any
+
+from starlette.responses import Response
+
+from backstay.access.types import AuditRecord
+from backstay.console.visit import Visit
+from backstay.core.errors import InvalidRequest
+
+_PAGE = 100
+
+_WORDS = {
+    "key.create": "made the key",
+    "key.revoke": "revoked the key",
+    "key.rotate": "rotated the key",
+    "person.invite": "invited",
+    "person.link": "made a sign-in link for",
+    "person.role": "changed the role of",
+    "person.disable": "disabled",
+    "person.enable": "enabled",
+    "person.password": "set a password",
+    "session.begin": "signed in",
+    "session.refuse": "failed to sign in",
+    "session.end": "ended a session",
+    "session.end_all": "ended all sessions of",
+    "tenant.create": "made the tenant",
+}
+"""Acts as a sentence's verb; an act without words here is shown by its name."""
+
+
+async def show(visit: Visit) -> Response:
+    """List the tenant's audit records, a hundred a page."""
+    before = visit.query.get("before")
+    if before is not None and not (before.isascii() and before.isdigit() and len(before) < 19):
+        raise InvalidRequest("`before` must be the number of a record.", param="before")
+    records = await visit.deps.audit.list(visit.caller, limit=_PAGE + 1, before=int(before) if before else None)
+    return visit.page(
+        "audit.html",
+        records=[_row(record) for record in records[:_PAGE]],
+        older=visit.link(before=str(records[_PAGE - 1].id)) if len(records) > _PAGE else None,
+        newest=visit.link(before=None) if before else None,
+    )
+
+
+def _row(record: AuditRecord) -> dict[str, Any]:
+    detail = dict(record.detail)
+    by = detail.pop("by", None)
+    named = detail.pop("name", None) or detail.pop("email", None)
+    return {
+        "at": record.at,
+        "who": by or record.actor,
+        "actor": record.actor,
+        "did": _WORDS.get(record.action, record.action),
+        "action": record.action,
+        "what": "" if record.actor.endswith(f":{record.subject}") else named or record.subject,
+        "subject": record.subject,
+        "detail": ", ".join(
+            f"{name}: {_written(value)}" for name, value in detail.items() if value not in (None, [], "")
+        ),
+    }
+
+
+def _written(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]

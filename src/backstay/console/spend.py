@@ -1,0 +1,58 @@
+"""Owns spend over time as series of a plot."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from backstay.console.format import money
+from backstay.console.plots import Series, StackedBars, stacked_bars, strongest
+from backstay.console.render import href
+from backstay.console.visit import Visit
+from backstay.console.window import Window
+from backstay.ledger import Dimension
+from backstay.ledger.views import SpendPoint
+
+FILTERS: dict[str, str] = {
+    "model": "model",
+    "feature": "feature",
+    "user": "user",
+    "target": "target",
+    "key": "key",
+    "tag": "tag",
+}
+"""Dimensions that spend can be split by, each with the filter of the traces page that shows its rows."""
+
+
+async def spend_series(
+    visit: Visit, window: Window, by: Dimension, labels: Mapping[str, str] | None = None
+) -> tuple[Series, ...]:
+    """Read what each of the strongest series cost in each bucket of the window, the largest first."""
+    points = await visit.deps.ledger.spend(
+        visit.tenant_id,
+        since=window.since,
+        until=window.until,
+        bucket_s=window.bucket.total_seconds(),
+        by=by,
+    )
+    return strongest(gather(points, window, by, labels or {}))
+
+
+def gather(points: Sequence[SpendPoint], window: Window, by: str, labels: Mapping[str, str]) -> tuple[Series, ...]:
+    """Put points into one row of buckets a series."""
+    values: dict[str, list[float | None]] = {}
+    for point in points:
+        row = values.setdefault(point.name or "", [0.0] * window.buckets)
+        index = (point.at - window.since) // window.bucket
+        if 0 <= index < len(row):
+            row[index] = (row[index] or 0) + point.cost_nanousd
+    return tuple(
+        Series(name=name, label=labels.get(name, name) or f"no {by}", values=tuple(row)) for name, row in values.items()
+    )
+
+
+def spend_plot(window: Window, series: Sequence[Series]) -> StackedBars:
+    """Lay out spend as stacked bars, each linked to its calls."""
+
+    def link(start: datetime) -> str:
+        return href("/traces", window.bucket_query(start))
+
+    return stacked_bars(window.starts, series, write=money, link=link)

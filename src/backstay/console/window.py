@@ -1,0 +1,104 @@
+"""Owns the time range of a page: what an address says of it, and how plots divide it. Pure."""
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from backstay.core.errors import InvalidRequest
+
+RANGES: dict[str, tuple[timedelta, timedelta]] = {
+    "1h": (timedelta(hours=1), timedelta(minutes=2)),
+    "24h": (timedelta(hours=24), timedelta(hours=1)),
+    "7d": (timedelta(days=7), timedelta(hours=6)),
+    "30d": (timedelta(days=30), timedelta(days=1)),
+}
+"""Names of the ranges that pages offer, with their length and the length of one bucket of a plot."""
+
+_BEFORE = {"1h": "the hour before", "24h": "the day before", "7d": "the week before", "30d": "the 30 days before"}
+_BUCKETS = tuple(timedelta(seconds=s) for s in (1, 5, 15, 60, 120, 300, 900, 3600, 21_600, 86_400, 604_800))
+_MOST_BUCKETS = 48
+_LONGEST = timedelta(days=366)
+
+
+class Window(msgspec.Struct, frozen=True, kw_only=True):
+    """A span of time, from ``since`` up to but not including ``until``, both UTC."""
+
+    name: str
+    """One of ``RANGES``, or empty for a span of its own."""
+    since: datetime
+    until: datetime
+    bucket: timedelta
+
+    @property
+    def buckets(self) -> int:
+        return math.ceil((self.until - self.since) / self.bucket)
+
+    @property
+    def starts(self) -> list[datetime]:
+        """When each bucket begins."""
+        return [self.since + index * self.bucket for index in range(self.buckets)]
+
+    @property
+    def before(self) -> str:
+        """What the span of the same length just before it is called."""
+        return _BEFORE.get(self.name, "the same time before")
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The part of an address that leads to this window again."""
+        return {"range": self.name} if self.name else {"since": _written(self.since), "until": _written(self.until)}
+
+    @property
+    def time_shape(self) -> str:
+        """How plots write the beginning of a bucket: time of day, or day."""
+        return "minute" if self.until - self.since <= timedelta(hours=36) else "day"
+
+    def bucket_query(self, start: datetime) -> dict[str, str]:
+        """The part of an address that leads to one bucket."""
+        return {"since": _written(start), "until": _written(start + self.bucket)}
+
+
+def read_window(query: Mapping[str, str], now: datetime, default: str = "24h") -> Window:
+    """Read ``range``, or ``since`` and ``until`` (RFC 3339), from an address.
+
+    Raises:
+        InvalidRequest: A time cannot be read, or they are in the wrong order.
+    """
+    if query.get("since"):
+        return _own_window(query, now)
+    name = query.get("range") or default
+    if name not in RANGES:
+        raise InvalidRequest(f"There is no range {name!r}. Choose one of {', '.join(RANGES)}.", param="range")
+    length, bucket = RANGES[name]
+    until = _round_up(now, bucket)
+    return Window(name=name, since=until - length, until=until, bucket=bucket)
+
+
+def _own_window(query: Mapping[str, str], now: datetime) -> Window:
+    since = _read_time(query["since"], "since")
+    until = _read_time(query["until"], "until") if query.get("until") else now
+    if not since < until <= since + _LONGEST:
+        raise InvalidRequest("`until` must be after `since`, by a year at most.", param="until")
+    bucket = next((size for size in _BUCKETS if (until - since) / size <= _MOST_BUCKETS), _BUCKETS[-1])
+    return Window(name="", since=since, until=until, bucket=bucket)
+
+
+def _read_time(text: str, name: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is None:
+            raise ValueError("no time zone")
+        return at.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise InvalidRequest(f"`{name}` must be a time such as 2026-05-01T00:00:00Z.", param=name) from error
+
+
+def _round_up(at: datetime, size: timedelta) -> datetime:
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    return epoch + math.ceil((at - epoch) / size) * size
+
+
+def _written(at: datetime) -> str:
+    return at.isoformat().replace("+00:00", "Z")

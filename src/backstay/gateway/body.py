@@ -1,0 +1,83 @@
+"""Owns the first look at a request's body: split into top-level fields, each left as the JSON text that came."""
+
+import json
+
+import msgspec
+
+from backstay.core.errors import InvalidRequest
+from backstay.providers import Fields
+
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def read_fields(body: bytes) -> Fields:
+    """Split a JSON object into its top-level fields without reading their values.
+
+    Raises:
+        InvalidRequest: It is empty, not UTF-8, not JSON, not an object, nested too deeply or names a field twice.
+    """
+    if not body:
+        raise InvalidRequest("The request has no body. Send a JSON object, with content-type application/json.")
+    try:
+        body.decode()
+        fields = _fields.decode(body)
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"The body is not valid UTF-8: byte {error.start} is 0x{body[error.start]:02x}.") from None
+    except msgspec.ValidationError:
+        raise InvalidRequest("The body is JSON, but not an object. Send {…}.") from None
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
+    except RecursionError:
+        raise InvalidRequest("The body is nested too deeply.") from None
+    _refuse_duplicates(body, fields)
+    return fields
+
+
+def _refuse_duplicates(body: bytes, fields: Fields) -> None:
+    """Refuse a body that names a top-level field twice: two readers of it could see two different requests.
+
+    Reading all of it again is dear, so it is done only where a field's name stands more than once as a key at any
+    level (``body.count`` runs at memory speed).
+    """
+    if all(body.count(b'"%b":' % key.encode()) < 2 for key in fields):
+        return
+    seen: list[str] = []
+
+    def note(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        seen[:] = [key for key, _ in pairs]  # the outermost object closes last
+        return dict(pairs)
+
+    json.loads(body, object_pairs_hook=note)
+    for key in fields:
+        if seen.count(key) > 1:
+            raise InvalidRequest(f"The field {key!r} is there {seen.count(key)} times. Send it once.", param=key)
+
+
+def read_text(fields: Fields, name: str) -> str | None:
+    """Read a field that must be a string; ``None`` where it is absent or null.
+
+    Raises:
+        InvalidRequest: It is something else.
+    """
+    raw = fields.get(name)
+    if raw is None:
+        return None
+    try:
+        return msgspec.json.decode(raw, type=str | None)
+    except msgspec.DecodeError:
+        raise InvalidRequest(f"{name} must be a string.", param=name) from None
+
+
+def read_flag(fields: Fields, name: str) -> bool:
+    """Read a field that must be true or false; absent and null are false.
+
+    Raises:
+        InvalidRequest: It is something else.
+    """
+    raw = fields.get(name)
+    if raw is None:
+        return False
+    try:
+        return bool(msgspec.json.decode(raw, type=bool | None))
+    except msgspec.DecodeError:
+        raise InvalidRequest(f"{name} must be true or false.", param=name) from None

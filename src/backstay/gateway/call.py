@@ -1,0 +1,150 @@
+"""Owns the life of a model call: one function that reads top to bottom, the same for every wire."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from backstay.core.clock import Clock
+from backstay.core.errors import BackstayError, Draining
+from backstay.core.money import usd
+from backstay.gateway.attempt import Answer, Call, attempt_targets
+from backstay.gateway.recording import Recording
+from backstay.gateway.resolve import Models, resolve
+from backstay.gateway.settle import settle
+from backstay.gateway.types import Headers, Incoming, Sink
+from backstay.ledger import PriceBook
+from backstay.store import Journal
+from backstay.tracing import Span
+
+_log = logging.getLogger("backstay.gateway")
+
+_SSE_HEADERS = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+)
+
+
+class Gateway(msgspec.Struct, kw_only=True):
+    """What every call of one worker shares. ``models`` and ``prices`` are replaced as one when the policy changes."""
+
+    models: Models
+    prices: PriceBook
+    journal: Journal
+    clock: Clock
+    observe: Callable[[Span], None]
+    """Called with each finished call's span: metrics."""
+    capture: bool = True
+    """Whether traces keep the text of requests and answers."""
+    draining: bool = False
+    open_calls: int = 0
+
+
+async def call(gateway: Gateway, incoming: Incoming, sink: Sink) -> None:
+    """Take one model call from admission to its record.
+
+    The record is in the journal before the caller gets the last byte, whatever happens: an answer, an error, a stream
+    that breaks, a caller that goes away (then this is cancelled). Every error is answered in the caller's dialect.
+
+    Raises:
+        asyncio.CancelledError: The caller went away, or the worker ends. What was received is recorded and priced.
+    """
+    recording = Recording(incoming, gateway.clock)
+    answer: Answer | None = None
+    gateway.open_calls += 1
+    try:
+        admit(gateway)
+        recording.request = resolve(gateway.models, incoming)
+        reserve(gateway, recording)
+        answer = await attempt_targets(
+            Call(incoming=incoming, request=recording.request, recording=recording, clock=gateway.clock)
+        )
+        await (_reply if answer.stream is None else _relay)(gateway, recording, answer, sink)
+    except Exception as problem:  # noqa: BLE001 - the edge of a call: whatever went wrong, it is recorded and answered
+        error = problem if isinstance(problem, BackstayError) else _unforeseen(problem)
+        recording.fail(error)
+        settle_and_record(gateway, recording)
+        await _tell(recording, error, sink)
+    except asyncio.CancelledError:
+        recording.status = "cancelled"
+        settle_and_record(gateway, recording)
+        raise
+    finally:
+        gateway.open_calls -= 1
+        if answer is not None and answer.stream is not None:
+            await answer.stream.close()
+
+
+def admit(gateway: Gateway) -> None:
+    """Refuse a call that this worker could not finish or could not account for.
+
+    Raises:
+        Draining: The worker is shutting down.
+        JournalFull: There is no room on the disk for its record.
+    """
+    if gateway.draining:
+        raise Draining()
+    gateway.journal.require_room()
+
+
+def reserve(gateway: Gateway, recording: Recording) -> None:
+    """Write the intent into the journal, before any provider is called."""
+    gateway.journal.append("intent", bytes.fromhex(recording.call_id), recording.intent())
+
+
+def settle_and_record(gateway: Gateway, recording: Recording) -> None:
+    """Price the call and write it into the journal: from here on it is in the books. Only the first time counts."""
+    if recording.written:
+        return
+    recording.written = True
+    recording.close()
+    settle(gateway.prices, recording)
+    span = recording.root()
+    parts = recording.frame(span, capture=gateway.capture)
+    gateway.journal.append("call", bytes.fromhex(recording.call_id), parts)
+    gateway.observe(span)
+
+
+async def _reply(gateway: Gateway, recording: Recording, answer: Answer, sink: Sink) -> None:
+    """Answer as a whole, once it is recorded."""
+    recording.output, recording.http_status = answer.body, answer.status
+    settle_and_record(gateway, recording)
+    headers = [(b"content-type", b"application/json"), *_call_headers(recording)]
+    cost = recording.cost_nanousd
+    if cost is not None:
+        headers.append((b"x-backstay-cost-usd", usd(cost).encode()))
+    await sink.reply(answer.status, headers, answer.body)
+
+
+async def _relay(gateway: Gateway, recording: Recording, answer: Answer, sink: Sink) -> None:
+    """Pass a stream on piece by piece. The last piece waits for the record."""
+    recording.http_status = answer.status
+    await sink.begin(answer.status, [*_SSE_HEADERS, *_call_headers(recording)])
+    async for piece in answer.pieces():
+        if piece.last:
+            settle_and_record(gateway, recording)
+        await sink.write(piece.data, end=piece.last)
+
+
+def _unforeseen(problem: Exception) -> BackstayError:
+    _log.error("A call failed inside the gateway.", exc_info=problem)
+    return BackstayError()
+
+
+async def _tell(recording: Recording, error: BackstayError, sink: Sink) -> None:
+    dialect = recording.incoming.dialect
+    if sink.begun:
+        await sink.write(dialect.write_stream_error(error), end=True)
+        return
+    status, headers, body = dialect.write_error(error, request_id=recording.trace_id)
+    extra = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
+    trace = (b"x-backstay-trace-id", recording.trace_id.encode())
+    await sink.reply(status, [(b"content-type", b"application/json"), *extra, trace], body)
+
+
+def _call_headers(recording: Recording) -> Headers:
+    trace_id = recording.trace_id.encode()
+    name = b"request-id" if recording.incoming.dialect.name == "anthropic" else b"x-request-id"
+    return [(b"x-backstay-trace-id", trace_id), (name, trace_id)]

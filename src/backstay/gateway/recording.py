@@ -1,0 +1,332 @@
+"""Owns what a call leaves of itself: its spans and ledger entries, built up as it goes and written as one frame."""
+
+from typing import Any
+
+import msgspec
+
+from backstay.core.chat import ChatEvent
+from backstay.core.clock import Clock
+from backstay.core.errors import BackstayError, ProviderError
+from backstay.core.ids import new_span_id, new_trace_id
+from backstay.core.money import NanoUSD
+from backstay.core.usage import NO_USAGE, Usage
+from backstay.gateway.resolve import Resolved
+from backstay.gateway.types import Incoming, Target
+from backstay.ledger import Cost, LedgerEntry
+from backstay.providers import ReplySummary, accumulate
+from backstay.tracing import Span, SpanStatus
+
+_encoder = msgspec.json.Encoder()
+
+
+class CallDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """The first part of a call's journal frame. The other two are the request and the answer, as they were."""
+
+    tenant_id: str
+    spans: tuple[Span, ...]
+    entries: tuple[LedgerEntry, ...]
+
+
+class IntentDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """The only part of an intent's journal frame: what is known before a provider is called."""
+
+    tenant_id: str
+    call_id: str
+    trace_id: str
+    parent_id: str | None
+    at_ns: int
+    operation: str
+    model: str
+    target: str
+    key_id: str
+    user_id: str | None
+    feature: str | None
+    tags: tuple[str, ...]
+    dialect: str
+
+
+class Attempt(msgspec.Struct, kw_only=True):
+    """One try at one target, while it runs and after."""
+
+    target: Target
+    started_ns: int
+    span_id: str
+    ended_ns: int = 0
+    status: SpanStatus = "ok"
+    error: BackstayError | None = None
+    http_status: int | None = None
+    first_token_ns: int | None = None
+    summary: ReplySummary | None = None
+    """Of a whole answer; ``None`` while there is none."""
+    events: list[ChatEvent] = msgspec.field(default_factory=list[ChatEvent])
+    """Of a stream: what was said so far."""
+    cost: Cost | None = None
+    """``None``: nothing is billed for it (the provider refused it). A cost of unknown amount is not ``None``."""
+
+    @property
+    def usage(self) -> Usage:
+        return self.summary.usage if self.summary else NO_USAGE
+
+
+class Recording:
+    """The record of one call. ``started_ns`` and the like are monotonic; ``at_ns`` is the wall clock."""
+
+    def __init__(self, incoming: Incoming, clock: Clock):
+        self.incoming = incoming
+        self.call_id = new_span_id()
+        self.trace_id = incoming.trace_id or new_trace_id()
+        self.at_ns = clock.now_ns()
+        self.started_ns = clock.monotonic_ns()
+        self.clock = clock
+        self.request: Resolved | None = None
+        self.attempts: list[Attempt] = []
+        self.error: BackstayError | None = None
+        self.status: SpanStatus = "ok"
+        self.http_status: int | None = None
+        self.output = b""
+        self.written = False
+
+    def begin_attempt(self, target: Target) -> Attempt:
+        attempt = Attempt(target=target, started_ns=self.clock.monotonic_ns(), span_id=new_span_id())
+        self.attempts.append(attempt)
+        return attempt
+
+    def end_attempt(self, attempt: Attempt, error: BackstayError | None = None) -> None:
+        """Close an attempt; the first time counts."""
+        if attempt.ended_ns:
+            return
+        attempt.ended_ns = self.clock.monotonic_ns()
+        attempt.error = error
+        attempt.status = "error" if error is not None else self.status
+
+    def fail(self, error: BackstayError) -> None:
+        self.status, self.error, self.http_status = "error", error, error.status
+
+    def close(self) -> None:
+        """Close what is still open, with what became of the call."""
+        for attempt in self.attempts:
+            self.end_attempt(attempt, self.error)
+
+    @property
+    def cost_nanousd(self) -> NanoUSD | None:
+        """The sum over what was billed; ``None`` where any of it is unknown; 0 where nothing was billed."""
+        total = 0
+        for attempt in self.attempts:
+            if attempt.cost is None:
+                continue
+            if attempt.cost.amount_nanousd is None:
+                return None
+            total += attempt.cost.amount_nanousd
+        return NanoUSD(total)
+
+    def intent(self) -> list[bytes]:
+        """Write the parts of the intent's frame. The request must be resolved."""
+        request, incoming = self.request, self.incoming
+        assert request is not None
+        document = IntentDocument(
+            tenant_id=incoming.caller.tenant_id,
+            call_id=self.call_id,
+            trace_id=self.trace_id,
+            parent_id=incoming.parent_id,
+            at_ns=self.at_ns,
+            operation=incoming.operation,
+            model=request.model.name,
+            target=request.model.targets[0].name,
+            key_id=incoming.caller.id,
+            user_id=request.user,
+            feature=incoming.feature,
+            tags=incoming.tags,
+            dialect=incoming.dialect.name,
+        )
+        return [_encoder.encode(document)]
+
+    def frame(self, root: Span, *, capture: bool) -> list[bytes]:
+        """Write the parts of the call's frame: document, input, output.
+
+        Args:
+            root: The call's own span.
+            capture: Whether the request's and the answer's text are kept.
+        """
+        document = CallDocument(
+            tenant_id=self.incoming.caller.tenant_id,
+            spans=(root, *(self._attempt_span(number, attempt) for number, attempt in enumerate(self.attempts))),
+            entries=tuple(
+                self._entry(number, attempt, attempt.cost)
+                for number, attempt in enumerate(self.attempts)
+                if attempt.cost is not None
+            ),
+        )
+        if not capture:
+            return [_encoder.encode(document), b"", b""]
+        return [_encoder.encode(document), self.incoming.body, self._answer()]
+
+    def _answer(self) -> bytes:
+        """Give the answer as it was, or, where it was streamed, in the shape that it would have had otherwise.
+
+        Vectors are not kept: nobody reads them, and they would be most of the database.
+        """
+        if self.incoming.operation == "embeddings":
+            return b""
+        if self.output or not self.attempts or not self.attempts[-1].events:
+            return self.output
+        return self.incoming.dialect.write_response(accumulate(self.attempts[-1].events))
+
+    def root(self) -> Span:
+        """Build the call's own span."""
+        incoming, request = self.incoming, self.request
+        last = self.attempts[-1] if self.attempts else None
+        usage = last.usage if last else NO_USAGE
+        model = request.model.name if request else None
+        return Span(
+            span_id=self.call_id,
+            trace_id=self.trace_id,
+            parent_id=incoming.parent_id,
+            kind="call",
+            name=f"{incoming.operation} {model}" if model else incoming.operation,
+            started_at_ns=self.at_ns,
+            duration_ns=self.clock.monotonic_ns() - self.started_ns,
+            status=self.status,
+            error_code=self.error.code if self.error else None,
+            error_message=self.error.message if self.error else None,
+            operation=incoming.operation,
+            model=model,
+            target=last.target.name if last else None,
+            key_id=incoming.caller.id,
+            user_id=request.user if request else None,
+            feature=incoming.feature,
+            tags=incoming.tags,
+            http_status=self.http_status,
+            stream=request.stream if request else None,
+            first_token_ns=self._since_start(last.first_token_ns) if last else None,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cost_nanousd=self.cost_nanousd,
+            attributes={"gen_ai.operation.name": incoming.operation, "gen_ai.request.model": model},
+            input_dialect=incoming.dialect.name,
+            output_dialect=incoming.dialect.name if self.output or (last and last.events) else None,
+        )
+
+    def _since_start(self, moment_ns: int | None) -> int | None:
+        return None if moment_ns is None else moment_ns - self.started_ns
+
+    def _attempt_span(self, number: int, attempt: Attempt) -> Span:
+        offset_ns = attempt.started_ns - self.started_ns
+        usage, cost = attempt.usage, attempt.cost
+        return Span(
+            span_id=attempt.span_id,
+            trace_id=self.trace_id,
+            parent_id=self.call_id,
+            kind="attempt",
+            name=f"{self.incoming.operation} {attempt.target.model_id}",
+            started_at_ns=self.at_ns + offset_ns,
+            duration_ns=(attempt.ended_ns or self.clock.monotonic_ns()) - attempt.started_ns,
+            status=attempt.status,
+            error_code=attempt.error.code if attempt.error else None,
+            error_message=attempt.error.message if attempt.error else None,
+            operation=self.incoming.operation,
+            target=attempt.target.name,
+            http_status=attempt.http_status,
+            first_token_ns=None if attempt.first_token_ns is None else attempt.first_token_ns - attempt.started_ns,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cost_nanousd=cost.amount_nanousd if cost else None,
+            attributes=_attributes(self.incoming.operation, number, attempt),
+        )
+
+    def _entry(self, number: int, attempt: Attempt, cost: Cost) -> LedgerEntry:
+        request = self.request
+        assert request is not None, "an attempt is only made once the request is resolved"
+        usage = attempt.usage
+        return LedgerEntry(
+            call_id=self.call_id,
+            attempt=number,
+            at_ns=self.at_ns,
+            trace_id=self.trace_id,
+            key_id=self.incoming.caller.id,
+            user_id=request.user,
+            feature=self.incoming.feature,
+            tags=self.incoming.tags,
+            model=request.model.name,
+            target=attempt.target.name,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cost_nanousd=cost.amount_nanousd,
+            estimated=usage.estimated,
+            price_source=cost.source,
+            lines=cost.lines,
+        )
+
+
+def _attributes(operation: str, number: int, attempt: Attempt) -> dict[str, Any]:
+    """Name what is known of an attempt as OpenTelemetry's GenAI semantic conventions do."""
+    attributes: dict[str, Any] = {
+        "gen_ai.operation.name": operation,
+        "gen_ai.provider.name": attempt.target.price_provider or attempt.target.provider.name,
+        "gen_ai.request.model": attempt.target.model_id,
+        "backstay.attempt": number,
+    }
+    if isinstance(attempt.error, ProviderError):
+        attributes["error.type"] = attempt.error.provider_code or attempt.error.kind
+    if (summary := attempt.summary) is None:
+        return attributes
+    if summary.id is not None:
+        attributes["gen_ai.response.id"] = summary.id
+    if summary.model is not None:
+        attributes["gen_ai.response.model"] = summary.model
+    if summary.finish_reasons:
+        attributes["gen_ai.response.finish_reasons"] = summary.finish_reasons
+    usage = summary.usage
+    for name, count in (
+        ("gen_ai.usage.input_tokens", usage.input_tokens),
+        ("gen_ai.usage.output_tokens", usage.output_tokens),
+        ("gen_ai.usage.cache_read.input_tokens", usage.cache_read_tokens),
+        ("gen_ai.usage.cache_creation.input_tokens", usage.cache_write_tokens),
+        ("gen_ai.usage.reasoning.output_tokens", usage.reasoning_tokens),
+    ):
+        if count:
+            attributes[name] = count
+    return attributes
+
+
+def interrupted(document: bytes) -> list[bytes]:
+    """Write the frame of a call whose worker died before it could: what it came to, nobody knows.
+
+    Its cost is unknown and unconfirmed, never 0.
+    """
+    intent = msgspec.json.decode(document, type=IntentDocument)
+    span = Span(
+        span_id=intent.call_id,
+        trace_id=intent.trace_id,
+        parent_id=intent.parent_id,
+        kind="call",
+        name=f"{intent.operation} {intent.model}",
+        started_at_ns=intent.at_ns,
+        duration_ns=0,
+        status="interrupted",
+        error_code="worker_lost",
+        error_message="The worker ended before the call did. What the provider did with it is not known.",
+        operation=intent.operation,
+        model=intent.model,
+        target=intent.target,
+        key_id=intent.key_id,
+        user_id=intent.user_id,
+        feature=intent.feature,
+        tags=intent.tags,
+        input_dialect=intent.dialect,
+    )
+    entry = LedgerEntry(
+        call_id=intent.call_id,
+        attempt=0,
+        at_ns=intent.at_ns,
+        trace_id=intent.trace_id,
+        key_id=intent.key_id,
+        user_id=intent.user_id,
+        feature=intent.feature,
+        tags=intent.tags,
+        model=intent.model,
+        target=intent.target,
+        cost_nanousd=None,
+        unconfirmed=True,
+    )
+    call = CallDocument(tenant_id=intent.tenant_id, spans=(span,), entries=(entry,))
+    return [_encoder.encode(call), b"", b""]

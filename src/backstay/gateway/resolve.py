@@ -1,0 +1,118 @@
+"""Owns the step from a request's model name to the targets that may answer it."""
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+
+import msgspec
+
+from backstay.core.caller import Caller
+from backstay.core.errors import Forbidden, InvalidRequest, UnknownModel
+from backstay.gateway.body import read_fields, read_flag, read_text
+from backstay.gateway.types import Incoming, Model, Target
+from backstay.providers import Fields
+
+_SUGGESTIONS = 5
+
+
+class Models:
+    """The models that callers may name: those of the policy, and what may be addressed without an entry in it."""
+
+    def __init__(self, named: Mapping[str, Model], direct: Callable[[str], Target | None] = lambda name: None):
+        self._named = named
+        self._direct = direct
+
+    def __iter__(self) -> Iterator[Model]:
+        return iter(self._named.values())
+
+    def visible_to(self, caller: Caller) -> list[Model]:
+        """List the models that a caller may use, in the policy's order."""
+        return [model for name, model in self._named.items() if caller.models is None or name in caller.models]
+
+    def find(self, name: str, caller: Caller) -> Model:
+        """Find a model by the name that a caller gave.
+
+        Raises:
+            UnknownModel: There is none, or the caller may not know of it; the message names the nearest ones.
+        """
+        if caller.models is None or name in caller.models:
+            model = self._named.get(name)
+            if model is not None:
+                return model
+            target = self._direct(name)
+            if target is not None:
+                return Model(name=name, targets=(target,))
+        raise UnknownModel(self._unknown(name, caller), param="model")
+
+    def _unknown(self, name: str, caller: Caller) -> str:
+        names = [model.name for model in self.visible_to(caller)]
+        near = difflib.get_close_matches(name, names, n=_SUGGESTIONS, cutoff=0.0)
+        if not near:
+            return f"There is no model {name!r}, and this key may use none."
+        more = f" and {len(names) - len(near)} more (GET /v1/models)" if len(names) > len(near) else ""
+        return f"There is no model {name!r}. This key may use: {', '.join(near)}{more}."
+
+
+class Resolved(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that is understood: which model, how it is to be answered, to whom it is attributed."""
+
+    fields: Fields
+    model: Model
+    stream: bool
+    user: str | None
+
+
+def resolve(models: Models, incoming: Incoming) -> Resolved:
+    """Read what the gateway itself needs of a request and find the model.
+
+    Raises:
+        InvalidRequest: A field is missing or of the wrong type.
+        UnknownModel: No such model.
+        Forbidden: The caller may not use this wire.
+    """
+    caller = incoming.caller
+    if not caller.may("call"):
+        raise Forbidden("This key has no right to call models. Make one with the right `call`.")
+    if caller.routes is not None and incoming.path not in caller.routes:
+        raise Forbidden(f"This key may use {', '.join(sorted(caller.routes))}, not {incoming.path}.")
+    fields = read_fields(incoming.body)
+    name = read_text(fields, "model")
+    if not name:
+        raise InvalidRequest("model is missing. Name one; GET /v1/models lists them.", param="model")
+    _require_content(incoming, fields)
+    return Resolved(
+        fields=fields,
+        model=models.find(name, caller),
+        stream=incoming.operation == "chat" and read_flag(fields, "stream"),
+        user=_user(fields),
+    )
+
+
+def _require_content(incoming: Incoming, fields: Fields) -> None:
+    name = "input" if incoming.operation == "embeddings" else "messages"
+    raw = fields.get(name)
+    if raw is None or bytes(raw) == b"null":
+        raise InvalidRequest(f"{name} is missing.", param=name)
+    if name == "messages" and bytes(raw)[:1] != b"[":
+        raise InvalidRequest("messages must be a list of messages.", param="messages")
+    if name == "messages" and bytes(raw)[1:-1].strip() == b"":
+        raise InvalidRequest("messages is empty. Send at least one message.", param="messages")
+
+
+class _Metadata(msgspec.Struct, frozen=True):
+    user_id: str | None = None
+
+
+def _user(fields: Fields) -> str | None:
+    """Read the end user from the wire's own field: ``user``, ``safety_identifier`` or ``metadata.user_id``."""
+    for name in ("user", "safety_identifier"):
+        user = read_text(fields, name)
+        if user:
+            return user
+    raw = fields.get("metadata")
+    if raw is None:
+        return None
+    try:
+        metadata = msgspec.json.decode(raw, type=_Metadata | None)
+    except msgspec.DecodeError:
+        raise InvalidRequest("metadata must be an object, and its user_id a string.", param="metadata") from None
+    return metadata.user_id or None if metadata else None

@@ -1,0 +1,190 @@
+"""Owns the arithmetic of a price: token counts times unit prices, exact, rounded once to the nano-dollar."""
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from fractions import Fraction
+from math import lcm
+from typing import Any
+
+from genai_prices.types import TieredPrices
+
+from backstay.core.money import NANO_PER_USD, NanoUSD
+from backstay.core.usage import Usage
+from backstay.ledger.types import Cost, CostLine
+
+_MILLION = 1_000_000
+
+# Unit by genai-prices' name: how many of it one price is for, and the units that it is a part of. A part with a price
+# of its own is taken out of the wholes, so that nothing is billed twice.
+# Source: genai-prices 0.2.3, `genai_prices.data_units` (2026-11-23).
+_UNITS: dict[str, tuple[int, tuple[str, ...]]] = {
+    "input_mtok": (_MILLION, ()),
+    "cache_read_mtok": (_MILLION, ("input_mtok",)),
+    "cache_write_mtok": (_MILLION, ("input_mtok",)),
+    "cache_write_1h_mtok": (_MILLION, ("cache_write_mtok", "input_mtok")),
+    "input_audio_mtok": (_MILLION, ("input_mtok",)),
+    "cache_audio_read_mtok": (_MILLION, ("cache_read_mtok", "input_audio_mtok", "input_mtok")),
+    "output_mtok": (_MILLION, ()),
+    "output_reasoning_mtok": (_MILLION, ("output_mtok",)),
+    "output_audio_mtok": (_MILLION, ("output_mtok",)),
+    "web_searches_kcount": (1_000, ()),
+    "requests_kcount": (1_000, ()),
+}
+UNITS = tuple(_UNITS)
+"""What can be billed: everything that ``Usage`` counts. Prices for other units (image tokens, seconds) go unused."""
+
+_POSITION = {unit: position for position, unit in enumerate(_UNITS)}
+
+_ANY = -1
+"""An input size that any call exceeds."""
+
+
+def _counts(usage: Usage) -> tuple[int, ...]:
+    """Count each unit of ``UNITS``, in its order; parts are still within their wholes."""
+    return (
+        usage.input_tokens or 0,
+        usage.cache_read_tokens,
+        usage.cache_write_tokens,
+        usage.cache_write_1h_tokens,
+        usage.input_audio_tokens,
+        usage.cache_audio_read_tokens,
+        usage.output_tokens or 0,
+        usage.reasoning_tokens,
+        usage.output_audio_tokens,
+        usage.web_searches,
+        1,
+    )
+
+
+_Term = tuple[str, tuple[tuple[int, int], ...], int, str]
+"""A unit, its own share as signed counts, its scaled price, and USD per million."""
+
+
+class Rates:
+    """The unit prices of one model at one time, ready to be multiplied.
+
+    Prices are whole numbers of nano-USD times ``scale`` for one unit, so that sums are exact. A line's amount is the
+    difference of two rounded running totals: lines add up to the total, each within a nano-dollar of its own product.
+    """
+
+    def __init__(self, prices: Mapping[str, Decimal | TieredPrices], *, source: str):
+        """Prepare prices in USD by unit of ``UNITS``, as genai-prices gives them; other units are left aside.
+
+        A tiered price goes by the whole input of a call: past a tier's start, all of its tokens cost that tier's price.
+        """
+        self.source = source
+        self._prices = {unit: prices[unit] for unit in UNITS if unit in prices}
+        starts = {
+            tier.start for price in self._prices.values() if isinstance(price, TieredPrices) for tier in price.tiers
+        }
+        self._scale = lcm(
+            *(
+                _nano(unit, price, start).denominator
+                for unit, price in self._prices.items()
+                for start in {_ANY, *starts}
+            )
+        )
+        self._base = self._terms(_ANY)
+        self._tiers = tuple((start, self._terms(start)) for start in sorted(starts, reverse=True))
+        billed = {unit for unit, _, rate, _ in self._base if rate}
+        self._bills_input = "input_mtok" in billed
+        self._bills_output = "output_mtok" in billed
+        self._bills_searches = "web_searches_kcount" in self._prices
+
+    def cost(self, usage: Usage) -> Cost:
+        """Price what was used. The amount is ``None`` where the usage of something that costs is not known.
+
+        Parts that a provider reports as larger than their whole are billed as reported, and the rest of the whole as 0.
+        """
+        if not self._is_known(usage):
+            return Cost(amount_nanousd=None, source=self.source)
+        counts, scale = _counts(usage), self._scale
+        terms = self._base
+        for start, dearer in self._tiers:
+            if counts[0] > start:
+                terms = dearer
+                break
+        lines: list[CostLine] = []
+        running = billed = 0
+        for unit, share, rate, usd_per_million in terms:
+            quantity = 0
+            for position, sign in share:
+                quantity += sign * counts[position]
+            if quantity <= 0:
+                continue
+            running += quantity * rate
+            total = running if scale == 1 else _half_even(running, scale)
+            lines.append(
+                CostLine(
+                    unit=unit,
+                    quantity=quantity,
+                    usd_per_million=usd_per_million,
+                    amount_nanousd=NanoUSD(total - billed),
+                )
+            )
+            billed = total
+        return Cost(amount_nanousd=NanoUSD(billed), lines=tuple(lines), source=self.source)
+
+    def describe(self) -> dict[str, Any]:
+        """Say the prices for people: ``usd_per_million`` by unit, and those of each long-context tier."""
+        return {
+            "usd_per_million": {unit: usd for unit, _, _, usd in self._base},
+            "tiers": [
+                {"above_input_tokens": start, "usd_per_million": {unit: usd for unit, _, _, usd in terms}}
+                for start, terms in reversed(self._tiers)
+            ],
+            "source": self.source,
+        }
+
+    def _terms(self, start: int) -> tuple[_Term, ...]:
+        """Prepare each unit's term of the sum, for calls whose input exceeds ``start`` tokens."""
+        return tuple(
+            (
+                unit,
+                _own_share(unit, self._prices.keys()),
+                int(_nano(unit, price, start) * self._scale),
+                _per_million(unit, price, start),
+            )
+            for unit, price in self._prices.items()
+        )
+
+    def _is_known(self, usage: Usage) -> bool:
+        if not self._prices or not usage.is_known:
+            return False
+        if usage.web_searches and not self._bills_searches:
+            return False
+        return not (
+            (self._bills_input and usage.input_tokens is None) or (self._bills_output and usage.output_tokens is None)
+        )
+
+
+def _at(price: Decimal | TieredPrices, start: int) -> Decimal:
+    """Return the price past an input size."""
+    if isinstance(price, Decimal):
+        return price
+    return next((tier.price for tier in reversed(price.tiers) if tier.start <= start), price.base)
+
+
+def _nano(unit: str, price: Decimal | TieredPrices, start: int) -> Fraction:
+    """Return the exact price of one of a unit, in nano-USD."""
+    return Fraction(_at(price, start)) * NANO_PER_USD / _UNITS[unit][0]
+
+
+def _own_share(unit: str, priced: Iterable[str]) -> tuple[tuple[int, int], ...]:
+    """Find what is billed at a unit's own price, as signed counts: the unit less its parts that have a price."""
+    share = {_POSITION[unit]: 1}
+    for part in priced:
+        if unit in _UNITS[part][1]:
+            for position, sign in _own_share(part, priced):
+                share[position] = share.get(position, 0) - sign
+    return tuple((position, sign) for position, sign in share.items() if sign)
+
+
+def _per_million(unit: str, price: Decimal | TieredPrices, start: int) -> str:
+    return f"{(_at(price, start) * (_MILLION // _UNITS[unit][0])).normalize():f}"
+
+
+def _half_even(numerator: int, denominator: int) -> int:
+    quotient, remainder = divmod(numerator, denominator)
+    twice = 2 * remainder
+    return quotient + (twice > denominator or (twice == denominator and quotient & 1))

@@ -1,0 +1,137 @@
+"""Owns the ledger's SQL: entries in, cost reports out."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, LiteralString
+
+import msgspec
+
+from backstay.core.errors import InvalidRequest
+from backstay.core.money import NanoUSD
+from backstay.ledger.types import LedgerEntry
+from backstay.ledger.views import DIMENSIONS, Books, CostRow, Dimension, SpendPoint
+from backstay.store import Database, load_queries
+
+
+def _load() -> dict[str, LiteralString]:
+    """Read the queries, with the part that they share put in."""
+    queries = load_queries("backstay.ledger")
+    return {name: text.replace("{earlier_attempts}", queries["earlier_attempts"]) for name, text in queries.items()}
+
+
+_QUERIES = _load()
+
+MERGE_ENTRIES = _QUERIES["merge_entries"]
+"""What the shipper runs on a batch to write its ledger entries. Run again on the same batch, it changes nothing."""
+
+_MAX_ROWS = 1000
+"""Rows of a cost report."""
+
+_TIMEOUT_S = 20.0
+"""Reports may add up months."""
+
+_BEGINNING = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+_END = datetime.fromisoformat("9999-01-01T00:00:00+00:00")
+
+
+class LedgerStore:
+    """Reports on what one tenant's calls cost. Times are aware; ``since`` is included, ``until`` is not."""
+
+    def __init__(self, database: Database):
+        self._database = database
+
+    async def costs(
+        self,
+        tenant_id: str,
+        *,
+        by: Sequence[Dimension] = (),
+        since: datetime,
+        until: datetime,
+        key_id: str | None = None,
+        limit: int = _MAX_ROWS,
+    ) -> list[CostRow]:
+        """Add up costs by dimensions, the most expensive group first; by nothing: one row, the total.
+
+        Args:
+            key_id: Only the calls of this key.
+            limit: Most rows to return.
+
+        Raises:
+            InvalidRequest: A dimension is not known.
+            StoreUnavailable: Postgres does not answer.
+        """
+        for dimension in by:
+            if dimension not in DIMENSIONS:
+                raise InvalidRequest(
+                    f"Costs have no dimension {dimension!r}. Use: {', '.join(DIMENSIONS)}.", param="by"
+                )
+        rows = await self._fetch(
+            "costs",
+            tenant_id,
+            by=list(by),
+            by_target="target" in by,
+            since=since,
+            until=until,
+            key_id=key_id,
+            limit=min(limit, _MAX_ROWS),
+        )
+        found = msgspec.convert(rows, list[CostRow], strict=False)
+        return found if found or by else [_NOTHING]
+
+    async def entries(self, tenant_id: str, trace_id: str, *, key_id: str | None = None) -> list[LedgerEntry]:
+        """Read what each attempt of a trace's calls cost, with its lines, the earliest first.
+
+        Args:
+            key_id: Only the calls of this key.
+
+        Raises:
+            StoreUnavailable: Postgres does not answer.
+        """
+        rows = await self._fetch("entries", tenant_id, trace_id=trace_id, key_id=key_id)
+        return msgspec.convert(rows, list[LedgerEntry])
+
+    async def spend(
+        self,
+        tenant_id: str,
+        *,
+        since: datetime,
+        until: datetime,
+        bucket_s: float,
+        by: Dimension = "model",
+        key_id: str | None = None,
+    ) -> list[SpendPoint]:
+        """Add up costs over time: one point for each stretch of ``bucket_s`` seconds from ``since``, and series.
+
+        Raises:
+            InvalidRequest: It cannot be plotted by this dimension, or the stretches have no length.
+            StoreUnavailable: Postgres does not answer.
+        """
+        if by not in DIMENSIONS or by in ("day", "hour"):
+            raise InvalidRequest(f"Spend cannot be split by {by!r}. Use user, feature, model, target, key or tag.")
+        if bucket_s <= 0:
+            raise InvalidRequest("A stretch of time must be longer than 0 seconds.")
+        rows = await self._fetch(
+            "spend",
+            tenant_id,
+            by=by,
+            by_target=by == "target",
+            since=since,
+            until=until,
+            bucket_s=bucket_s,
+            key_id=key_id,
+        )
+        return msgspec.convert(rows, list[SpendPoint], strict=False)
+
+    async def check(self, tenant_id: str, *, since: datetime = _BEGINNING, until: datetime = _END) -> Books:
+        """Compare the ledger with the traces, call by call. Raises ``StoreUnavailable`` if Postgres does not answer."""
+        (row,) = await self._fetch("check", tenant_id, since=since, until=until)
+        return msgspec.convert(row, Books, strict=False)
+
+    async def _fetch(self, query: str, tenant_id: str, **params: Any) -> list[dict[str, Any]]:
+        async with self._database.tenant(tenant_id, timeout_s=_TIMEOUT_S) as connection:
+            # Unprepared: planned for these very values, so that unused filters cost nothing.
+            cursor = await connection.execute(_QUERIES[query], {"tenant_id": tenant_id, **params}, prepare=False)
+            return await cursor.fetchall()
+
+
+_NOTHING = CostRow(calls=0, input_tokens=0, output_tokens=0, cost_nanousd=NanoUSD(0), unknown_cost_calls=0)

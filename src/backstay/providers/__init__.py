@@ -1,0 +1,44 @@
+"""Where answers come from: dialects (pure), providers (I/O), and what is known about vendors.
+
+The names below are what the rooms above use; the nouns are described in ``types``.
+"""
+
+from backstay.providers.accumulate import accumulate, summarize
+from backstay.providers.anthropic import ANTHROPIC
+from backstay.providers.config import ProviderConfig, TimeoutsConfig, implicit_providers
+from backstay.providers.dialects import DIALECTS
+from backstay.providers.openai import OPENAI, read_embeddings_summary
+from backstay.providers.registry import Providers
+from backstay.providers.types import (
+    Dialect,
+    Exchange,
+    Fields,
+    Operation,
+    Provider,
+    ProviderRequest,
+    ReplySummary,
+    StreamReader,
+    Timeouts,
+)
+
+__all__ = [
+    "ANTHROPIC",
+    "DIALECTS",
+    "OPENAI",
+    "Dialect",
+    "Exchange",
+    "Fields",
+    "Operation",
+    "Provider",
+    "ProviderConfig",
+    "ProviderRequest",
+    "Providers",
+    "ReplySummary",
+    "StreamReader",
+    "Timeouts",
+    "TimeoutsConfig",
+    "accumulate",
+    "implicit_providers",
+    "read_embeddings_summary",
+    "summarize",
+]

@@ -1,0 +1,124 @@
+"""Owns ``[providers.NAME]`` of the policy file, and the providers that are there without any."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from backstay.providers.catalog import BUILT_IN_DIALECTS, VENDORS
+from backstay.providers.secrets import is_reference
+from backstay.providers.types import Timeouts
+
+
+class TimeoutsConfig(BaseModel):
+    """How long one try may take, in seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    connect_s: float = Field(default=5.0, gt=0, description="Until the connection stands.")
+    first_token_s: float = Field(default=60.0, gt=0, description="Until a stream's first piece.")
+    idle_s: float = Field(default=60.0, gt=0, description="Between two pieces of a stream.")
+    total_s: float = Field(default=600.0, gt=0, description="Until the whole answer is there.")
+
+    def as_timeouts(self) -> Timeouts:
+        """Return the neutral form."""
+        return Timeouts(**self.model_dump())
+
+
+class ProviderConfig(BaseModel):
+    """``[providers.NAME]``: a dialect, where it is, its credential."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dialect: str = Field(
+        description=f"How it speaks, or who it is: {', '.join([*VENDORS, *BUILT_IN_DIALECTS])}.",
+        json_schema_extra={"enum": [*VENDORS, *BUILT_IN_DIALECTS]},
+    )
+    base_url: str | None = Field(default=None, description="Where it is; default: the vendor's own address.")
+    api_key: str | None = Field(default=None, description="Where its key is kept: `env:NAME` or `file:PATH`.")
+    headers: dict[str, str] = Field(
+        default_factory=dict[str, str], description="Headers sent with every request; a value may be `env:NAME`."
+    )
+    timeouts: TimeoutsConfig = TimeoutsConfig()
+    api_version: str | None = Field(default=None, description="Azure's dated API; default: its v1 API.")
+    price_as: str | None = Field(
+        default=None, pattern=r"^[^/\s]+/\S+$", description="Price its calls as this model, as in `openai/gpt-4o-mini`."
+    )
+    speaks: Literal["openai", "anthropic"] = Field(default="openai", description="Of the simulator: its wire.")
+    seed: int = Field(default=0, description="Of the simulator: the same seed gives the same run.")
+    script: dict[str, Any] | None = Field(default=None, description="Of the simulator: how it behaves.")
+
+    @field_validator("dialect")
+    @classmethod
+    def _known(cls, dialect: str) -> str:
+        known = [*VENDORS, *BUILT_IN_DIALECTS]
+        if dialect not in known:
+            near = difflib.get_close_matches(dialect, known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"there is no dialect {dialect!r}.{hint} There are: {', '.join(known)}")
+        return dialect
+
+    @field_validator("base_url")
+    @classmethod
+    def _url(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{url!r} is no http or https address")
+        if parts.username is not None or parts.query or parts.fragment:
+            raise ValueError("it must be scheme, host, port and path only; the key belongs into api_key")
+        return url.rstrip("/")
+
+    @field_validator("api_key")
+    @classmethod
+    def _reference(cls, api_key: str | None) -> str | None:
+        if api_key is not None and not is_reference(api_key):
+            raise ValueError(
+                "it must say where the key is kept (`env:NAME` or `file:PATH`), so that no key stands in this file"
+            )
+        return api_key
+
+    @field_validator("headers")
+    @classmethod
+    def _one_line(cls, headers: dict[str, str]) -> dict[str, str]:
+        for name, value in headers.items():
+            if not name or any(character <= " " or character in ':"' or character > "~" for character in name):
+                raise ValueError(f"{name!r} cannot be the name of a header")
+            if any(character < " " for character in value):
+                raise ValueError(f"the value of {name!r} must be one line")
+        return headers
+
+    @model_validator(mode="after")
+    def _complete(self) -> "ProviderConfig":
+        vendor = VENDORS.get(self.dialect)
+        if vendor is not None and vendor.base_url is None and self.base_url is None:
+            raise ValueError(f"{self.dialect} needs a base_url: every customer has their own address")
+        if self.api_version is not None and self.dialect != "azure":
+            raise ValueError("api_version is Azure's")
+        if self.script is not None and self.dialect != "simulator":
+            raise ValueError("script is the simulator's")
+        return self
+
+    @property
+    def dialect_name(self) -> Literal["openai", "anthropic"]:
+        """The dialect that it speaks on the wire."""
+        vendor = VENDORS.get(self.dialect)
+        if vendor is not None:
+            return vendor.dialect
+        return self.speaks if self.dialect == "simulator" else "openai"
+
+
+def implicit_providers(environ: Mapping[str, str]) -> dict[str, ProviderConfig]:
+    """Return the vendors whose key is in the environment, each under its own name, with nothing to configure."""
+    found: dict[str, ProviderConfig] = {}
+    for vendor in VENDORS.values():
+        base_url = vendor.base_url or environ.get("AZURE_OPENAI_ENDPOINT", "").rstrip("/")
+        if not vendor.key_env or not environ.get(vendor.key_env) or not base_url:
+            continue
+        if vendor.base_url is None and not base_url.endswith("/openai/v1"):
+            base_url += "/openai/v1"
+        found[vendor.name] = ProviderConfig(dialect=vendor.name, base_url=base_url, api_key=f"env:{vendor.key_env}")
+    return found

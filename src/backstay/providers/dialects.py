@@ -1,0 +1,10 @@
+"""Owns the list of dialects."""
+
+from collections.abc import Mapping
+
+from backstay.providers.anthropic import ANTHROPIC
+from backstay.providers.openai import OPENAI
+from backstay.providers.types import Dialect
+
+DIALECTS: Mapping[str, Dialect] = {dialect.name: dialect for dialect in (OPENAI, ANTHROPIC)}
+"""Every dialect by its name."""

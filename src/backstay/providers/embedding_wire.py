@@ -1,0 +1,82 @@
+"""Owns OpenAI's embeddings wire for those who answer it here: the local model and the simulator."""
+
+import base64
+from array import array
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from backstay.core.errors import InvalidRequest
+
+MAX_INPUTS = 2048
+"""Source: OpenAI API reference, Create embeddings, `input` (2025-06)."""
+
+Input = str | tuple[int, ...]
+"""A text, or a text as the token ids of some model."""
+
+
+class EmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
+    input: str | list[str | int | list[int]]
+    model: str = ""
+    dimensions: int | None = None
+    encoding_format: Literal["float", "base64"] | None = None
+
+    def inputs(self) -> list[Input]:
+        """List what is to be embedded: ``input`` is one text, one list of token ids, or a list of either."""
+        if isinstance(self.input, str):
+            return [self.input]
+        token_ids = tuple(item for item in self.input if isinstance(item, int))
+        if token_ids and len(token_ids) == len(self.input):
+            return [token_ids]
+        return [item if isinstance(item, str) else tuple(item) for item in self.input if not isinstance(item, int)]
+
+
+class _Item(msgspec.Struct):
+    index: int
+    embedding: list[float] | str
+    object: str = "embedding"
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int
+    total_tokens: int
+
+
+class _Response(msgspec.Struct):
+    data: list[_Item]
+    model: str
+    usage: _Usage
+    object: str = "list"
+
+
+def read_embeddings_request(body: bytes) -> EmbeddingsRequest:
+    """Read the body of ``POST /v1/embeddings``. Unknown fields are ignored.
+
+    Raises:
+        InvalidRequest: It is not JSON of that form, or its ``input`` is empty, too long or of mixed forms.
+    """
+    try:
+        request = msgspec.json.decode(body, type=EmbeddingsRequest)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"The embeddings request is not valid: {error}.") from error
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"The body is not JSON: {error}.") from error
+    if not isinstance(request.input, str) and len({type(item) for item in request.input}) != 1:
+        raise InvalidRequest("input must be a text, a list of texts, or token ids.", param="input")
+    if not all(request.inputs()):
+        raise InvalidRequest("input must not hold an empty text.", param="input")
+    if len(request.inputs()) > MAX_INPUTS:
+        raise InvalidRequest(f"input may hold {MAX_INPUTS} texts at most.", param="input")
+    return request
+
+
+def write_embeddings_response(rows: Iterable[bytes], request: EmbeddingsRequest, *, tokens: int) -> bytes:
+    """Write the answer. ``rows``: one vector an input, each as little-endian float32."""
+    as_base64 = request.encoding_format == "base64"
+    items = [
+        _Item(index=index, embedding=base64.b64encode(row).decode() if as_base64 else array("f", row).tolist())
+        for index, row in enumerate(rows)
+    ]
+    usage = _Usage(prompt_tokens=tokens, total_tokens=tokens)
+    return msgspec.json.encode(_Response(data=items, model=request.model, usage=usage))

@@ -1,0 +1,285 @@
+"""Owns HTTP to providers: one exchange over a shared session, with its deadlines, bounds and errors.
+
+Bytes pass through untouched in both directions. A connection goes back to the pool when its answer was read to the
+end, and is cut at once when the answer is given up.
+"""
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Mapping
+from typing import NoReturn
+from urllib.parse import quote, urlsplit
+from urllib.request import getproxies
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from backstay import __version__
+from backstay.core.errors import ProviderError, ProviderTimeout, ProviderUnreachable, Untranslatable
+from backstay.providers.secrets import REDACTED, Secret
+from backstay.providers.sse import FrameSplitter
+from backstay.providers.types import Dialect, Operation, ProviderRequest, Timeouts
+
+MAX_ANSWER_BYTES = 256 * 1024 * 1024
+"""Longest whole answer taken, in bytes: a full batch of embeddings fits."""
+
+STREAMED_UPLOAD_BYTES = 1024 * 1024
+"""Request bodies from here on are written piece by piece, so that other calls go on meanwhile."""
+
+PATHS: Mapping[str, Mapping[Operation, str]] = {
+    "openai": {"chat": "/chat/completions", "embeddings": "/embeddings"},
+    "anthropic": {"chat": "/v1/messages", "count_tokens": "/v1/messages/count_tokens"},
+}
+"""Where each operation is below a provider's base URL."""
+
+
+def open_session() -> aiohttp.ClientSession:
+    """Open the session that all providers of a worker share. Proxies of the environment are used if there are any."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=bool(getproxies()),
+        timeout=aiohttp.ClientTimeout(total=None),
+        auto_decompress=True,
+    )
+
+
+class HttpProvider:
+    """A provider behind HTTP."""
+
+    def __init__(
+        self,
+        name: str,
+        dialect: Dialect,
+        session: aiohttp.ClientSession,
+        *,
+        base_url: str,
+        headers: Mapping[str, str] | None = None,
+        secrets: tuple[Secret, ...] = (),
+        timeouts: Timeouts | None = None,
+        price_provider: str | None = None,
+        is_free: bool = False,
+        reports_stream_usage: bool = True,
+        api_version: str | None = None,
+    ):
+        """Describe a provider.
+
+        Args:
+            session: Shared with others; closing the provider leaves it open.
+            headers: Sent with every request; they win over the caller's.
+            secrets: Cut out of error answers.
+            timeouts: Used where a request brings none.
+            api_version: Azure's dated API, which has the model's name in its path.
+        """
+        self.name = name
+        self.dialect = dialect
+        self.problem: str | None = None
+        self.price_provider = price_provider
+        self.is_free = is_free
+        self.reports_stream_usage = reports_stream_usage
+        self.server_address = urlsplit(base_url).hostname or ""
+        self._session = session
+        self._secrets = tuple(secret.reveal().encode() for secret in secrets)
+        self._timeouts = timeouts or Timeouts()
+        self._base_url = base_url
+        self._api_version = api_version
+        self._urls: dict[Operation, URL] = {}
+        if api_version is None:
+            self._urls = {operation: self._url(path) for operation, path in PATHS[dialect.name].items()}
+        own = {"content-type": "application/json", "user-agent": f"backstay/{__version__}", **(headers or {})}
+        self._headers = {False: CIMultiDict(own), True: CIMultiDict({**own, "accept-encoding": "identity"})}
+        """By whether a stream is wanted: compressing one would hold its pieces back."""
+        self._client_timeouts: dict[float, aiohttp.ClientTimeout] = {}
+
+    def _url(self, path: str) -> URL:
+        base = self._base_url
+        if path.startswith("/v1/") and base.endswith("/v1"):
+            base = base.removesuffix("/v1")
+        return URL(base + path, encoded=True)
+
+    def url_of(self, request: ProviderRequest) -> URL:
+        """Return where a request goes. Raises ``Untranslatable`` if the dialect has no such operation."""
+        url = self._urls.get(request.operation)
+        if url is not None:
+            return url
+        path = PATHS[self.dialect.name].get(request.operation)
+        if path is None:
+            raise Untranslatable(f"{self.name} has no endpoint for {request.operation}.", param="model")
+        base = self._base_url.removesuffix("/v1").removesuffix("/openai")
+        model = quote(request.model_id, safe="")
+        return URL(f"{base}/openai/deployments/{model}{path}?api-version={self._api_version}", encoded=True)
+
+    async def send(self, request: ProviderRequest) -> "HttpExchange":
+        """Start an exchange and return when the answer's status and headers are there, whatever the status.
+
+        Raises:
+            ProviderUnreachable: No connection, or it broke.
+            ProviderTimeout: The connection, or a stream's first piece, took too long.
+            Untranslatable: The provider's dialect has no such operation.
+        """
+        timeouts = request.timeouts or self._timeouts
+        deadline = Deadline(timeouts, stream=request.stream)
+        own = self._headers[request.stream]
+        body = request.body
+        try:
+            async with asyncio.timeout_at(deadline.next_at()):
+                response = await self._session.post(
+                    self.url_of(request),
+                    data=body if len(body) < STREAMED_UPLOAD_BYTES else io.BytesIO(body),
+                    headers={**request.headers, **own} if request.headers else own,
+                    allow_redirects=False,
+                    timeout=self._client_timeout(timeouts.connect_s),
+                )
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            self._explain(error, timeouts)
+        return HttpExchange(response, deadline, self._secrets if response.status >= 400 else ())
+
+    def _client_timeout(self, connect_s: float) -> aiohttp.ClientTimeout:
+        found = self._client_timeouts.get(connect_s)
+        if found is None:
+            found = self._client_timeouts[connect_s] = aiohttp.ClientTimeout(total=None, sock_connect=connect_s)
+        return found
+
+    def _explain(self, error: Exception, timeouts: Timeouts) -> NoReturn:
+        """Raise the error that an exception of the HTTP client stands for."""
+        match error:
+            case aiohttp.ConnectionTimeoutError():
+                message = f"{self.name} could not be connected to within {timeouts.connect_s:g} s."
+                raise ProviderTimeout(message) from error
+            case TimeoutError():
+                raise ProviderTimeout(f"{self.name} did not begin to answer in time.") from error
+            case aiohttp.ClientConnectorDNSError():
+                raise ProviderUnreachable(f"{self.name} cannot be found: no address for its host.") from error
+            case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
+                raise ProviderUnreachable(f"{self.name} has no valid TLS certificate.") from error
+            case aiohttp.ClientConnectorError():
+                raise ProviderUnreachable(f"{self.name} cannot be connected to: {_reason(error)}.") from error
+            case _:
+                raise ProviderUnreachable(f"The connection to {self.name} broke: {_reason(error)}.") from error
+
+    async def close(self) -> None:
+        """Do nothing: the session is the worker's."""
+
+
+def _reason(error: Exception) -> str:
+    """Describe what went wrong, without addresses and without anything that the other side sent."""
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    return (cause.strerror if isinstance(cause, OSError) else None) or type(cause).__name__
+
+
+class Deadline:
+    """When one exchange has taken too long, in the event loop's time."""
+
+    __slots__ = ("_first", "_idle_s", "_total", "_wait")
+
+    def __init__(self, timeouts: Timeouts, *, stream: bool):
+        now = asyncio.get_running_loop().time()
+        self._total = now + timeouts.total_s
+        self._first = min(self._total, now + timeouts.first_token_s) if stream else self._total
+        self._idle_s = timeouts.idle_s
+        self._wait = self._first
+
+    def next_at(self) -> float:
+        """Return when the next piece must be there."""
+        return self._wait
+
+    def is_over(self) -> bool:
+        """Whether the whole exchange has taken too long."""
+        return asyncio.get_running_loop().time() >= self._total
+
+    def piece_came(self) -> None:
+        """Begin the wait for the piece after this one."""
+        self._wait = min(self._total, asyncio.get_running_loop().time() + self._idle_s)
+
+
+class HttpExchange:
+    """An answer whose headers have arrived."""
+
+    def __init__(self, response: aiohttp.ClientResponse, deadline: Deadline, secrets: tuple[bytes, ...]):
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+        self._response = response
+        self._deadline = deadline
+        self._secrets = secrets
+
+    async def read(self) -> bytes:
+        """Read the whole body, decompressed.
+
+        Raises:
+            ProviderUnreachable: The connection broke.
+            ProviderTimeout: It took longer than ``total_s``.
+            ProviderError: It is larger than ``MAX_ANSWER_BYTES``.
+        """
+        response = self._response
+        length = response.content_length
+        is_bounded = length is not None and length <= MAX_ANSWER_BYTES and "content-encoding" not in response.headers
+        try:
+            if is_bounded and response.content.is_eof():  # came with the headers: nothing to wait for
+                body = await response.read()
+            else:
+                async with asyncio.timeout_at(self._deadline.next_at()):
+                    body = await (response.read() if is_bounded else self._read_bounded())
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            self._give_up(error)
+        for secret in self._secrets:
+            body = body.replace(secret, REDACTED.encode())
+        return body
+
+    async def _read_bounded(self) -> bytes:
+        body = bytearray()
+        async for chunk in self._response.content.iter_any():
+            body += chunk
+            if len(body) > MAX_ANSWER_BYTES:
+                self._response.close()
+                raise ProviderError(f"The provider's answer is larger than {MAX_ANSWER_BYTES} bytes.")
+        return bytes(body)
+
+    async def frames(self) -> AsyncIterator[bytes]:
+        """Iterate over whole server-sent events as they arrive.
+
+        Raises:
+            ProviderUnreachable: The connection broke, or ended inside an event.
+            ProviderTimeout: The first piece, the next or the end took too long.
+            ProviderError: It is no event stream, or an event is larger than the bound.
+        """
+        content, deadline, splitter = self._response.content, self._deadline, FrameSplitter()
+        if self._response.content_type == "application/json":
+            raise ProviderError("The provider answered a request for a stream with one JSON document.", retryable=True)
+        while True:
+            try:
+                chunk = content.read_nowait()
+                if not chunk:
+                    async with asyncio.timeout_at(deadline.next_at()):
+                        chunk = await content.readany()
+            except (TimeoutError, aiohttp.ClientError, OSError) as error:
+                self._give_up(error)
+            if not chunk:
+                break
+            deadline.piece_came()
+            if deadline.is_over():  # a stream without pauses never waits, so no wait ends it
+                self._give_up(TimeoutError())
+            for frame in splitter.feed(chunk):
+                yield frame
+        rest = splitter.finish()
+        if rest.endswith((b"\n", b"\r")) and not rest.isspace():
+            yield rest + b"\n"  # some servers leave the last event's blank line out
+        elif not rest.isspace() and rest:
+            raise ProviderUnreachable("The provider's stream ended inside an event.")
+
+    def _give_up(self, error: Exception) -> NoReturn:
+        self._response.close()
+        if isinstance(error, TimeoutError):
+            raise ProviderTimeout("The provider's answer stalled.") from error
+        raise ProviderUnreachable(f"The provider's answer broke off: {_reason(error)}.") from error
+
+    async def close(self) -> None:
+        """Give the connection back if the answer was read to its end, else cut it at once."""
+        self._response.close()
+
+
+def auth_headers(style: str, key: Secret | None) -> dict[str, str]:
+    """Write the header that carries a key, in a vendor's style."""
+    if key is None:
+        return {}
+    return {"authorization": f"Bearer {key.reveal()}"} if style == "bearer" else {style: key.reveal()}

@@ -1,0 +1,193 @@
+"""Owns the shapes of OpenAI's chat answers, whole and streamed, as far as anything reads them.
+
+Lenient on purpose: the servers that speak this dialect leave fields out, set them to null or add their own.
+Source: openai Python SDK 3.54.0, ``types/chat``; DeepSeek, Groq, Mistral, OpenRouter and vLLM API references (2026-08).
+"""
+
+from typing import Any
+
+import msgspec
+
+from backstay.core.chat import FinishReason
+from backstay.core.usage import NO_USAGE, Usage
+
+
+class PromptDetails(msgspec.Struct, gc=False):
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    audio_tokens: int | None = None
+
+
+class CompletionDetails(msgspec.Struct, gc=False):
+    reasoning_tokens: int | None = None
+    audio_tokens: int | None = None
+
+
+class WireUsage(msgspec.Struct, gc=False):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: PromptDetails | None = None
+    completion_tokens_details: CompletionDetails | None = None
+    prompt_cache_hit_tokens: int | None = None
+    """DeepSeek's name for cached tokens."""
+
+
+class ChoiceSummary(msgspec.Struct, gc=False):
+    finish_reason: str | None = None
+
+
+class Summary(msgspec.Struct, gc=False):
+    choices: list[ChoiceSummary]
+    id: str | None = None
+    model: str | None = None
+    usage: WireUsage | None = None
+    service_tier: str | None = None
+
+
+class EmbeddingsSummary(msgspec.Struct, gc=False):
+    data: msgspec.Raw
+    model: str | None = None
+    usage: WireUsage | None = None
+
+
+class Function(msgspec.Struct, gc=False):
+    name: str | None = None
+    arguments: Any = None
+    """JSON text; Ollama and others have sent an object."""
+
+
+class ToolCall(msgspec.Struct, gc=False):
+    index: int | None = None
+    id: str | None = None
+    function: Function | None = None
+
+
+class AudioAnswer(msgspec.Struct, gc=False):
+    transcript: str | None = None
+
+
+class Said(msgspec.Struct, gc=False):
+    """A message, or the part of one that a chunk brings."""
+
+    content: str | list[dict[str, Any]] | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    """OpenRouter's, Groq's and newer vLLM's name for ``reasoning_content``."""
+    refusal: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    audio: AudioAnswer | None = None
+
+
+class WholeChoice(msgspec.Struct, gc=False):
+    message: Said
+    index: int = 0
+    finish_reason: str | None = None
+    logprobs: Any = None
+
+
+class Whole(msgspec.Struct, gc=False):
+    choices: list[WholeChoice]
+    id: str | None = None
+    model: str | None = None
+    created: float | None = None
+    usage: WireUsage | None = None
+    service_tier: str | None = None
+    system_fingerprint: str | None = None
+
+
+class ChunkChoice(msgspec.Struct, gc=False):
+    index: int = 0
+    delta: Said | None = None
+    finish_reason: str | None = None
+    logprobs: Any = None
+
+
+class GroqExtra(msgspec.Struct, gc=False):
+    usage: WireUsage | None = None
+
+
+class Chunk(msgspec.Struct, gc=False):
+    id: str | None = None
+    model: str | None = None
+    created: float | None = None
+    choices: list[ChunkChoice] | None = None
+    usage: WireUsage | None = None
+    service_tier: str | None = None
+    error: Any = None
+    x_groq: GroqExtra | None = None
+
+
+READ_FINISH: dict[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+    "model_length": "length",  # Mistral
+    "error": "error",  # Mistral, OpenRouter
+    "insufficient_system_resource": "error",  # DeepSeek
+}
+
+WRITE_FINISH: dict[FinishReason, str] = {
+    "stop": "stop",
+    "stop_sequence": "stop",
+    "pause": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "content_filter": "content_filter",
+    "refusal": "content_filter",
+    "error": "length",  # cut short: the wire has no word for a provider that failed midway
+}
+
+SERVICE_TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast"})
+
+
+def read_finish(reason: str) -> FinishReason:
+    """Read a finish reason; one that is not known counts as a normal end."""
+    return READ_FINISH.get(reason, "stop")
+
+
+def read_usage(wire: WireUsage | None) -> Usage:
+    """Read token counts.
+
+    xAI reports reasoning beside the completion instead of inside it; its total tells.
+    Source: https://docs.x.ai/docs/guides/reasoning (2026-08).
+    """
+    if wire is None:
+        return NO_USAGE
+    prompt, completion = wire.prompt_tokens_details, wire.completion_tokens_details
+    if prompt is None and completion is None and wire.prompt_cache_hit_tokens is None:
+        return Usage(input_tokens=wire.prompt_tokens, output_tokens=wire.completion_tokens)
+    prompt, completion = prompt or PromptDetails(), completion or CompletionDetails()
+    output, reasoning = wire.completion_tokens, completion.reasoning_tokens or 0
+    if output is not None and reasoning and wire.total_tokens == (wire.prompt_tokens or 0) + output + reasoning:
+        output += reasoning
+    return Usage(
+        input_tokens=wire.prompt_tokens,
+        output_tokens=output,
+        cache_read_tokens=prompt.cached_tokens or wire.prompt_cache_hit_tokens or 0,
+        cache_write_tokens=prompt.cache_write_tokens or 0,
+        reasoning_tokens=reasoning,
+        input_audio_tokens=prompt.audio_tokens or 0,
+        output_audio_tokens=completion.audio_tokens or 0,
+    )
+
+
+def write_usage(usage: Usage) -> dict[str, Any]:
+    """Write token counts; what is not known is 0, as the wire demands numbers."""
+    prompt, completion = usage.input_tokens or 0, usage.output_tokens or 0
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cache_read_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+            "audio_tokens": usage.input_audio_tokens,
+        },
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning_tokens,
+            "audio_tokens": usage.output_audio_tokens,
+        },
+    }

@@ -1,0 +1,113 @@
+"""Owns the making of providers from their configuration."""
+
+from collections.abc import Mapping
+
+import aiohttp
+
+from backstay.core.errors import ConfigError
+from backstay.providers.anthropic import ANTHROPIC
+from backstay.providers.catalog import VENDORS, Vendor
+from backstay.providers.config import ProviderConfig
+from backstay.providers.http import HttpProvider, auth_headers, open_session
+from backstay.providers.local import LocalProvider
+from backstay.providers.openai import OpenAIDialect
+from backstay.providers.secrets import Secret, is_reference, read_secret
+from backstay.providers.simulator import Simulator
+from backstay.providers.types import Provider
+
+_ANTHROPIC_VERSION = "2023-06-01"
+"""Source: https://docs.claude.com/en/api/versioning (2026-08)."""
+
+
+def build_provider(
+    name: str, config: ProviderConfig, *, session: aiohttp.ClientSession, environ: Mapping[str, str]
+) -> Provider:
+    """Make one provider.
+
+    Args:
+        name: Its name in the policy file.
+        session: Shared by all providers of a worker; it must outlive them.
+        environ: Where ``env:NAME`` references are looked up, and where the local models' address is.
+
+    Raises:
+        ConfigError: A key it refers to is not there.
+    """
+    vendor = VENDORS.get(config.dialect)
+    try:
+        if vendor is not None:
+            return _build_http(name, config, vendor, session, environ)
+        if config.dialect == "local":
+            return LocalProvider(name, session, environ=environ)
+        return Simulator(name, script=config.script, seed=config.seed, speaks=config.speaks)
+    except ConfigError as error:
+        raise ConfigError(f"providers.{name}: {error.message}", file=error.file, line=error.line) from error
+
+
+def _build_http(
+    name: str,
+    config: ProviderConfig,
+    vendor: Vendor,
+    session: aiohttp.ClientSession,
+    environ: Mapping[str, str],
+) -> HttpProvider:
+    base_url = config.base_url or vendor.base_url
+    assert base_url is not None, "ProviderConfig demands it of vendors without an address of their own"
+    key = None if config.api_key is None else read_secret(config.api_key, environ)
+    own, secrets = _read_headers(config, environ)
+    version = {"anthropic-version": _ANTHROPIC_VERSION} if vendor.dialect == "anthropic" else {}
+    return HttpProvider(
+        name,
+        ANTHROPIC if vendor.dialect == "anthropic" else OpenAIDialect(vendor.quirks),
+        session,
+        base_url=base_url,
+        headers={**version, **auth_headers(vendor.auth, key), **own},
+        secrets=secrets if key is None else (key, *secrets),
+        timeouts=config.timeouts.as_timeouts(),
+        price_provider=vendor.price_provider,
+        is_free=vendor.is_free and config.price_as is None,
+        reports_stream_usage=vendor.quirks.reports_stream_usage,
+        api_version=config.api_version,
+    )
+
+
+def _read_headers(config: ProviderConfig, environ: Mapping[str, str]) -> tuple[dict[str, str], tuple[Secret, ...]]:
+    """Return the configured headers, and those of their values that are secret."""
+    headers: dict[str, str] = {}
+    secrets: list[Secret] = []
+    for header, value in config.headers.items():
+        if is_reference(value):
+            secrets.append(read_secret(value, environ))
+            value = secrets[-1].reveal()
+        headers[header.lower()] = value
+    return headers, tuple(secrets)
+
+
+class Providers:
+    """The providers of one worker, over one shared session. A provider whose configuration stays the same is kept."""
+
+    def __init__(self, environ: Mapping[str, str]):
+        self._environ = environ
+        self._session: aiohttp.ClientSession | None = None
+        self._built: dict[str, tuple[ProviderConfig, Provider]] = {}
+
+    def build(self, configs: Mapping[str, ProviderConfig]) -> dict[str, Provider]:
+        """Build the providers of a policy. A loop must be running. Those that are no longer named stay open for calls
+        that are under way.
+
+        Raises:
+            ConfigError: One cannot be built. Nothing has changed.
+        """
+        if self._session is None:
+            self._session = open_session()
+        built: dict[str, tuple[ProviderConfig, Provider]] = {}
+        for name, config in configs.items():
+            before = self._built.get(name)
+            if before is None or before[0] != config:
+                before = config, build_provider(name, config, session=self._session, environ=self._environ)
+            built[name] = before
+        self._built = built
+        return {name: provider for name, (_, provider) in built.items()}
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()

@@ -1,0 +1,151 @@
+"""Owns the plan of one simulated call as bytes and waits: what a socket shows. Pure."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from backstay.core.chat import ChatRequest
+from backstay.core.errors import BackstayError, ProviderError
+from backstay.providers.errors import kind_of
+from backstay.providers.simulator.plan import Plan, events_of
+from backstay.providers.simulator.script import Fault
+from backstay.providers.types import Dialect
+
+Ending = Literal["complete", "break", "hang"]
+"""``complete``: a good end of the HTTP answer. ``break``: the connection breaks. ``hang``: it stays open, silent."""
+
+_JSON = {"content-type": "application/json"}
+_EVENT_STREAM = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
+
+_ID_PREFIX = {"openai": "chatcmpl-", "anthropic": "msg_"}
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """Bytes, after a wait."""
+
+    wait_s: float
+    data: bytes
+
+
+class Performance(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that the other side sees of one call, in order."""
+
+    outcome: str
+    """For the statistics: ``answer``, or the kind of fault; ``invalid`` where the request was not understood."""
+    latency_s: float = 0.0
+    status: int | None = 200
+    """``None``: the ending comes before any byte."""
+    headers: Mapping[str, str] = {}
+    pieces: tuple[Piece, ...] = ()
+    ending: Ending = "complete"
+
+
+def perform_error(error: BackstayError, dialect: Dialect, *, outcome: str, latency_s: float = 0.0) -> Performance:
+    """Answer with an error in the dialect's shape."""
+    status, headers, body = dialect.write_error(error)
+    # Vendors leave it to the client whether to try again.
+    headers.pop("x-should-retry", None)
+    status = error.status if isinstance(error, ProviderError) else status
+    return Performance(
+        outcome=outcome, latency_s=latency_s, status=status, headers=_JSON | headers, pieces=(Piece(0.0, body),)
+    )
+
+
+def perform_body(body: bytes) -> Performance:
+    """Answer at once with one JSON document."""
+    return Performance(outcome="answer", headers=_JSON, pieces=(Piece(0.0, body),))
+
+
+def perform_plan(plan: Plan, request: ChatRequest, dialect: Dialect) -> Performance:
+    """Answer a chat as planned."""
+    fault = plan.fault
+    outcome = fault.kind if fault else "answer"
+    if fault and (fault.kind == "status" or (fault.kind == "error_event" and not request.stream)):
+        return perform_error(_error(fault), dialect, outcome=outcome, latency_s=plan.latency_s)
+    if fault and fault.kind == "reset":
+        return Performance(outcome=outcome, latency_s=plan.latency_s, status=None, ending="break")
+    if fault and fault.kind == "hang" and fault.after_tokens is None:
+        return Performance(outcome=outcome, latency_s=plan.latency_s, status=None, ending="hang")
+    identity = _ID_PREFIX[dialect.name] + plan.response.id
+    plan = msgspec.structs.replace(plan, response=msgspec.structs.replace(plan.response, id=identity))
+    return _stream(plan, request, dialect, outcome) if request.stream else _whole(plan, dialect, outcome)
+
+
+def _error(fault: Fault) -> ProviderError:
+    message = fault.message or f"Simulated: the provider answers with status {fault.status}."
+    return ProviderError(message, status=fault.status, kind=kind_of(fault.status), retry_after_s=fault.retry_after_s)
+
+
+def _whole(plan: Plan, dialect: Dialect, outcome: str) -> Performance:
+    body = dialect.write_response(plan.response)
+    tokens = plan.response.usage.output_tokens or 0
+    latency_s = plan.latency_s + plan.first_token_s + plan.token_s * tokens
+    pieces, ending = (Piece(0.0, body),), "complete"
+    half = len(body) // 2
+    match plan.fault.kind if plan.fault else None:
+        case "malformed":
+            pieces = (Piece(0.0, body[:half]),)
+        case "cut":
+            pieces, ending = (Piece(0.0, body[:half]),), "break"
+        case "hang":
+            pieces, ending = (Piece(0.0, body[:half]),), "hang"
+        case "stall":
+            assert plan.fault is not None
+            pieces = (Piece(0.0, body[:half]), Piece(plan.fault.stall_s, body[half:]))
+        case _:
+            pass
+    headers = _JSON | {"content-length": str(len(body) if outcome != "malformed" else half)}
+    return Performance(outcome=outcome, latency_s=latency_s, headers=headers, pieces=pieces, ending=ending)
+
+
+def _stream(plan: Plan, request: ChatRequest, dialect: Dialect, outcome: str) -> Performance:
+    writer = dialect.stream_writer(request)
+    pieces: list[Piece] = []
+    tokens_before: list[int] = []
+    tokens = 0
+    for is_token, event in events_of(plan.response):
+        data = writer.write(event)
+        wait_s = (plan.token_s if tokens else plan.first_token_s) if is_token else 0.0
+        if data:
+            pieces.append(Piece(wait_s, data))
+            tokens_before.append(tokens)
+        tokens += is_token
+    pieces.append(Piece(0.0, writer.end()))
+    tokens_before.append(tokens)
+    ending: Ending = "complete"
+    if plan.fault is not None:
+        pieces, ending = _struck(pieces, tokens_before, plan.fault, dialect)
+    return Performance(
+        outcome=outcome, latency_s=plan.latency_s, headers=_EVENT_STREAM, pieces=tuple(pieces), ending=ending
+    )
+
+
+def _struck(
+    pieces: list[Piece], tokens_before: list[int], fault: Fault, dialect: Dialect
+) -> tuple[list[Piece], Ending]:
+    """Strike a stream before the piece that follows ``after_tokens`` tokens."""
+    after = tokens_before[-1] // 2 if fault.after_tokens is None else min(fault.after_tokens, tokens_before[-1])
+    # The last piece with so many tokens before it is the next token, or else the end of the stream.
+    at = max(index for index, before in enumerate(tokens_before) if before <= after)
+    before, struck, rest = pieces[:at], pieces[at], pieces[at + 1 :]
+    match fault.kind:
+        case "cut":
+            return before, "break"
+        case "hang":
+            return before, "hang"
+        case "error_event":
+            return [*before, Piece(struck.wait_s, dialect.write_stream_error(_error(fault)))], "complete"
+        case "malformed":
+            return [*before, Piece(struck.wait_s, _garbled(struck.data)), *rest], "complete"
+        case "stall":
+            return [*before, Piece(struck.wait_s + fault.stall_s, struck.data), *rest], "complete"
+        case _:
+            return pieces, "complete"
+
+
+def _garbled(frames: bytes) -> bytes:
+    """Cut an event's data in half, so that it is a whole event but not JSON."""
+    end = frames.index(b"\n\n")
+    start = frames.index(b"data: ")
+    return frames[: (start + 6 + end) // 2] + frames[end:]

@@ -1,0 +1,71 @@
+"""Owns one running simulation: its script, its count of calls, and what it did so far. No I/O."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from backstay.core.clock import Clock, SystemClock
+from backstay.core.errors import InvalidRequest
+from backstay.providers.embedding_wire import read_embeddings_request, write_embeddings_response
+from backstay.providers.simulator.content import input_tokens, tokens_in
+from backstay.providers.simulator.embedding import embed
+from backstay.providers.simulator.performance import Performance, perform_body, perform_error, perform_plan
+from backstay.providers.simulator.plan import chance_of, plan
+from backstay.providers.simulator.script import Script, read_script
+from backstay.providers.types import Dialect, Fields, Operation
+
+
+class Simulation:
+    """Decides what the n-th call gets. The same seed, script and n-th request give the same answer in each run."""
+
+    def __init__(self, script: Mapping[str, Any] | Script | None, *, seed: int = 0, clock: Clock | None = None):
+        """Begin. Raises ``ConfigError`` where the script is not valid."""
+        self._clock = clock or SystemClock()
+        self.seed = seed
+        self.script = script if isinstance(script, Script) else read_script(script or {})
+        self.outcomes: Counter[str] = Counter()
+        self.reset()
+
+    def reset(self) -> None:
+        """Start anew: the next call is the first, the schedule's time is 0, nothing has been counted."""
+        self._sequence = 0
+        self._began_ns = self._clock.monotonic_ns()
+        self.outcomes.clear()
+
+    def perform(self, dialect: Dialect, operation: Operation, body: bytes) -> Performance:
+        """Decide what one call gets."""
+        sequence = self._sequence
+        self._sequence += 1
+        try:
+            performance = self._perform(dialect, operation, body, sequence)
+        except InvalidRequest as error:
+            performance = perform_error(error, dialect, outcome="invalid")
+        self.outcomes[performance.outcome] += 1
+        return performance
+
+    def _perform(self, dialect: Dialect, operation: Operation, body: bytes, sequence: int) -> Performance:
+        if operation == "embeddings":
+            wanted = read_embeddings_request(body)
+            texts = [item if isinstance(item, str) else " ".join(map(str, item)) for item in wanted.inputs()]
+            rows = [embed(text, wanted.dimensions) for text in texts]
+            return perform_body(write_embeddings_response(rows, wanted, tokens=sum(map(tokens_in, texts))))
+        fields = _fields(body)
+        if operation == "count_tokens":
+            # The same fields as a call's, but for the limit, which a call must have.
+            request = dialect.read_request({"max_tokens": msgspec.Raw(b"1"), **fields})
+            return perform_body(msgspec.json.encode({"input_tokens": input_tokens(request)}))
+        request = dialect.read_request(fields)
+        elapsed_s = (self._clock.monotonic_ns() - self._began_ns) / 1e9
+        behaviour = self.script.behaviour(request.model, elapsed_s)
+        created_s = self._clock.now_ns() // 1_000_000_000
+        planned = plan(behaviour, request, chance_of(self.seed, sequence, body), created_s=created_s)
+        return perform_plan(planned, request, dialect)
+
+
+def _fields(body: bytes) -> Fields:
+    try:
+        return msgspec.json.decode(body, type=Fields)
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"The body is not a JSON object: {error}.") from error

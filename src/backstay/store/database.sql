@@ -1,0 +1,16 @@
+-- name: begin_tenant
+begin;
+set local role backstay_app;
+set local statement_timeout = {limit_ms};
+select set_config('backstay.tenant', {tenant_id}, true);
+
+-- name: begin_system
+begin;
+set local role backstay_system;
+set local statement_timeout = {limit_ms};
+
+-- name: ping
+select 1;
+
+-- name: listen
+listen {channel};

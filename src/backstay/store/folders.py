@@ -1,0 +1,88 @@
+"""Owns the folders of journals: who holds one, and which were left behind by workers that died.
+
+A folder belongs to whoever holds the lock on its file ``lock``. The kernel drops the lock when the process ends,
+however it ends.
+"""
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+REJECTED = "rejected"
+"""Folder beside the workers' own, of entries that Postgres does not take."""
+_LEFT = "left-"
+_LOCK = "lock"
+_SUFFIX = ".segment"
+
+
+class Claim:
+    """A journal folder that is ours alone, until ``release``."""
+
+    def __init__(self, path: Path, handle: int):
+        self.path = path
+        self._handle = handle
+
+    def set_aside(self) -> None:
+        """Rename the folder, so that its name is free for a new journal. Does nothing the second time."""
+        if not self.path.name.startswith(_LEFT):
+            self.path = self.path.rename(self.path.with_name(f"{_LEFT}{time.time_ns()}-{self.path.name}"))
+
+    def release(self) -> None:
+        """Let go of the folder. Does nothing the second time."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+    def remove(self) -> None:
+        """Delete the folder."""
+        shutil.rmtree(self.path)
+
+
+def claim(folder: Path, *, make: bool = False) -> Claim | None:
+    """Take hold of a journal folder; ``None`` if another process holds it or it is no journal's folder.
+
+    ``make`` makes it where it is missing. Only its owner may read it: journals hold what callers wrote.
+    """
+    if make:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        handle = os.open(folder / _LOCK, os.O_RDWR | (os.O_CREAT if make else 0), 0o600)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_in_place(handle, folder / _LOCK):
+            return Claim(folder, handle)
+    except OSError:
+        pass  # another holds it, or it has just been renamed or deleted
+    os.close(handle)
+    return None
+
+
+def dead_journals(root: Path) -> Iterator[Claim]:
+    """Take hold of each folder under ``root`` that no living process holds, one after the other."""
+    if not root.is_dir():
+        return
+    for folder in sorted(root.iterdir()):
+        if folder.name != REJECTED and folder.is_dir():
+            claimed = claim(folder)
+            if claimed is not None:
+                yield claimed
+
+
+def segment_path(folder: Path, number: int) -> Path:
+    """Return the path of a segment, a file of frames."""
+    return folder / f"{number:08d}{_SUFFIX}"
+
+
+def segment_numbers(folder: Path) -> list[int]:
+    """Return the numbers of a folder's segments, in order."""
+    return sorted(int(path.stem) for path in folder.glob(f"*{_SUFFIX}") if path.stem.isdigit())
+
+
+def _is_in_place(handle: int, path: Path) -> bool:
+    ours, there = os.fstat(handle), os.stat(path)
+    return (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)

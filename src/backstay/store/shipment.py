@@ -1,0 +1,120 @@
+"""Owns the way of a batch of entries into Postgres: one transaction, and a way around an entry that it refuses."""
+
+import asyncio
+import logging
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import LiteralString
+
+import psycopg
+
+from backstay.store.backlog import Entry
+from backstay.store.database import Database, is_about_data
+from backstay.store.frames import encode_frame
+from backstay.store.queries import load_queries
+
+TIMEOUT_S = 20.0
+_BYTES_PER_S = 1_000_000
+"""Slowest link that a large batch is given time for, beyond ``TIMEOUT_S``."""
+_CHUNK_BYTES = 256 * 1024
+"""Handed to the driver at once, between which the loop has its turn."""
+_TIMES = re.compile(rb'"(?:started_at|at)_ns":(\d+)')
+_NS_PER_DAY = 86_400 * 1_000_000_000
+_NUL = re.compile(rb"\\u0000|\x00")
+
+_log = logging.getLogger(__name__)
+
+
+class Shipment:
+    """Where entries go. ``merges`` take them from the temporary table ``shipment`` into the tables of the rooms."""
+
+    def __init__(self, database: Database, merges: Sequence[LiteralString], rejected: Path):
+        self.rejected = 0
+        """Entries that Postgres does not take and that lie in the folder of the rejected."""
+        self._database = database
+        self._merges = merges
+        self._rejected = rejected
+        self._queries = load_queries("backstay.store", "shipment.sql")
+        self._days: set[int] = set()
+
+    async def ship(self, entries: Sequence[Entry]) -> int:
+        """Bring entries into Postgres and return how many it took; those that were there already change nothing.
+
+        Raises:
+            StoreUnavailable: Postgres is away. Some of the entries may be there.
+            psycopg.Error: It refuses for a reason that lies not in the entries, such as a missing table.
+        """
+        try:
+            await self._ensure_partitions(entries)
+            await self._transfer(entries)
+            return len(entries)
+        except psycopg.Error as error:
+            if not is_about_data(error):
+                raise
+            self._days.clear()
+            return await self._isolate(entries, error)
+
+    async def _transfer(self, entries: Sequence[Entry]) -> None:
+        timeout_s = TIMEOUT_S + sum(entry.size_bytes for entry in entries) / _BYTES_PER_S
+        async with self._database.system(timeout_s=timeout_s) as connection:
+            await connection.execute(self._queries["prepare"])
+            async with connection.cursor() as cursor, cursor.copy(self._queries["copy"]) as copy:
+                rows: list[bytes] = []
+                size = 0
+                for entry in entries:
+                    rows.append(_row(entry))
+                    size += len(rows[-1])
+                    if size > _CHUNK_BYTES:
+                        await copy.write(b"".join(rows))
+                        rows, size = [], 0
+                        await asyncio.sleep(0)
+                await copy.write(b"".join(rows))
+            for merge in self._merges:
+                await connection.execute(merge)
+
+    async def _ensure_partitions(self, entries: Sequence[Entry]) -> None:
+        """Make the partitions of days that are new to us, first and apart: it locks whole tables for a moment."""
+        days = {int(time) // _NS_PER_DAY for entry in entries for time in _TIMES.findall(entry.parts[0])} - self._days
+        if days:
+            async with self._database.system(timeout_s=TIMEOUT_S) as connection:
+                await connection.execute(self._queries["ensure_partitions"], {"days": sorted(days)})
+            self._days |= days
+
+    async def _isolate(self, entries: Sequence[Entry], error: psycopg.Error) -> int:
+        """Halve a batch until the entry is alone that Postgres refuses; ship that one without its messages."""
+        if len(entries) > 1:
+            middle = len(entries) // 2
+            return await self.ship(entries[:middle]) + await self.ship(entries[middle:])
+        (entry,) = entries
+        bare = Entry(entry_id=entry.entry_id, parts=(_NUL.sub(rb"\\ufffd", entry.parts[0]), b"", b""))
+        if bare == entry:
+            self.reject(entry, error)
+            return 0
+        # The error's text may quote what the caller wrote, so that only its name is told.
+        _log.error(
+            "Postgres refuses call %s (%s); only its figures are kept", entry.entry_id.hex(), type(error).__name__
+        )
+        return await self.ship([bare])
+
+    def reject(self, entry: Entry, error: Exception) -> None:
+        """Put an entry aside, for a person to look at: a file with its one frame."""
+        self._rejected.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self._rejected / f"{entry.entry_id.hex()}.frame"
+        with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(encode_frame("call", entry.entry_id, entry.parts))
+        self.rejected += 1
+        _log.error("call %s cannot be shipped (%s); it is kept in %s", entry.entry_id.hex(), type(error).__name__, path)
+
+
+def _row(entry: Entry) -> bytes:
+    """Write an entry in the text format of COPY. A part that is empty is null."""
+    fields = [entry.entry_id.hex().encode()]
+    fields += [_escape(part) if part else rb"\N" for part in entry.parts]
+    return b"\t".join(fields) + b"\n"
+
+
+def _escape(text: bytes) -> bytes:
+    """Escape text for COPY. Source: https://www.postgresql.org/docs/18/sql-copy.html (2025), text format."""
+    return text.replace(b"\\", rb"\\").replace(b"\n", rb"\n").replace(b"\r", rb"\r").replace(b"\t", rb"\t")

@@ -1,0 +1,90 @@
+"""Owns the worker processes: each in its slot, started again when it dies."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from asyncio.subprocess import Process
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from pydantic import SecretStr
+
+from backstay.core.settings import Settings
+
+STEADY_S = 10.0
+"""A worker that lived this long was well: its death does not count as one of a row."""
+
+LONGEST_PAUSE_S = 10.0
+
+
+def pause_s(deaths: int) -> float:
+    """Say how long to wait after so many deaths in a row: nothing after the first, then doubling from 0.1 s."""
+    return 0.0 if deaths <= 1 else min(0.1 * 2.0 ** min(deaths - 2, 16), LONGEST_PAUSE_S)
+
+
+def worker_environment(settings: Settings, extra: Mapping[str, str]) -> dict[str, str]:
+    """Write settings as the environment variables from which a worker reads the same settings again."""
+    written = {
+        f"BACKSTAY_{name.upper()}": value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        for name, value in settings
+        if value is not None
+    }
+    return {**os.environ, **written, **extra}
+
+
+class WorkerSlot:
+    """One worker's place among N. Its process shares the listening socket ``fd`` with the others."""
+
+    def __init__(self, slot: int, *, fd: int, environment: Mapping[str, str], on_death: Callable[[str], None]):
+        self._slot = slot
+        self._fd = fd
+        self._environment = environment
+        self._on_death = on_death
+        self._process: Process | None = None
+        self._stopping = asyncio.Event()
+
+    async def keep(self) -> None:
+        """Run a worker, again and again, until ``stop``; tell ``on_death`` why it has to be another one."""
+        deaths = 0
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            reason = await self._run()
+            if self._stopping.is_set():
+                return
+            deaths = 1 if time.monotonic() - began > STEADY_S else deaths + 1
+            self._on_death(reason)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_s(deaths)):
+                    await self._stopping.wait()
+
+    def stop(self) -> None:
+        """Ask the worker to drain, and start no other; ``keep`` returns when it has ended."""
+        self._stopping.set()
+        self.send(signal.SIGTERM)
+
+    def send(self, signal_number: int) -> None:
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.send_signal(signal_number)
+
+    async def _run(self) -> str:
+        """Run one worker to its end, and say how it ended."""
+        try:
+            self._process = await self._launch()
+        except OSError as error:
+            return f"worker {self._slot} could not be started: {error.strerror}"
+        if self._stopping.is_set():
+            self.send(signal.SIGTERM)
+        status = await self._process.wait()
+        self._process = None
+        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        return f"worker {self._slot} {how}"
+
+    async def _launch(self) -> Process:
+        # A session of its own: Ctrl-C in the terminal reaches the supervisor alone, which then stops all in order.
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "backstay.worker", "--fd", str(self._fd), "--slot", str(self._slot),
+            stdin=asyncio.subprocess.PIPE, pass_fds=(self._fd,), env=self._environment, start_new_session=True,
+        )  # fmt: skip

@@ -1,0 +1,242 @@
+"""Owns the SQL of traces: spans in; pages of calls, traces and figures out."""
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, LiteralString
+
+import msgspec
+
+from backstay.core.clock import Clock, SystemClock
+from backstay.core.errors import InvalidRequest, NotFound
+from backstay.store import Database, load_queries
+from backstay.tracing.tail import Tail
+from backstay.tracing.types import Span
+from backstay.tracing.views import (
+    ALL_CALLS,
+    Bucket,
+    CallFilter,
+    CallPage,
+    Facets,
+    Figures,
+    ModelFigures,
+    Neighbours,
+    Overview,
+    StoredSpan,
+    Trace,
+)
+
+
+def _load() -> dict[str, LiteralString]:
+    """Read the queries, with their shared parts put in."""
+    queries = load_queries("backstay.tracing")
+    parts = ("call_columns", "call_filter", "figures")
+    for name, text in queries.items():
+        for part in parts:
+            text = text.replace("{" + part + "}", queries[part])
+        queries[name] = text
+    return queries
+
+
+_QUERIES = _load()
+
+MERGE_SPANS = _QUERIES["merge_spans"]
+"""What the shipper runs on a batch to write its spans. Run again on the same batch, it changes nothing."""
+
+MAX_CALLS = 500
+"""Calls of one page."""
+
+_RECENT = timedelta(days=1)
+_SLOW_S = 20.0
+"""Time limit, in seconds, of queries that may read a long time's calls; others have the database's own."""
+_FACET_SPAN = timedelta(days=7)
+_FACET_CALLS = 5_000
+_FACET_VALUES = 50
+_TRACE_ID_START = re.compile(r"[0-9a-f]{8,32}")
+
+
+class TraceStore:
+    """Reads the traces of one tenant at a time. Every method raises ``StoreUnavailable`` if Postgres does not answer.
+
+    ``key_id`` narrows what is seen to the calls of one key, for callers who may read only their own.
+    """
+
+    def __init__(self, database: Database, *, clock: Clock | None = None):
+        self._database = database
+        self._clock = clock or SystemClock()
+        self._tail = Tail(database, self._named_calls)
+
+    async def list_calls(
+        self, tenant_id: str, wanted: CallFilter = ALL_CALLS, *, limit: int = 50, before: str | None = None
+    ) -> CallPage:
+        """List calls, the newest first, without their attributes and texts.
+
+        Args:
+            before: Where to begin: ``next`` of the page before. ``None``: at the newest.
+
+        Raises:
+            InvalidRequest: The limit or ``before`` is not valid.
+        """
+        if not 1 <= limit <= MAX_CALLS:
+            raise InvalidRequest(f"A page has 1 to {MAX_CALLS} calls.", param="limit")
+        at, span_id = _parse_cursor(before) if before else (None, None)
+        calls = await self._older(tenant_id, wanted, at=at, span_id=span_id, limit=limit + 1)
+        page = calls[:limit]
+        return CallPage(calls=tuple(page), next=_cursor(page[-1]) if len(calls) > limit else None)
+
+    async def neighbours(self, tenant_id: str, call: Span, wanted: CallFilter = ALL_CALLS) -> Neighbours:
+        """Find the calls before and after one in the list that a filter gives."""
+        at = _moment(call.started_at_ns)
+        newer = await self._calls("newer_calls", tenant_id, wanted, at=at, span_id=call.span_id, limit=1)
+        older = await self._older(tenant_id, wanted, at=at, span_id=call.span_id, limit=1)
+        return Neighbours(newer=newer[0] if newer else None, older=older[0] if older else None)
+
+    async def get_trace(self, tenant_id: str, id_or_prefix: str, *, key_id: str | None = None) -> Trace:
+        """Read one trace whole, by its id or by the beginning of it: 8 digits or more that no other trace begins with.
+
+        Raises:
+            InvalidRequest: It is not the beginning of a trace id, or several traces begin so.
+            NotFound: No trace begins so.
+        """
+        prefix = id_or_prefix.lower()
+        if not _TRACE_ID_START.fullmatch(prefix):
+            raise InvalidRequest(
+                "A trace id is 32 hexadecimal digits. Give all, or the first 8 or more.", param="trace_id"
+            )
+        matches = await self._fetch("matching_traces", tenant_id, prefix=prefix, key_id=key_id)
+        if not matches:
+            raise NotFound(
+                f"There is no trace {id_or_prefix}. It may not be shipped yet: calls appear within a second."
+            )
+        if len(matches) > 1:
+            raise InvalidRequest(f"Several traces begin with {id_or_prefix}. Give more digits.", param="trace_id")
+        trace_id = matches[0]["trace_id"]
+        rows = await self._fetch("trace", tenant_id, trace_id=trace_id, key_id=key_id)
+        return Trace(trace_id=trace_id, spans=msgspec.convert(rows, tuple[StoredSpan, ...]))
+
+    async def overview(
+        self, tenant_id: str, *, since: datetime, until: datetime, buckets: int = 48, key_id: str | None = None
+    ) -> Overview:
+        """Add calls up over a time, cut into equal stretches; stretches without calls are there, as zeros.
+
+        Raises:
+            InvalidRequest: The time has no length.
+        """
+        if until <= since:
+            raise InvalidRequest("`until` must be later than `since`.", param="until")
+        rows = await self._fetch(
+            "overview",
+            tenant_id,
+            timeout_s=_SLOW_S,
+            since=since,
+            until=until,
+            before=since - (until - since),
+            bucket_s=(until - since).total_seconds() / buckets,
+            key_id=key_id,
+        )
+        filled = {row.pop("bucket"): row for row in rows if row["bucket"] is not None}
+        totals = {row["is_now"]: row for row in rows if row["is_now"] is not None}
+        return Overview(
+            buckets=tuple(
+                msgspec.convert({**filled.get(number, {}), "at": since + number * (until - since) / buckets}, Bucket)
+                for number in range(buckets)
+            ),
+            total=msgspec.convert(totals.get(True, {}), Figures),
+            previous=msgspec.convert(totals.get(False, {}), Figures),
+        )
+
+    async def models(
+        self, tenant_id: str, *, since: datetime, until: datetime, key_id: str | None = None
+    ) -> list[ModelFigures]:
+        """Add calls up by model and the target that served them, the busiest first."""
+        rows = await self._fetch("model_figures", tenant_id, timeout_s=_SLOW_S, since=since, until=until, key_id=key_id)
+        return msgspec.convert(rows, list[ModelFigures])
+
+    async def facets(self, tenant_id: str, *, key_id: str | None = None) -> Facets:
+        """Tell what the last week's newest 5,000 calls can be filtered by: up to 50 values of each kind."""
+        rows = await self._fetch(
+            "facets",
+            tenant_id,
+            key_id=key_id,
+            since=self._now() - _FACET_SPAN,
+            calls=_FACET_CALLS,
+            values=_FACET_VALUES,
+        )
+        found: dict[str, list[str]] = {}
+        for row in rows:
+            found.setdefault(row["facet"], []).append(row["value"])
+        return msgspec.convert(found, Facets)
+
+    def tail(
+        self, tenant_id: str, wanted: CallFilter = ALL_CALLS, *, heartbeat_s: float = 15.0
+    ) -> AsyncIterator[Sequence[Span]]:
+        """Follow a tenant's new calls from now on; see ``Tail.follow``."""
+        return self._tail.follow(tenant_id, wanted, heartbeat_s=heartbeat_s)
+
+    async def _named_calls(
+        self, tenant_id: str, wanted: CallFilter, names: Sequence[tuple[datetime, str]]
+    ) -> list[Span]:
+        starts, span_ids = zip(*names, strict=True)
+        calls = await self._calls("named_calls", tenant_id, wanted, starts=list(starts), span_ids=list(span_ids))
+        place = {span_id: number for number, span_id in enumerate(span_ids)}
+        return sorted(calls, key=lambda call: place[call.span_id])
+
+    async def _older(
+        self, tenant_id: str, wanted: CallFilter, *, at: datetime | None, span_id: str | None, limit: int
+    ) -> list[Span]:
+        """Find calls from a place on, the newest first. The last day is looked at first: mostly that is enough."""
+        place = {"at": at, "span_id": span_id, "limit": limit}
+        if wanted.since is None and wanted.q is None:
+            newest = min(moment for moment in (at, wanted.until, self._now()) if moment is not None)
+            recent = msgspec.structs.replace(wanted, since=newest - _RECENT)
+            calls = await self._calls("older_calls", tenant_id, recent, **place)
+            if len(calls) == limit:
+                return calls
+        return await self._calls("older_calls", tenant_id, wanted, **place)
+
+    async def _calls(self, query: str, tenant_id: str, wanted: CallFilter, **params: Any) -> list[Span]:
+        conditions = {**msgspec.structs.asdict(wanted), "contains": None}
+        for name, value in conditions.items():
+            if isinstance(value, str) and not _is_text(value):
+                raise InvalidRequest("No call has such text: it holds characters that cannot be stored.", param=name)
+        if wanted.q is not None:
+            conditions["contains"] = f"%{_escape_like(wanted.q)}%"
+            conditions["since"] = wanted.since or (wanted.until or self._now()) - _RECENT
+        rows = await self._fetch(query, tenant_id, timeout_s=_SLOW_S if wanted.q else None, **conditions, **params)
+        return msgspec.convert(rows, list[Span])
+
+    async def _fetch(
+        self, query: str, tenant_id: str, *, timeout_s: float | None = None, **params: Any
+    ) -> list[dict[str, Any]]:
+        limits = {} if timeout_s is None else {"timeout_s": timeout_s}
+        async with self._database.tenant(tenant_id, **limits) as connection:
+            # Unprepared: planned for these very values, so that filters not asked for cost nothing.
+            cursor = await connection.execute(_QUERIES[query], {"tenant_id": tenant_id, **params}, prepare=False)
+            return await cursor.fetchall()
+
+    def _now(self) -> datetime:
+        return _moment(self._clock.now_ns())
+
+
+def _moment(at_ns: int) -> datetime:
+    return datetime.fromtimestamp(at_ns // 1_000_000_000, UTC) + timedelta(microseconds=at_ns // 1_000 % 1_000_000)
+
+
+def _cursor(call: Span) -> str:
+    return f"{call.started_at_ns // 1_000}-{call.span_id}"
+
+
+def _parse_cursor(cursor: str) -> tuple[datetime, str]:
+    match = re.fullmatch(r"(\d{1,17})-([0-9a-f]{16})", cursor)
+    if match is None:
+        raise InvalidRequest("`before` must be the `next` of an earlier page.", param="before")
+    return _moment(int(match[1]) * 1_000), match[2]
+
+
+def _is_text(value: str) -> bool:
+    """Return whether Postgres takes a string: it refuses NUL and lone surrogates."""
+    return "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _escape_like(text: str) -> str:
+    return re.sub(r"([\\%_])", r"\\\1", text)

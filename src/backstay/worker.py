@@ -1,0 +1,89 @@
+"""Owns one worker process: ``python -m backstay.worker --fd N --slot K``, started by the supervisor."""
+
+import argparse
+import asyncio
+import logging
+import signal
+import socket
+import sys
+import threading
+
+import uvicorn
+import uvloop
+
+from backstay.api.protocol import GuardedProtocol
+from backstay.app import App
+from backstay.core.errors import BackstayError
+from backstay.core.settings import Settings
+
+_KEEP_ALIVE_S = 75
+_log = logging.getLogger("backstay")
+
+
+def main() -> int:
+    """Serve until SIGTERM, or until the supervisor is gone."""
+    arguments = _arguments()
+    settings = Settings()
+    _set_up_logging(settings)
+    try:
+        uvloop.run(_serve(settings, socket.socket(fileno=arguments.fd), arguments.slot))
+    except BackstayError as error:
+        _log.error("%s", error)
+        return 1
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="backstay.worker", description=__doc__)
+    parser.add_argument("--fd", type=int, required=True, help="the listening socket, inherited")
+    parser.add_argument("--slot", type=int, required=True, help="this worker's number, from 0")
+    return parser.parse_args()
+
+
+async def _serve(settings: Settings, listener: socket.socket, slot: int) -> None:
+    app = App(settings, slot)
+    await app.start()
+    try:
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app.asgi,
+                http=GuardedProtocol,
+                ws="none",
+                lifespan="off",
+                loop="none",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                date_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=_KEEP_ALIVE_S,
+                timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+            )
+        )
+        _follow_supervisor(server)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.reload)
+        await server.serve(sockets=[listener])
+    finally:
+        await app.stop()
+
+
+def _follow_supervisor(server: uvicorn.Server) -> None:
+    """Drain when standard input ends: the supervisor held its other side and is gone."""
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        server.should_exit = True
+
+    threading.Thread(target=wait, name="follow-supervisor", daemon=True).start()
+
+
+def _set_up_logging(settings: Settings) -> None:
+    pattern = "%(asctime)s %(levelname)-7s %(name)s  %(message)s"
+    if settings.log_format == "json":
+        pattern = '{"at":"%(asctime)s","level":"%(levelname)s","logger":"%(name)s","message":%(message)r}'
+    logging.basicConfig(level=settings.log_level.upper(), format=pattern, stream=sys.stderr)
+    logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.root.level))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""Tests of the wires against what clients get wrong, or do on purpose, on real sockets."""
+
+import asyncio
+import io
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import aiohttp
+import pytest
+import uvicorn
+from wire_server import wire_server
+
+from backstay.api.protocol import GuardedProtocol
+from serving import Server
+
+CHAT = "/v1/chat/completions"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
+    with wire_server(tmp_path_factory.mktemp("wires")) as running:
+        yield running
+
+
+async def post(server: tuple[Server, str], path: str, data: bytes, **headers: str) -> tuple[int, Any]:
+    running, key = server
+    async with aiohttp.ClientSession() as session:
+        async with session.post(
+            running.url + path, data=io.BytesIO(data), headers={"authorization": f"Bearer {key}", **headers}
+        ) as answer:
+            return answer.status, json.loads(await answer.read())
+
+
+@pytest.mark.parametrize("path", [CHAT, "/v1/messages"])
+async def test_a_body_that_is_too_large_is_413(server: tuple[Server, str], path: str):
+    """50 MB are refused in the vendor's shape, before they are read into memory."""
+    status, answer = await post(server, path, b"x" * 50_000_000)
+    assert status == 413 and "33,554,432 bytes" in answer["error"]["message"]
+
+
+async def test_ten_thousand_messages_are_fine(server: tuple[Server, str]):
+    """Long conversations pass."""
+    messages = [{"role": "user" if n % 2 == 0 else "assistant", "content": f"message {n}"} for n in range(10_001)]
+    body = json.dumps({"model": "anthropic-way", "messages": messages}).encode()
+    status, answer = await post(server, CHAT, body)
+    assert status == 200 and answer["usage"]["prompt_tokens"] > 10_000
+
+
+async def test_a_request_without_a_key_is_401(server: tuple[Server, str]):
+    """No credential at all is the same as a wrong one."""
+    status, answer = await post(server, CHAT, b"{}", authorization="")
+    assert status == 401 and answer["error"]["code"] == "invalid_api_key"
+
+
+async def test_a_revoked_key_says_so(server: tuple[Server, str]):
+    """A key that was good and was revoked is refused at once, on every worker, with the reason."""
+    running, _ = server
+    made = running.ask("keys", "create", "--name", "short-lived")
+    body = b'{"model":"sim","messages":[{"role":"user","content":"x"}]}'
+    assert (await post((running, made["key"]), CHAT, body))[0] == 200
+    running.ask("keys", "revoke", made["id"])
+    await asyncio.sleep(1)
+    status, answer = await post((running, made["key"]), CHAT, body)
+    assert status == 401 and "revoked on" in answer["error"]["message"]
+
+
+async def test_a_key_for_some_models_knows_no_others(server: tuple[Server, str]):
+    """A model outside a key's rights is as unknown as one that does not exist."""
+    running, _ = server
+    key = running.ask("keys", "create", "--name", "narrow", "--models", "sim")["key"]
+    body = b'{"model":"openai-way","messages":[{"role":"user","content":"x"}]}'
+    status, answer = await post((running, key), CHAT, body)
+    assert status == 404 and answer["error"]["message"].endswith("This key may use: sim.")
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+async def test_other_methods_are_405(server: tuple[Server, str], method: str):
+    """A wire takes POST, and says so."""
+    async with aiohttp.ClientSession() as session:
+        async with session.request(method, server[0].url + CHAT) as answer:
+            assert (answer.status, answer.headers["allow"]) == (405, "POST")
+
+
+async def test_labels_cannot_carry_control_characters(server: tuple[Server, str]):
+    """A feature with odd characters is cleaned before it reaches traces or logs; a raw line feed never gets in."""
+    running, key = server
+    address = running.url.removeprefix("http://").split(":")
+    body = b'{"model":"sim","messages":[{"role":"user","content":"x"}]}'
+    reader, writer = await asyncio.open_connection(address[0], int(address[1]))
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-length: {len(body)}\r\n"
+    writer.write(head.encode() + b"x-backstay-feature: a\tb\xff\r\nconnection: close\r\n\r\n" + body)
+    answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
+@pytest.fixture
+async def quick_tempered() -> Any:
+    """A server with the guard's limits cut to fractions of a second."""
+
+    class Quick(GuardedProtocol):
+        head_patience_s = 0.2
+        body_patience_s = 0.2
+        longest_head_bytes = 2000
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(answer, http=Quick, lifespan="off", log_config=None))
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    yield listener.getsockname()
+    server.should_exit = True
+    await task
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"POST / HTTP/1.1\r\nhost: x\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc",
+        b"GET / HTTP/1.1\r\nx: " + b"y" * 3000 + b"\r\n",
+    ],
+    ids=["nothing", "half a head", "half a body", "a head without end"],
+)
+async def test_a_slow_or_endless_request_is_cut_off(quick_tempered: tuple[str, int], sent: bytes):
+    """A request that never becomes complete holds its connection for a moment only."""
+    reader, writer = await asyncio.open_connection(*quick_tempered)
+    writer.write(sent)
+    async with asyncio.timeout(3):
+        with pytest.raises((ConnectionResetError, EOFError)):
+            await reader.readexactly(1)
+    writer.close()
+
+
+async def test_a_whole_request_is_not_cut_off(quick_tempered: tuple[str, int]):
+    """The guard lets go once a request is complete: a keep-alive connection may rest."""
+    reader, writer = await asyncio.open_connection(*quick_tempered)
+    for _ in range(2):
+        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        await asyncio.sleep(0.5)
+    writer.close()

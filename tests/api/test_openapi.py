@@ -1,0 +1,157 @@
+"""The document of Backstay's own API is valid and complete, and the API does what it says, whatever it is sent."""
+
+import datetime as dt
+import re
+import threading
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, cast
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+import psycopg
+import pytest
+import schemathesis
+import uvicorn
+from hypothesis import HealthCheck, settings
+from jsonschema import Draft202012Validator
+from psycopg.sql import SQL, Identifier
+from starlette.applications import Starlette
+
+from backstay.access import AuditLog, KeyRing, Keys, People, Sessions
+from backstay.api.auth import Authenticator
+from backstay.api.health import Check
+from backstay.api.health import routes as health_routes
+from backstay.api.manage import ENDPOINTS, ManageDeps, routes
+from backstay.api.openapi import openapi_document
+from backstay.api.problems import EXCEPTION_HANDLERS
+from backstay.console import CatalogModel
+from backstay.core.caller import Caller
+from backstay.core.clock import SystemClock
+from backstay.ledger import LedgerStore
+from backstay.store import Database
+from backstay.tracing import TraceStore, read_call
+
+TOKEN = "operator-token-of-the-test"
+SECRET = bytes(32)
+DOCUMENT = openapi_document(ENDPOINTS)
+
+# Its types are not whole, hence Any. The tail has no end: tests/api/test_manage.py follows it.
+load: Any = schemathesis.openapi.from_dict
+schema: Any = load(msgspec.json.decode(msgspec.json.encode(DOCUMENT))).exclude(path="/v1/traces/tail")
+
+
+@pytest.fixture(scope="module")
+def server(postgres_url: str, template_database: str) -> Iterator[str]:
+    """The URL of the API on a real socket, with a database of its own."""
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        names = Identifier("openapi_test"), Identifier(template_database)
+        connection.execute(SQL("create database {} template {}").format(*names))
+    url = urlunsplit(urlsplit(postgres_url)._replace(path="/openapi_test"))
+    config = uvicorn.Config(build(url), port=0, log_level="warning", ws="none")
+    running = uvicorn.Server(config)
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    while not running.started:
+        assert thread.is_alive()
+        thread.join(0.05)
+    yield f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}"
+    running.should_exit = True
+    thread.join(10)
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("drop database openapi_test with (force)")
+
+
+def build(url: str) -> Starlette:
+    """Build the API over a database, to be run in the server's own loop."""
+    database, clock = Database(url), SystemClock()
+    ring = KeyRing(database, SECRET, clock)
+
+    async def catalog(caller: Caller) -> Sequence[CatalogModel]:
+        return []
+
+    async def always() -> str | None:
+        return None
+
+    deps = ManageDeps(
+        authenticate=Authenticator(ring, TOKEN),
+        keys=Keys(database, SECRET, clock),
+        people=People(database, SECRET),
+        sessions=Sessions(database, SECRET, clock),
+        audit=AuditLog(database),
+        traces=TraceStore(database),
+        ledger=LedgerStore(database),
+        catalog=catalog,
+        read_call=lambda span: read_call(span, {}),
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncGenerator[None]:
+        await database.open()
+        await ring.start()
+        yield
+        await ring.stop()
+        await database.close()
+
+    checks = [Check(name="test", probe=always)]
+    pages = [*health_routes(checks, lambda: b"# nothing\n"), *routes(deps)]
+    return Starlette(routes=pages, exception_handlers=EXCEPTION_HANDLERS, lifespan=lifespan)
+
+
+def _put_right(name: str, value: Any) -> Any:
+    """Put right what no schema can say: that an integer is written as one, and that an expiry lies in the future."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if name == "expires_at" and isinstance(value, str):
+        try:
+            msgspec.convert(value, dt.datetime)
+        except msgspec.ValidationError:
+            return value
+        return "2099-01-01T00:00:00Z"
+    return value
+
+
+@schema.parametrize()
+@settings(
+    max_examples=15,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture],
+)
+def test_the_api_does_what_its_document_says(case: Any, server: str) -> None:
+    """Every operation answers generated requests, good and bad, with a documented status, type and shape."""
+    body: Any = case.body
+    if isinstance(body, dict):
+        case.body = {name: _put_right(name, value) for name, value in cast(dict[str, Any], body).items()}
+    case.call_and_validate(base_url=server, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=20)
+
+
+def test_every_schema_is_valid() -> None:
+    """Every schema of the document is a JSON Schema of the dialect that OpenAPI 3.1 has."""
+    for found in DOCUMENT["components"]["schemas"].values():
+        Draft202012Validator.check_schema(found)
+
+
+def test_every_reference_leads_somewhere() -> None:
+    """No schema is referred to that is not in the document, and none is there that nobody refers to."""
+    text = msgspec.json.encode(DOCUMENT).decode()
+    used = set(re.findall(r'"#/components/schemas/(\w+)"', text))
+    assert used == set(DOCUMENT["components"]["schemas"])
+
+
+def test_every_route_is_documented() -> None:
+    """What is served is documented, method by method, each operation with a name of its own."""
+    served = {(endpoint.path, endpoint.method.lower()) for endpoint in ENDPOINTS}
+    machines = {(f"/{name}", "get") for name in ("healthz", "readyz", "metrics", "openapi.json")}
+    documented = {(path, method) for path, methods in DOCUMENT["paths"].items() for method in methods}
+    assert documented == served | machines
+    names = [operation["operationId"] for methods in DOCUMENT["paths"].values() for operation in methods.values()]
+    assert len(names) == len(set(names))
+
+
+def test_no_schema_holds_a_secret() -> None:
+    """Only the answers that make a key or a link have its text."""
+    with_secret = {
+        name for name, found in DOCUMENT["components"]["schemas"].items() if {"key", "token"} & set(found["properties"])
+    }
+    assert with_secret == {"CreatedKey", "LoginLink", "CostGroup"}

@@ -1,0 +1,245 @@
+"""The commands, run as people and scripts run them, against a real server."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from backstay.cli.context import Cli
+from backstay.cli.http import Client, ServerError
+from serving import BACKSTAY, Server, environment, eventually, run
+
+HEAVY = ("psycopg", "pydantic", "aiohttp", "starlette", "uvicorn", "genai_prices", "openai", "anthropic", "jinja2")
+
+
+@pytest.fixture(scope="module")
+def asked(server: Server) -> dict[str, str]:
+    """A call that is in the books: its figures as `ask --json` gave them."""
+    answer = server.ask("ask", "How late is it?", "--model", "sim", "--user", "ada", "--feature", "clock")
+    eventually(lambda: server.run("traces", "show", answer["trace_id"]).returncode == 0)
+    return answer
+
+
+def test_help_loads_nothing_heavy() -> None:
+    """`backstay --help` needs click and the standard library alone."""
+    program = f"import sys, backstay.cli; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_an_answer_is_streamed_with_its_figures_beside_it(server: Server) -> None:
+    """The answer alone is on stdout; tokens, time, cost and trace are on stderr."""
+    done = server.run("ask", "hello", "--model", "sim")
+    assert done.returncode == 0
+    assert done.stdout.endswith('to "hello".\n')
+    assert re.fullmatch(r"\d+ → \d+ tokens   [\d.]+ s   \$0\.\d{6,9}   trace [0-9a-f]{8}\n", done.stderr)
+
+
+def test_a_question_can_come_from_standard_input(server: Server) -> None:
+    """`-` reads it there."""
+    done = server.run("ask", "-", "--model", "sim", "--no-stream", input="from a pipe")
+    assert 'to "from a pipe".' in done.stdout
+
+
+def test_costs_are_told_apart_by_what_is_asked_for(server: Server, asked: dict[str, str]) -> None:
+    """A row has the dimensions that were named, and exact money; rows add up to the total."""
+    report = server.ask("costs", "--by", "user,feature,model")
+    row = next(row for row in report["rows"] if row["user"] == "ada")
+    assert {"user": "ada", "feature": "clock", "model": "sim", "calls": 1}.items() <= row.items()
+    assert row["cost_usd"] == asked["cost_usd"]
+    assert "ada" in server.run("costs", "--by", "user").stdout
+
+
+def test_traces_are_listed_filtered_and_shown(server: Server, asked: dict[str, str]) -> None:
+    """A call is found by its user and by the beginning of its id; its tree has the attempt below it."""
+    listed = server.ask("traces", "list", "--user", "ada")["traces"]
+    assert [call["trace_id"] for call in listed] == [asked["trace_id"]]
+    assert listed[0]["cost_usd"] == asked["cost_usd"]
+    assert server.ask("traces", "--user", "nobody")["traces"] == []
+    shown = server.ask("traces", "show", asked["trace_id"][:8])
+    assert [child["kind"] for child in shown["spans"][0]["children"]] == ["attempt"]
+    drawn = server.run("traces", "show", asked["trace_id"][:8]).stdout
+    assert f"trace {asked['trace_id']}" in drawn
+    assert "└ " in drawn
+    assert "█" in drawn
+    assert "user\nHow late is it?" in drawn
+
+
+def test_new_calls_are_followed(server: Server) -> None:
+    """`traces tail --json` prints one document a call, as it ends."""
+    follower = subprocess.Popen(
+        [BACKSTAY, "traces", "tail", "--json"], env=server.environment, cwd=server.folder,
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        time.sleep(1.5)
+        trace_id = server.ask("ask", "follow me", "--model", "sim")["trace_id"]
+        assert follower.stdout is not None
+        assert json.loads(follower.stdout.readline())["trace_id"] == trace_id
+    finally:
+        follower.terminate()
+        follower.communicate(timeout=10)
+
+
+def test_a_key_is_made_used_rotated_and_revoked(server: Server) -> None:
+    """Its text is on stdout alone; it is limited to its models; a revoked one ends in exit code 4."""
+    done = server.run("keys", "create", "--name", "ci", "--models", "sim", "--expires", "90d")
+    key = done.stdout.strip()
+    assert re.fullmatch(r"bs_\w{10}_\w{32}", key)
+    assert key not in done.stderr
+    with_key = {"env": {**server.environment, "BACKSTAY_TOKEN": key}, "cwd": server.folder}
+    assert run("ask", "hello", "--model", "sim", "--no-stream", **with_key).returncode == 0
+    assert run("keys", "list", **with_key).returncode == 4
+    (listed,) = [each for each in server.ask("keys", "list")["keys"] if each["name"] == "ci"]
+    assert listed["models"] == ["sim"]
+    assert "key" not in listed
+    rotated = server.ask("keys", "rotate", listed["id"])
+    assert rotated["key"] != key
+    assert server.run("keys", "revoke", listed["id"]).returncode == 0
+    refused = run("ask", "hello", "--model", "sim", **with_key)
+    assert refused.returncode == 4
+    assert "revoked" in refused.stderr
+
+
+def test_a_tenant_of_its_own_sees_its_own(server: Server, asked: dict[str, str]) -> None:
+    """Another tenant's traces are empty, and the first one's call is not found there."""
+    server.ask("keys", "create", "--name", "theirs", "--tenant", "other")
+    assert server.ask("traces", "list", "--tenant", "other")["traces"] == []
+    assert server.run("traces", "show", asked["trace_id"], "--tenant", "other").returncode == 5
+
+
+def test_people_are_invited_listed_and_disabled(server: Server) -> None:
+    """The link is on stdout alone, and a disabled account is shown so."""
+    done = server.run("people", "invite", "ada@example.com", "--role", "editor")
+    assert done.stdout.startswith(f"{server.url}/")
+    assert server.run("people", "link", "ada@example.com").stdout != done.stdout
+    assert server.run("people", "disable", "ada@example.com").returncode == 0
+    listed = {person["email"]: person for person in server.ask("people", "list")["people"]}
+    assert listed["ada@example.com"]["disabled_at"] is not None
+    missing = server.run("people", "link", "nobody@example.com")
+    assert missing.returncode == 5
+    assert "backstay people invite nobody@example.com" in missing.stderr
+
+
+def test_login_prints_a_link(server: Server) -> None:
+    """A one-time link for the first admin, each time another one."""
+    first, second = (server.run("login").stdout for _ in range(2))
+    assert first.startswith(f"{server.url}/")
+    assert first != second
+
+
+def test_models_are_listed_with_their_prices(server: Server) -> None:
+    """The built-in models are there; the simulator has a price and the local model is free."""
+    models = {model["name"]: model for model in server.ask("models")["models"]}
+    assert {"local", "embed", "sim"} <= set(models)
+    listed = server.run("models").stdout
+    assert re.search(r"^sim +sim/gpt-4o-mini +\$0\.15 +\$0\.6", listed, re.M)
+    assert re.search(r"^local +local/smollm2 +free +free", listed, re.M)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["ask", "hi", "--model", "nope"], 5, "nope"),
+        (["traces", "show", "ffffffffffffffff"], 5, "no"),
+        (["keys", "revoke", "key_none"], 5, "no"),
+        (["costs", "--since", "yesterday"], 1, "7d"),
+        (["keys", "create"], 2, "--name"),
+        (["keys", "create", "--name", "x", "--expires", "soon"], 2, "90d"),
+    ],
+)
+def test_what_is_wrong_is_said_with_a_stable_exit_code(
+    server: Server, arguments: list[str], code: int, words: str
+) -> None:
+    """One sentence on stderr, nothing on stdout."""
+    done = server.run(*arguments)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert words in done.stderr
+
+
+def test_an_error_is_a_document_too(server: Server) -> None:
+    """With `--json`, what went wrong is on stdout as JSON, with the server's code."""
+    done = server.run("ask", "hi", "--model", "nope", "--json")
+    assert json.loads(done.stdout)["error"]["code"] == "model_not_found"
+
+
+def test_the_operators_token_stays_on_this_machine(server: Server) -> None:
+    """A URL that is not loopback is not sent the credential of the data folder."""
+
+    cli = Cli(json=False, url="http://192.0.2.1", data_dir=server.data_dir, tenant="default")
+    here = Cli(json=False, url="http://127.0.0.1:1", data_dir=server.data_dir, tenant="default")
+    assert "authorization" not in cli.client().headers
+    assert "authorization" in here.client().headers
+
+
+def test_no_server_is_exit_code_3(tmp_path: Path) -> None:
+    """The sentence names the command that starts one."""
+    done = run("models", env=environment(BACKSTAY_URL="http://127.0.0.1:1", BACKSTAY_DATA_DIR=str(tmp_path)))
+    assert done.returncode == 3
+    assert "backstay serve" in done.stderr
+
+
+def test_check_tells_right_from_wrong(tmp_path: Path) -> None:
+    """A good policy is exit code 0; a bad one 6, with file, line and reason; a wrong setting too."""
+    policy = tmp_path / "backstay.toml"
+    policy.write_text('[models.a]\ntargets = ["sim/x"]\n')
+    assert run("check", cwd=tmp_path).returncode == 0
+    policy.write_text('[models.a]\ntargets = ["sim/x"]\nfallback = 3\n')
+    done = run("check", cwd=tmp_path)
+    assert done.returncode == 6
+    assert "backstay.toml:3: models.a.fallback" in done.stderr
+    told = json.loads(run("check", "--json", cwd=tmp_path).stdout)
+    assert (told["ok"], told["line"]) == (False, 3)
+    done = run("check", cwd=tmp_path, env=environment(BACKSTAY_PORT="none"))
+    assert done.returncode == 6
+    assert "BACKSTAY_PORT" in done.stderr
+
+
+def test_the_policys_schema_is_json_schema() -> None:
+    """Editors can use what `check --schema` prints."""
+    assert "models" in json.loads(run("check", "--schema").stdout)["properties"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_a_script(shell: str) -> None:
+    """Each shell gets the script that it can load."""
+    assert "_BACKSTAY_COMPLETE" in run("completion", shell).stdout
+
+
+def test_the_version_is_told() -> None:
+    """Plain, and as a document."""
+    assert json.loads(run("version", "--json").stdout)["version"] == run("version").stdout.strip()
+
+
+def test_the_simulator_fails_as_its_script_says(tmp_path: Path) -> None:
+    """It tells its address as a document, and answers with the status of the script."""
+    script = tmp_path / "script.toml"
+    script.write_text('[[faults]]\nkind = "status"\nstatus = 529\n')
+    process = subprocess.Popen(
+        [BACKSTAY, "simulate", "--port", "0", "--script", str(script), "--json"], env=environment(), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        url = json.loads(process.stdout.readline())["url"]
+        with pytest.raises(ServerError) as caught:
+            Client(url).post(
+                "/v1/messages", {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "hi"}]}
+            )
+        assert caught.value.status == 529
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+def test_a_wrong_script_is_a_wrong_configuration(tmp_path: Path) -> None:
+    """The field is named, and the exit code is that of configuration."""
+    script = tmp_path / "script.toml"
+    script.write_text("latency = 3\n")
+    done = run("simulate", "--port", "0", "--script", str(script))
+    assert done.returncode == 6
+    assert "latency" in done.stderr

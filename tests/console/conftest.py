@@ -1,0 +1,76 @@
+"""Owns what the console's tests share: the site over a real Postgres, people of each role, and books to look at."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+
+import pytest
+from console_seed import make_month, ship
+from console_site import BASE_URL, CATALOG, TENANT, Browser, Site
+from starlette.applications import Starlette
+
+from backstay.access import AuditLog, Keys, People, Sessions
+from backstay.access.types import NewKey, Role
+from backstay.console import CatalogModel, ConsoleDeps, routes
+from backstay.core.caller import Caller
+from backstay.core.clock import SystemClock
+from backstay.ledger import LedgerStore
+from backstay.providers import ANTHROPIC, OPENAI
+from backstay.store import Database
+from backstay.tracing import TraceStore, read_call
+
+
+@pytest.fixture
+def deps(database: Database, tenant: str) -> ConsoleDeps:
+    """The rooms behind the console, over one database."""
+    clock, secret = SystemClock(), bytes(range(32))
+
+    async def catalog(by: Caller) -> Sequence[CatalogModel]:
+        return CATALOG
+
+    dialects = {"openai": OPENAI, "anthropic": ANTHROPIC}
+    return ConsoleDeps(
+        traces=TraceStore(database),
+        ledger=LedgerStore(database),
+        keys=Keys(database, secret, clock),
+        people=People(database, secret, public_url=BASE_URL),
+        sessions=Sessions(database, secret, clock),
+        audit=AuditLog(database),
+        catalog=catalog,
+        read_trace=lambda span: read_call(span, dialects),
+        clock=clock,
+        secure_cookies=False,
+    )
+
+
+@pytest.fixture
+def site(database: Database, deps: ConsoleDeps) -> Site:
+    return Site(Starlette(routes=routes(deps)), database, deps.keys, deps.people)
+
+
+@pytest.fixture
+async def browser(site: Site) -> AsyncIterator[Browser]:
+    """A browser in which nobody is signed in."""
+    browser = Browser(site.app)
+    yield browser
+    await browser.http.aclose()
+
+
+@pytest.fixture
+async def enter(site: Site, browser: Browser) -> Callable[[Role], Awaitable[Browser]]:
+    """Sign somebody of a role in."""
+
+    async def enter(role: Role) -> Browser:
+        await browser.sign_in(await site.link_for(role))
+        return browser
+
+    return enter
+
+
+@pytest.fixture
+async def month(site: Site) -> list[str]:
+    """A month of calls under three keys; returns the keys' ids."""
+    names = ("checkout", "support bot", "batch jobs")
+    made = [await site.keys.create(site.operator(), NewKey(name=name)) for name in names]
+    key_ids = [key.id for key in made]
+    await ship(site.database, TENANT, make_month(datetime.now(UTC), key_ids))
+    return key_ids

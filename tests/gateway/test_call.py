@@ -1,0 +1,240 @@
+"""Tests of the life of a call, over a real journal and simulated providers of both dialects."""
+
+import asyncio
+import json
+from typing import Any, Literal
+
+import pytest
+from gateway_house import ASK, WIRES, House, MemorySink
+
+from backstay.gateway.recording import interrupted
+from backstay.providers import ProviderRequest, Timeouts
+from backstay.providers.simulator import Simulator
+from backstay.providers.simulator.provider import SimulatedExchange
+
+Speech = Literal["openai", "anthropic"]
+both = pytest.mark.parametrize("wire", ["openai", "anthropic"])
+all_ways = pytest.mark.parametrize("speaks", ["openai", "anthropic"])
+
+
+class Watched(Simulator):
+    """A simulator that keeps what it was sent."""
+
+    bodies: list[bytes]
+
+    async def send(self, request: ProviderRequest) -> SimulatedExchange:
+        self.bodies = [*getattr(self, "bodies", []), request.body]
+        return await super().send(request)
+
+
+def failing(kind: str, speaks: Speech = "openai", **more: Any) -> Simulator:
+    """A simulator that does the same wrong thing each time."""
+    return Simulator("bad", speaks=speaks, script={"faults": [{"kind": kind, **more}], "tokens_per_second": 2000})
+
+
+@both
+@all_ways
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_is_priced_and_recorded_on_every_way(house: House, wire: str, speaks: Speech, stream: bool):
+    """Each wire, to each dialect, streamed or not: one call span, one attempt, one entry, the same cost in both."""
+    house.offer("m", Simulator("sim", speaks=speaks))
+    dialect, body = WIRES[wire]
+    sink = await house.call({**body, "stream": stream}, dialect=dialect)
+    assert (sink.status, sink.ended) == (200, True)
+    _, _, kept = house.journal.entries[-1][1]
+    assert b"capital of France" in kept
+    (document,) = house.documents
+    root, attempt = document.spans
+    (entry,) = document.entries
+    assert (root.kind, root.status, attempt.kind, attempt.parent_id) == ("call", "ok", "attempt", root.span_id)
+    assert root.cost_nanousd == entry.cost_nanousd == sum(line.amount_nanousd for line in entry.lines)
+    assert entry.cost_nanousd and entry.input_tokens and entry.output_tokens and not entry.estimated
+    assert sink.headers["x-backstay-trace-id"] == root.trace_id
+    assert house.spans == [root]
+
+
+@both
+async def test_the_intent_is_written_before_the_provider_is_asked(house: House, wire: str):
+    """A reservation in the journal comes first, and the record comes before the caller's last byte."""
+    house.offer("m", Simulator("sim"))
+    seen: list[int] = []
+    dialect, body = WIRES[wire]
+    sink = MemorySink(on_write=lambda chunk: seen.append(len(house.journal.entries)))
+    await house.call({**body, "stream": True}, dialect=dialect, sink=sink)
+    assert [kind for kind, _ in house.journal.entries] == ["intent", "call"]
+    assert seen[0] == 1
+    assert seen[-1] == 2
+
+
+async def test_bytes_of_the_same_dialect_pass_untouched(house: House):
+    """Unknown fields, odd numbers and odd spellings reach a provider of the caller's dialect as they were sent."""
+    simulator = Watched("sim")
+    house.offer("m", simulator)
+    await house.call(
+        b'{"model":"m","messages":[{"role":"user","content":"a\\u0062\\/c"}],'
+        b'"x_new": {"n": 1.50, "big": 12345678901234567890123}}'
+    )
+    (body,) = simulator.bodies
+    assert b'"x_new":{"n": 1.50, "big": 12345678901234567890123}' in body
+    assert b'"a\\u0062\\/c"' in body
+    assert json.loads(body)["model"] == "gpt-4o-mini"
+
+
+@both
+async def test_a_second_target_answers_where_the_first_fails(house: House, wire: str):
+    """A retryable failure before any content is ridden out; both attempts are in the trace, one is billed."""
+    house.offer("m", failing("status", status=503), Simulator("good"))
+    dialect, body = WIRES[wire]
+    sink = await house.call(body, dialect=dialect)
+    assert sink.status == 200
+    (document,) = house.documents
+    root, first, second = document.spans
+    assert [first.status, second.status, root.status] == ["error", "ok", "ok"]
+    assert (first.http_status, first.target, root.target) == (503, "bad/gpt-4o-mini", "good/gpt-4o-mini")
+    assert [entry.attempt for entry in document.entries] == [1]
+
+
+@all_ways
+@pytest.mark.parametrize("kind", ["reset", "error_event", "malformed", "cut"])
+async def test_a_stream_that_fails_before_content_falls_back_silently(house: House, speaks: Speech, kind: str):
+    """What came before the first content was held back, so that the caller sees one clean stream."""
+    house.offer("m", failing(kind, speaks, after_tokens=0), Simulator("good", speaks=speaks))
+    sink = await house.call({**ASK, "stream": True})
+    assert sink.status == 200 and sink.body.count(b'"role":"assistant"') == 1
+    assert sink.body.endswith(b"data: [DONE]\n\n")
+    assert [span.status for span in house.documents[0].spans] == ["ok", "error", "ok"]
+
+
+@both
+@pytest.mark.parametrize("kind", ["cut", "error_event", "malformed"])
+async def test_a_stream_that_breaks_midway_ends_with_an_error_event(house: House, wire: str, kind: str):
+    """The caller is told inside the stream, and what was received is priced as an estimate."""
+    house.offer("m", failing(kind, after_tokens=3))
+    dialect, body = WIRES[wire]
+    sink = await house.call({**body, "stream": True}, dialect=dialect)
+    assert (sink.status, sink.ended) == (200, True)
+    last = sink.body.strip().split(b"\n\n")[-1]
+    assert b'"error"' in last
+    (document,) = house.documents
+    assert document.spans[0].status == "error"
+    assert document.entries[0].estimated and document.entries[0].cost_nanousd
+
+
+@both
+async def test_all_targets_failing_is_the_last_ones_error_in_the_callers_shape(house: House, wire: str):
+    """The error of a provider reaches the caller in the caller's own dialect, with its retry-after."""
+    house.offer("m", failing("status", "anthropic", status=429, retry_after_s=7))
+    dialect, body = WIRES[wire]
+    sink = await house.call(body, dialect=dialect)
+    assert (sink.status, sink.headers["retry-after"]) == (429, "7")
+    assert sink.json["error"]["type"] in ("rate_limit_error", "rate_limit_exceeded", "requests", "tokens")
+    (document,) = house.documents
+    assert (document.spans[0].http_status, document.entries) == (429, ())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_caller_that_goes_away_is_recorded_and_priced(house: House, stream: bool):
+    """Cancelling a call closes the provider's exchange, and leaves a cancelled call with an estimated cost."""
+    house.offer("m", Simulator("slow", script={"latency_s": 0 if stream else 30, "tokens_per_second": 20}))
+    sink = MemorySink()
+    task = asyncio.create_task(house.call({**ASK, "stream": stream}, sink=sink))
+    await asyncio.sleep(0.4)
+    assert len(sink.chunks) > 3 if stream else house.journal.entries
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    (document,) = house.documents
+    assert document.spans[0].status == document.spans[1].status == "cancelled"
+    assert document.entries[0].estimated and document.entries[0].cost_nanousd
+    assert house.gateway.open_calls == 0
+
+
+async def test_a_provider_that_takes_too_long_is_a_timeout(house: House):
+    """The model's own deadline ends the attempt, as 504, with an estimated entry: the provider may bill it."""
+    house.offer("m", failing("hang"), timeouts=Timeouts(first_token_s=0.05, idle_s=0.05, total_s=0.05))
+    sink = await house.call(ASK)
+    assert (sink.status, sink.json["error"]["code"]) == (504, "provider_timeout")
+    assert [entry.estimated for entry in house.documents[0].entries] == [True]
+
+
+@both
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"nonsense", 400),
+        (b"[1]", 400),
+        (b'{"model":"m"}', 400),
+        (b'{"model":"no","messages":[{}]}', 404),
+        (b'{"model":7,"messages":[{}]}', 400),
+        (b'{"model":"m","messages":"hi"}', 400),
+        (b'{"model":"m","messages":[]}', 400),
+        (b'{"model":"m","messages":[{}],"stream":"yes"}', 400),
+        (b'{"model":"m","model":"m","messages":[{}]}', 400),
+    ],
+)
+async def test_bad_requests_are_vendor_shaped_and_traced(house: House, wire: str, body: bytes, status: int):
+    """A request that cannot be understood never reaches a provider, and leaves a trace all the same."""
+    house.offer("m", Simulator("sim"))
+    sink = await house.call(body, dialect=WIRES[wire][0])
+    assert sink.status == status
+    assert sink.json["error"]["message"]
+    assert [kind for kind, _ in house.journal.entries] == ["call"]
+    root = house.documents[0].spans[0]
+    assert (root.status, root.http_status, root.cost_nanousd) == ("error", status, 0)
+
+
+async def test_what_another_dialect_cannot_say_is_refused_by_its_name(house: House):
+    """A field without a form at the target is never dropped silently."""
+    house.offer("m", Simulator("sim", speaks="anthropic"))
+    sink = await house.call({**ASK, "logit_bias": {"1": 2}})
+    assert (sink.status, sink.json["error"]["param"]) == (400, "logit_bias")
+
+
+async def test_a_target_that_can_say_it_is_asked_instead(house: House):
+    """A request that the first target's dialect has no form for goes to the next target."""
+    house.offer("m", Simulator("sim", speaks="anthropic"), Simulator("other"))
+    sink = await house.call({**ASK, "seed": 7})
+    assert (sink.status, house.documents[0].spans[0].target) == (200, "other/gpt-4o-mini")
+
+
+async def test_a_draining_worker_refuses(house: House):
+    """A worker that shuts down answers at once with 503, which SDKs try again elsewhere."""
+    house.offer("m", Simulator("sim"))
+    house.gateway.draining = True
+    sink = await house.call(ASK)
+    assert (sink.status, sink.json["error"]["code"]) == (503, "draining")
+
+
+async def test_capture_can_be_off(house: House):
+    """With figures only, no text of request or answer is in the journal."""
+    house.offer("m", Simulator("sim"))
+    house.gateway.capture = False
+    await house.call(ASK)
+    assert all(b"France" not in part for _, parts in house.journal.entries for part in parts)
+
+
+async def test_an_intent_without_outcome_is_an_interrupted_call_of_unknown_cost(house: House):
+    """What a dead worker left open is booked as unconfirmed, and its cost is unknown, not 0."""
+    house.offer("m", Simulator("sim"))
+    await house.call(ASK)
+    kind, parts = house.journal.entries[0]
+    assert kind == "intent"
+    document = json.loads(interrupted(parts[0])[0])
+    assert document["spans"][0]["status"] == "interrupted"
+    assert document["spans"][0]["span_id"] == house.documents[0].spans[0].span_id
+    assert document["entries"][0]["cost_nanousd"] is None and document["entries"][0]["unconfirmed"] is True
+
+
+async def test_concurrent_calls_do_not_mix(house: House):
+    """A thousand calls at once each get their own answer and their own record."""
+    house.offer("m", Simulator("sim", script={"latency_s": {"low": 0, "high": 0.05}, "answer": "echo"}))
+    sinks = await asyncio.gather(
+        *(house.call({"messages": [{"role": "user", "content": f"number {n}!"}]}) for n in range(1000))
+    )
+    assert [sink.json["choices"][0]["message"]["content"] for sink in sinks] == [f"number {n}!" for n in range(1000)]
+    assert (
+        len({span.span_id for span in house.spans})
+        == len({sink.headers["x-backstay-trace-id"] for sink in sinks})
+        == 1000
+    )

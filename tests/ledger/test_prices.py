@@ -1,0 +1,582 @@
+"""Prices: hand-computed bills of real usage shapes, agreement with genai-prices, the operator's own prices, speed."""
+
+from datetime import UTC, date, datetime
+from decimal import ROUND_HALF_EVEN, Decimal
+from timeit import timeit
+from typing import Any
+
+import genai_prices
+import pytest
+from genai_prices.data_snapshot import get_snapshot
+from genai_prices.types import ModelInfo, Provider, TimeOfDateConstraint
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from backstay.core.clock import SystemClock
+from backstay.core.usage import Usage
+from backstay.ledger import PriceBook, PriceOverride
+from backstay.ledger.rates import UNITS
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+NOW_NS = int(NOW.timestamp()) * 1_000_000_000
+
+# What the vendors send, what it means, and what it costs in nano-USD (USD per million tokens × 1,000, a token).
+# Shapes: OpenAI API reference, "usage" of chat completions and embeddings; Anthropic API reference, "usage" of
+# messages, and its pages on prompt caching, extended thinking and web search. Prices: OpenAI's and Anthropic's
+# pricing pages as transcribed by genai-prices 0.2.3 (read 2026-11-23).
+BILLS: dict[str, tuple[str, str, str, Usage, str | None, int]] = {
+    "plain chat": (
+        '{"prompt_tokens":19,"completion_tokens":10,"total_tokens":29}',
+        "openai",
+        "gpt-4o-mini",
+        Usage(input_tokens=19, output_tokens=10),
+        None,
+        19 * 150 + 10 * 600,
+    ),
+    "dated model id": (
+        '{"prompt_tokens":1000,"completion_tokens":500,"total_tokens":1500}',
+        "openai",
+        "gpt-4o-mini-2024-07-18",
+        Usage(input_tokens=1000, output_tokens=500),
+        None,
+        1000 * 150 + 500 * 600,
+    ),
+    "all details there, all zero": (
+        '{"prompt_tokens":9,"completion_tokens":12,"total_tokens":21,"prompt_tokens_details":{"cached_tokens":0,'
+        '"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":0,"audio_tokens":0,'
+        '"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}',
+        "openai",
+        "gpt-4o",
+        Usage(input_tokens=9, output_tokens=12),
+        None,
+        9 * 2_500 + 12 * 10_000,
+    ),
+    "cached input": (
+        '{"prompt_tokens":2006,"completion_tokens":300,"total_tokens":2306,"prompt_tokens_details":'
+        '{"cached_tokens":1920}}',
+        "openai",
+        "gpt-4o",
+        Usage(input_tokens=2006, output_tokens=300, cache_read_tokens=1920),
+        None,
+        86 * 2_500 + 1920 * 1_250 + 300 * 10_000,
+    ),
+    "cached input on a small model": (
+        '{"prompt_tokens":1501,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":1408}}',
+        "openai",
+        "gpt-4o-mini",
+        Usage(input_tokens=1501, output_tokens=1, cache_read_tokens=1408),
+        None,
+        93 * 150 + 1408 * 75 + 1 * 600,
+    ),
+    "reasoning is part of the output": (
+        '{"prompt_tokens":75,"completion_tokens":1186,"completion_tokens_details":{"reasoning_tokens":1024}}',
+        "openai",
+        "o3-mini",
+        Usage(input_tokens=75, output_tokens=1186, reasoning_tokens=1024),
+        None,
+        75 * 1_100 + 1186 * 4_400,
+    ),
+    "reasoning and cache": (
+        '{"prompt_tokens":4096,"completion_tokens":2000,"prompt_tokens_details":{"cached_tokens":3072},'
+        '"completion_tokens_details":{"reasoning_tokens":1900}}',
+        "openai",
+        "gpt-5",
+        Usage(input_tokens=4096, output_tokens=2000, cache_read_tokens=3072, reasoning_tokens=1900),
+        None,
+        1024 * 1_250 + 3072 * 125 + 2000 * 10_000,
+    ),
+    "nano model": (
+        '{"prompt_tokens":7,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":5}}',
+        "openai",
+        "gpt-4.1-nano",
+        Usage(input_tokens=7, output_tokens=3, cache_read_tokens=5),
+        None,
+        2 * 100 + 5 * 25 + 3 * 400,
+    ),
+    "nothing cheaper for the cache": (
+        '{"prompt_tokens":100,"completion_tokens":10,"prompt_tokens_details":{"cached_tokens":50}}',
+        "openai",
+        "gpt-4-turbo",
+        Usage(input_tokens=100, output_tokens=10, cache_read_tokens=50),
+        None,
+        100 * 10_000 + 10 * 30_000,
+    ),
+    "embeddings have no output": (
+        '{"prompt_tokens":8,"total_tokens":8}',
+        "openai",
+        "text-embedding-3-small",
+        Usage(input_tokens=8),
+        None,
+        8 * 20,
+    ),
+    "large embeddings": (
+        '{"prompt_tokens":8191,"total_tokens":8191}',
+        "openai",
+        "text-embedding-3-large",
+        Usage(input_tokens=8191),
+        None,
+        8191 * 130,
+    ),
+    "audio in and out": (
+        '{"prompt_tokens":120,"completion_tokens":200,"prompt_tokens_details":{"audio_tokens":100},'
+        '"completion_tokens_details":{"audio_tokens":150}}',
+        "openai",
+        "gpt-audio",
+        Usage(input_tokens=120, output_tokens=200, input_audio_tokens=100, output_audio_tokens=150),
+        None,
+        20 * 2_500 + 100 * 32_000 + 50 * 10_000 + 150 * 64_000,
+    ),
+    "cached audio": (
+        '{"prompt_tokens":1000,"completion_tokens":0,"prompt_tokens_details":{"audio_tokens":600,"cached_tokens":500,'
+        '"cached_tokens_details":{"audio_tokens":200,"text_tokens":300}}}',
+        "openai",
+        "gpt-4o-realtime-preview",
+        Usage(
+            input_tokens=1000,
+            output_tokens=0,
+            input_audio_tokens=600,
+            cache_read_tokens=500,
+            cache_audio_read_tokens=200,
+        ),
+        None,
+        # text 100 fresh and 300 cached; audio 400 fresh and 200 cached
+        100 * 5_000 + 300 * 2_500 + 400 * 40_000 + 200 * 2_500,
+    ),
+    "rejected predictions are billed as output": (
+        '{"prompt_tokens":50,"completion_tokens":80,"completion_tokens_details":{"accepted_prediction_tokens":30,'
+        '"rejected_prediction_tokens":20}}',
+        "openai",
+        "gpt-4o",
+        Usage(input_tokens=50, output_tokens=80),
+        None,
+        50 * 2_500 + 80 * 10_000,
+    ),
+    "default tier": (
+        '{"service_tier":"default","usage":{"prompt_tokens":10,"completion_tokens":10}}',
+        "openai",
+        "gpt-5-mini",
+        Usage(input_tokens=10, output_tokens=10),
+        "default",
+        10 * 250 + 10 * 2_000,
+    ),
+    "flex tier": (
+        '{"service_tier":"flex","usage":{"prompt_tokens":100,"completion_tokens":10}}',
+        "openai",
+        "gpt-5",
+        Usage(input_tokens=100, output_tokens=10),
+        "flex",
+        100 * 625 + 10 * 5_000,
+    ),
+    "priority tier with cache": (
+        '{"service_tier":"priority","usage":{"prompt_tokens":100,"completion_tokens":10,"prompt_tokens_details":'
+        '{"cached_tokens":40}}}',
+        "openai",
+        "gpt-4o",
+        Usage(input_tokens=100, output_tokens=10, cache_read_tokens=40),
+        "priority",
+        60 * 4_250 + 40 * 2_125 + 10 * 17_000,
+    ),
+    "short context": (
+        '{"prompt_tokens":272000,"completion_tokens":100}',
+        "openai",
+        "gpt-5.4",
+        Usage(input_tokens=272_000, output_tokens=100),
+        None,
+        272_000 * 2_500 + 100 * 15_000,
+    ),
+    "long context": (
+        '{"prompt_tokens":272001,"completion_tokens":100}',
+        "openai",
+        "gpt-5.4",
+        Usage(input_tokens=272_001, output_tokens=100),
+        None,
+        272_001 * 5_000 + 100 * 22_500,
+    ),
+    "web search by the provider": (
+        '{"prompt_tokens":300,"completion_tokens":200}, 2 web searches',
+        "openai",
+        "gpt-4o",
+        Usage(input_tokens=300, output_tokens=200, web_searches=2),
+        None,
+        300 * 2_500 + 200 * 10_000 + 2 * 10_000_000,
+    ),
+    "plain message": (
+        '{"input_tokens":10,"output_tokens":25}',
+        "anthropic",
+        "claude-sonnet-4-20250514",
+        Usage(input_tokens=10, output_tokens=25),
+        None,
+        10 * 3_000 + 25 * 15_000,
+    ),
+    "message with all fields": (
+        '{"input_tokens":2095,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"cache_creation":'
+        '{"ephemeral_5m_input_tokens":0,"ephemeral_1h_input_tokens":0},"output_tokens":503,"service_tier":"standard"}',
+        "anthropic",
+        "claude-opus-4-1",
+        Usage(input_tokens=2095, output_tokens=503),
+        "standard",
+        2095 * 15_000 + 503 * 75_000,
+    ),
+    "cache written for five minutes": (
+        '{"input_tokens":21,"cache_creation_input_tokens":188086,"cache_read_input_tokens":0,"output_tokens":393}',
+        "anthropic",
+        "claude-sonnet-4-20250514",
+        Usage(input_tokens=21 + 188_086, output_tokens=393, cache_write_tokens=188_086),
+        None,
+        21 * 3_000 + 188_086 * 3_750 + 393 * 15_000,
+    ),
+    "cache read": (
+        '{"input_tokens":21,"cache_creation_input_tokens":0,"cache_read_input_tokens":188086,"output_tokens":393}',
+        "anthropic",
+        "claude-sonnet-4-20250514",
+        Usage(input_tokens=21 + 188_086, output_tokens=393, cache_read_tokens=188_086),
+        None,
+        21 * 3_000 + 188_086 * 300 + 393 * 15_000,
+    ),
+    "cache written for five minutes and an hour": (
+        '{"input_tokens":2048,"cache_read_input_tokens":1800,"cache_creation_input_tokens":248,"output_tokens":503,'
+        '"cache_creation":{"ephemeral_5m_input_tokens":148,"ephemeral_1h_input_tokens":100}}',
+        "anthropic",
+        "claude-haiku-4-5",
+        Usage(
+            input_tokens=2048 + 1800 + 248,
+            output_tokens=503,
+            cache_read_tokens=1800,
+            cache_write_tokens=248,
+            cache_write_1h_tokens=100,
+        ),
+        None,
+        2048 * 1_000 + 1800 * 100 + 148 * 1_250 + 100 * 2_000 + 503 * 5_000,
+    ),
+    "half a nano-dollar a token": (
+        '{"input_tokens":0,"cache_read_input_tokens":3,"output_tokens":0}, batch',
+        "anthropic",
+        "claude-fable-5-1",
+        Usage(input_tokens=3, output_tokens=0, cache_read_tokens=3),
+        "batch",
+        3 * 125,
+    ),
+    "batch": (
+        '{"input_tokens":1000,"output_tokens":100,"service_tier":"batch"}',
+        "anthropic",
+        "claude-opus-4-5",
+        Usage(input_tokens=1000, output_tokens=100),
+        "batch",
+        1000 * 2_500 + 100 * 12_500,
+    ),
+    "fast mode": (
+        '{"input_tokens":1000,"output_tokens":100,"speed":"fast"}',
+        "anthropic",
+        "claude-opus-5",
+        Usage(input_tokens=1000, output_tokens=100),
+        "fast",
+        1000 * 10_000 + 100 * 50_000,
+    ),
+    "long context of messages counts cached input too": (
+        '{"input_tokens":1,"cache_read_input_tokens":200000,"output_tokens":10}',
+        "anthropic",
+        "claude-sonnet-4-5",
+        Usage(input_tokens=200_001, output_tokens=10, cache_read_tokens=200_000),
+        None,
+        1 * 6_000 + 200_000 * 600 + 10 * 22_500,
+    ),
+    "web searches of messages": (
+        '{"input_tokens":6039,"output_tokens":931,"server_tool_use":{"web_search_requests":1}}',
+        "anthropic",
+        "claude-opus-4-1",
+        Usage(input_tokens=6039, output_tokens=931, web_searches=1),
+        None,
+        6039 * 15_000 + 931 * 75_000 + 10_000_000,
+    ),
+    "thinking is part of the output": (
+        '{"input_tokens":2500,"output_tokens":1000}, thinking included',
+        "anthropic",
+        "claude-sonnet-4-20250514",
+        Usage(input_tokens=2500, output_tokens=1000, reasoning_tokens=800),
+        None,
+        2500 * 3_000 + 1000 * 15_000,
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def book() -> PriceBook:
+    return PriceBook()
+
+
+@pytest.mark.parametrize("name", BILLS)
+def test_real_usage_is_billed_as_computed_by_hand(book: PriceBook, name: str):
+    """Each documented usage shape costs what the vendor's price list says, to the nano-dollar."""
+    _, provider, model_id, usage, tier, expected = BILLS[name]
+    cost = book.cost(provider=provider, model_id=model_id, usage=usage, at_ns=NOW_NS, service_tier=tier)
+    assert cost.amount_nanousd == expected
+    assert sum(line.amount_nanousd for line in cost.lines) == expected
+
+
+def test_lines_say_what_was_counted_at_which_price(book: PriceBook):
+    """A bill names each kind of token, how many there were, and their unit price, and where the price is from."""
+    usage = Usage(input_tokens=2006, output_tokens=300, cache_read_tokens=1920)
+    cost = book.cost(provider="openai", model_id="gpt-4o-mini", usage=usage, at_ns=NOW_NS)
+    assert [(line.unit, line.quantity, line.usd_per_million, line.amount_nanousd) for line in cost.lines] == [
+        ("input_mtok", 86, "0.15", 12_900),
+        ("cache_read_mtok", 1920, "0.075", 144_000),
+        ("output_mtok", 300, "0.6", 180_000),
+    ]
+    assert cost.source == f"genai-prices {genai_prices.__version__} openai/gpt-4o-mini"
+
+
+def test_the_source_names_a_tier_that_changed_the_price(book: PriceBook):
+    """A tier with a price of its own stands in the source; one without is billed, and named, as standard."""
+    usage = Usage(input_tokens=1, output_tokens=1)
+
+    def source(tier: str) -> str | None:
+        return book.cost(provider="openai", model_id="gpt-5", usage=usage, at_ns=NOW_NS, service_tier=tier).source
+
+    standard = f"genai-prices {genai_prices.__version__} openai/gpt-5"
+    assert source("flex") == f"{standard} flex"
+    assert source("default") == standard
+    assert source("no such tier") == standard
+
+
+@pytest.mark.parametrize(
+    ("provider", "model_id"), [(None, "gpt-4o"), ("openai", "no-such-model"), ("no-such-provider", "gpt-4o")]
+)
+def test_the_cost_of_an_unknown_model_is_unknown(book: PriceBook, provider: str | None, model_id: str):
+    """Without a price there is no amount and no source; never 0."""
+    cost = book.cost(provider=provider, model_id=model_id, usage=Usage(input_tokens=1, output_tokens=1), at_ns=NOW_NS)
+    assert (cost.amount_nanousd, cost.lines, cost.source) == (None, (), None)
+    assert book.describe(provider, model_id) is None
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        pytest.param(Usage(), id="nothing said"),
+        pytest.param(Usage(input_tokens=5), id="output not said"),
+        pytest.param(Usage(output_tokens=5), id="input not said"),
+    ],
+)
+def test_the_cost_of_unknown_usage_is_unknown(book: PriceBook, usage: Usage):
+    """What was not counted, and is not free, cannot be billed."""
+    cost = book.cost(provider="openai", model_id="gpt-4o", usage=usage, at_ns=NOW_NS)
+    assert cost.amount_nanousd is None
+    assert cost.source == f"genai-prices {genai_prices.__version__} openai/gpt-4o"
+
+
+def test_the_cost_of_searches_without_a_price_is_unknown(book: PriceBook):
+    """A web search on a model whose searches have no known price is not billed as free."""
+    usage = Usage(input_tokens=1, output_tokens=1, web_searches=1)
+    assert book.cost(provider="openai", model_id="gpt-4", usage=usage, at_ns=NOW_NS).amount_nanousd is None
+
+
+def test_a_price_by_something_else_than_tokens_is_unknown(book: PriceBook):
+    """A model billed by the hour of audio has no price for tokens."""
+    usage = Usage(input_tokens=100, output_tokens=100)
+    assert book.cost(provider="groq", model_id="whisper-large-v3", usage=usage, at_ns=NOW_NS).amount_nanousd is None
+
+
+def test_parts_larger_than_their_whole_are_billed_as_reported(book: PriceBook):
+    """A provider that reports more cached input than input is billed for that, and for no negative rest."""
+    usage = Usage(input_tokens=50, output_tokens=0, cache_read_tokens=100)
+    cost = book.cost(provider="openai", model_id="gpt-4o", usage=usage, at_ns=NOW_NS)
+    assert cost.amount_nanousd == 100 * 1_250
+
+
+def test_a_free_target_costs_nothing_whatever_it_reports(book: PriceBook):
+    """A model that runs here costs 0, and says so; the operator's own price goes before that."""
+    free = book.cost(provider=None, model_id="smollm2", usage=Usage(), at_ns=NOW_NS, is_free=True)
+    assert (free.amount_nanousd, free.source) == (0, "free (local)")
+    described = book.describe(None, "smollm2", is_free=True)
+    assert described == {"usd_per_million": {}, "tiers": [], "source": "free (local)"}
+    charged = PriceBook({"local/smollm2": PriceOverride(output=Decimal("0.01"))}).cost(
+        provider=None,
+        model_id="smollm2",
+        target="local/smollm2",
+        usage=Usage(output_tokens=100),
+        at_ns=NOW_NS,
+        is_free=True,
+    )
+    assert charged.amount_nanousd == 1_000
+
+
+def test_a_price_changes_on_its_day(book: PriceBook):
+    """o3 became cheaper on 2025-06-10 (UTC): calls of the day before keep their price."""
+    usage = Usage(input_tokens=1000, output_tokens=100)
+
+    def amount(*moment: int) -> int | None:
+        at_ns = int(datetime(*moment, tzinfo=UTC).timestamp()) * 1_000_000_000  # pyright: ignore[reportArgumentType]
+        return book.cost(provider="openai", model_id="o3", usage=usage, at_ns=at_ns).amount_nanousd
+
+    assert amount(2025, 6, 9, 23, 59) == 1000 * 10_000 + 100 * 40_000
+    assert amount(2025, 6, 10) == 1000 * 2_000 + 100 * 8_000
+    assert amount(2025, 6, 9) == 1000 * 10_000 + 100 * 40_000
+
+
+def test_prices_change_at_whole_minutes_only():
+    """Prices that depend on the time of day change at whole minutes, as the book takes for granted."""
+    times = [
+        time
+        for provider in get_snapshot().providers
+        for model in provider.models
+        for condition in (model.prices if isinstance(model.prices, list) else [])
+        if isinstance(condition.constraint, TimeOfDateConstraint)
+        for time in (condition.constraint.start_time, condition.constraint.end_time)
+    ]
+    assert times
+    assert [time for time in times if time.second or time.microsecond] == []
+
+
+def test_every_unit_of_the_list_is_known_or_left_aside_on_purpose():
+    """A newer price list with a new unit makes this fail, so that somebody decides about it."""
+    left_aside = {
+        "audio_hours", "input_audio_hours", "input_mchars", "input_text_messages_kcount", "input_document_kpages",
+        "input_annotated_document_kpages", "storage_searches_kcount", "output_citation_mtok",
+        "input_image_mtok", "output_image_mtok", "cache_image_read_mtok", "input_video_mtok", "output_video_mtok",
+    }  # fmt: skip
+    assert {unit for _, model in _MODELS for price in _all_prices(model) for unit in price} - left_aside <= set(UNITS)
+
+
+def test_the_operators_price_replaces_the_public_one():
+    """A target's own price is billed alone, rounded once; parts without a price are billed as their whole."""
+    book = PriceBook(
+        {
+            "acme/gpt-4o": PriceOverride(input=Decimal("0.0005"), output=Decimal("2"), per_request=Decimal("0.01")),
+            "openai/gpt-4o": PriceOverride(input=Decimal(1), output=Decimal(1)),
+        }
+    )
+    usage = Usage(input_tokens=1001, output_tokens=10, cache_read_tokens=1000)
+    own = book.cost(provider="openai", model_id="gpt-4o", target="acme/gpt-4o", usage=usage, at_ns=NOW_NS)
+    # 1001 × 0.5 = 500.5 nano-dollars: the running total rounds to even at each line.
+    assert own.amount_nanousd == 500 + 10 * 2_000 + 10_000_000
+    assert [line.unit for line in own.lines] == ["input_mtok", "output_mtok", "requests_kcount"]
+    assert own.source == "backstay.toml"
+    by_model = book.cost(provider="openai", model_id="gpt-4o", target="other/gpt-4o", usage=usage, at_ns=NOW_NS)
+    assert by_model.amount_nanousd == 1_011_000
+
+
+def test_the_operators_price_begins_on_its_day():
+    """Before ``valid_from`` the public price applies."""
+    book = PriceBook(
+        {"openai/gpt-4o": PriceOverride(input=Decimal(0), output=Decimal(0), valid_from=date(2026, 11, 21))}
+    )
+    usage = Usage(input_tokens=1, output_tokens=1)
+    day_ns = 24 * 3600 * 1_000_000_000
+    before = book.cost(provider="openai", model_id="gpt-4o", usage=usage, at_ns=NOW_NS)
+    after = book.cost(provider="openai", model_id="gpt-4o", usage=usage, at_ns=NOW_NS + day_ns)
+    assert (before.amount_nanousd, after.amount_nanousd) == (12_500, 0)
+
+
+@pytest.mark.parametrize("table", [{}, {"valid_from": "2026-01-01"}, {"input": -1}, {"input": "nan"}, {"inputs": 1}])
+def test_a_table_that_is_no_price_is_refused(table: dict[str, Any]):
+    """Empty tables, negative or infinite prices and unknown names are refused when the file is read."""
+    with pytest.raises(ValidationError):
+        PriceOverride.model_validate(table)
+
+
+def test_the_catalog_tells_prices_and_long_context_tiers(book: PriceBook):
+    """Descriptions are exact decimals by unit, and what changes past a tier's start."""
+    described = book.describe("openai", "gpt-5.4")
+    assert described is not None
+    assert described["usd_per_million"]["input_mtok"] == "2.5"
+    assert described["usd_per_million"]["web_searches_kcount"] == "10000"
+    assert described["tiers"] == [
+        {
+            "above_input_tokens": 272_000,
+            "usd_per_million": {
+                "input_mtok": "5",
+                "cache_read_mtok": "0.5",
+                "output_mtok": "22.5",
+                "web_searches_kcount": "10000",
+            },
+        }
+    ]
+
+
+def test_pricing_a_call_takes_microseconds(book: PriceBook):
+    """The price of a call is on its hot path; the bound is loose because test machines are shared."""
+    usage = Usage(input_tokens=2006, output_tokens=300, cache_read_tokens=1920)
+    now_ns = SystemClock().now_ns() // 60_000_000_000 * 60_000_000_000
+
+    def price() -> None:
+        book.cost(provider="openai", model_id="gpt-4o-mini", usage=usage, at_ns=now_ns)
+
+    price()
+    assert min(timeit(price, number=2_000) for _ in range(5)) / 2_000 < 20e-6
+
+
+_MODELS: list[tuple[Provider, ModelInfo]] = [
+    (provider, model) for provider in get_snapshot().providers for model in provider.models
+]
+
+
+def _all_prices(model: ModelInfo) -> list[dict[str, Any]]:
+    plain = [model.prices] if not isinstance(model.prices, list) else [condition.prices for condition in model.prices]
+    return [vars(price) for price in plain] + [vars(variant.prices) for variant in model.price_variants or ()]
+
+
+@st.composite
+def _usages(draw: st.DrawFn) -> Usage:
+    def part(whole: int) -> int:
+        return draw(st.one_of(st.just(0), st.integers(0, whole)))
+
+    text, audio = draw(st.integers(0, 300_000)), draw(st.one_of(st.just(0), st.integers(0, 300_000)))
+    cached_text = part(text)
+    cached_audio = part(audio)
+    written = part(text - cached_text)
+    output = draw(st.integers(0, 100_000))
+    reasoning = part(output)
+    return Usage(
+        input_tokens=text + audio,
+        output_tokens=output,
+        cache_read_tokens=cached_text + cached_audio,
+        cache_audio_read_tokens=cached_audio,
+        cache_write_tokens=written,
+        cache_write_1h_tokens=part(written),
+        input_audio_tokens=audio,
+        reasoning_tokens=reasoning,
+        output_audio_tokens=part(output - reasoning),
+    )
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    where=st.integers(0, len(_MODELS) - 1),
+    usage=_usages(),
+    minutes=st.integers(0, 3 * 365 * 24 * 60),
+    tier=st.sampled_from([None, "default", "flex", "priority", "fast", "batch"]),
+)
+def test_every_price_of_the_list_is_applied_as_genai_prices_does(
+    where: int, usage: Usage, minutes: int, tier: str | None
+):
+    """Whatever the model, date, tier and usage, the total is genai-prices' own, rounded to the nano-dollar."""
+    provider, model = _MODELS[where]
+    at = datetime.fromtimestamp(1_704_067_200 + 60 * minutes, UTC)
+    context = {"service_tier": tier} if tier else {}
+    context |= {"processing": "batch"} if tier == "batch" else {"speed": "fast"} if tier == "fast" else {}
+    listed = model.get_prices(at, context)
+    book = PriceBook()
+    book._models[(provider.id, "m")] = (provider, model)  # pyright: ignore[reportPrivateUsage]
+    cost = book.cost(
+        provider=provider.id, model_id="m", usage=usage, at_ns=int(at.timestamp()) * 10**9, service_tier=tier
+    )
+    if not set(UNITS) & {unit for unit, price in vars(listed).items() if price is not None}:
+        assert cost.amount_nanousd is None
+        return
+    oracle = listed.calc_price(
+        genai_prices.Usage(
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cache_read_tokens=usage.cache_read_tokens,
+            cache_audio_read_tokens=usage.cache_audio_read_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+            cache_write_1h_tokens=usage.cache_write_1h_tokens,
+            input_audio_tokens=usage.input_audio_tokens,
+            output_reasoning_tokens=usage.reasoning_tokens,
+            output_audio_tokens=usage.output_audio_tokens,
+        )
+    )
+    expected = int((oracle["total_price"] * 10**9).to_integral_value(ROUND_HALF_EVEN))
+    assert cost.amount_nanousd == expected
+    assert sum(line.amount_nanousd for line in cost.lines) == expected
+    assert all(line.quantity > 0 for line in cost.lines)

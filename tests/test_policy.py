@@ -1,0 +1,116 @@
+"""Tests of ``backstay.toml``: what is taken, what is refused and where, and what happens to it while running."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from backstay.core.errors import ConfigError
+from backstay.live_policy import LivePolicy
+from backstay.policy import load_policy, policy_schema
+
+GOOD = """
+[providers.acme]                 # a dialect, where it is, its credential
+dialect  = "openai"
+base_url = "http://127.0.0.1:9000/v1"
+api_key  = "env:ACME_KEY"
+
+[models.fast]                    # a name that callers use
+targets = ["acme/gpt-4o-mini", "local/smollm2"]
+
+[prices."acme/gpt-4o-mini"]
+input = 0.15
+output = 0.60
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "backstay.toml"
+    file.write_text(text)
+    return file
+
+
+def test_the_smallest_form(tmp_path: Path):
+    """A provider and a model of one's own stand beside those that are there without any."""
+    policy = load_policy(write(tmp_path, GOOD), {})
+    assert policy.models["fast"].targets == ["acme/gpt-4o-mini", "local/smollm2"]
+    assert set(policy.models) == {"local", "embed", "sim", "fast"}
+
+
+def test_without_a_file_there_are_the_built_in_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """No file at all is a policy: the local models, the simulator, and vendors whose key is in the environment."""
+    monkeypatch.chdir(tmp_path)
+    policy = load_policy(None, {"OPENAI_API_KEY": "sk-x"})
+    assert set(policy.models) == {"local", "embed", "sim"}
+    assert set(policy.providers) == {"local", "sim", "openai"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line", "sentence"),
+    [
+        ('dialect  = "openai"', 'dialect = "opnai"', 3, "Did you mean 'openai'?"),
+        ('dialect  = "openai"', 'dialekt = "openai"', 3, "providers.acme.dialekt: there is no such setting"),
+        ('"env:ACME_KEY"', '"sk-in-clear"', 5, "so that no key stands in this file"),
+        ('["acme/gpt-4o-mini", "local/smollm2"]', "[]", 8, "models.fast.targets"),
+        ('"acme/gpt-4o-mini", ', '"nobody/gpt", ', 8, "there is no provider 'nobody'. There are: acme"),
+        ("[models.fast]", "[models.fast", 7, "not TOML"),
+        ("input = 0.15", "input = -1", 11, "prices"),
+        ("[models.fast] ", "[modles.fast] ", 7, "modles"),
+    ],
+)
+def test_a_bad_edit_is_named_with_its_line(tmp_path: Path, before: str, after: str, line: int, sentence: str):
+    """What is wrong is said with file, line and reason; the key that should not be there is not repeated."""
+    assert before in GOOD
+    file = write(tmp_path, GOOD.replace(before, after))
+    with pytest.raises(ConfigError) as caught:
+        load_policy(file, {})
+    assert sentence in str(caught.value)
+    assert (caught.value.file, caught.value.line) == (str(file), line)
+    assert "sk-in-clear" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path):
+    """A file that was asked for and is not there is an error, not the built-in policy."""
+    with pytest.raises(ConfigError, match="no such file"):
+        load_policy(tmp_path / "none.toml", {})
+
+
+def test_the_schema_knows_every_section():
+    """Editors get a JSON schema of the file."""
+    assert set(policy_schema()["properties"]) == {"providers", "models", "prices"}
+
+
+async def test_a_running_policy_follows_its_file_all_or_nothing(tmp_path: Path):
+    """A good edit is in force soon; a bad one changes nothing and is told; mending it is enough."""
+    file = write(tmp_path, GOOD)
+    live = LivePolicy(file, {"ACME_KEY": "k"})
+    changes: list[list[str]] = []
+    live.load()
+    watcher = asyncio.create_task(live.watch(lambda: changes.append([model.name for model in live.models])))
+    try:
+        before = live.models
+        file.write_text(GOOD + "\n[models.broken]\ntargets = 7\n")
+        live.look_again()
+        await asyncio.sleep(0.05)
+        assert live.problem is not None and live.problem.line == 15
+        assert live.models is before and changes == []
+        file.write_text(GOOD + '\n[models.more]\ntargets = ["local/smollm2"]\n')
+        for _ in range(100):
+            await asyncio.sleep(0.05)
+            if changes:
+                break
+        assert changes == [["local", "embed", "sim", "fast", "more"]]
+        assert live.problem is None
+    finally:
+        watcher.cancel()
+        await live.close()
+
+
+async def test_a_missing_credential_is_named_and_changes_nothing(tmp_path: Path):
+    """A reference to a variable that is not set refuses the policy as a whole."""
+    live = LivePolicy(write(tmp_path, GOOD), {})
+    try:
+        with pytest.raises(ConfigError, match="ACME_KEY"):
+            live.load()
+    finally:
+        await live.close()
