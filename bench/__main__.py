@@ -11,7 +11,7 @@ from types import FrameType
 from bench import plan
 from bench.machine import BenchError, allow_open_files, choose_cores, describe, require_tools
 from bench.plot import draw
-from bench.processes import pass_on_priority
+from bench.processes import prioritise
 from bench.report import keep, table
 from bench.run import measure
 from bench.targets import check
@@ -30,7 +30,7 @@ def main() -> int:
         allow_open_files()
         cores = choose_cores()
         machine = describe()
-        pass_on_priority(os.getpid())
+        prioritise(os.getpid())
         os.sched_setaffinity(0, cores.rest)
         with tempfile.TemporaryDirectory(prefix="backstay-bench-") as folder:
             measured = measure(chosen, cores, Path(folder))

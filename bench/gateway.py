@@ -16,12 +16,14 @@ import msgspec
 from bench.command import backstay
 from bench.machine import BenchError, Cores
 from bench.payloads import MODEL, PACED_MODEL, STREAM_MODEL, TARGET_MODEL
-from bench.processes import alive, find_child, free_port, pass_on_priority, pin, resident_mib, running, tail
+from bench.processes import alive, find_child, free_port, pin, prioritise, resident_mib, running, tail
 from bench.stacks import BACKSTAY, Stack
 from bench.upstream import STREAM_PREFIX
 
 _READY_S = 60
 _SETTLE_S = 3
+_POSTGRES_YIELDS = 10
+"""Niceness that all but the worker get: they share a core with what measures, and must not hold it up."""
 
 _POLICY = """
 [providers.nginx]
@@ -94,8 +96,9 @@ class GatewayFolder:
             self._wait_until_ready(port, pid)
             started_s = time.monotonic() - began
             worker = find_child(pid, "backstay.worker")
+            prioritise(pid, yielding=_POSTGRES_YIELDS)
+            prioritise(worker)
             pin(worker, cores.gateway)
-            pass_on_priority(pid)
             stack = Stack(name=BACKSTAY, port=port, pid=pid, worker=worker, key=self._make_key(port))
             yield Gateway(stack=stack, worker=worker, started_s=started_s)
 

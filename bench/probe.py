@@ -11,8 +11,9 @@ import msgspec
 from bench.machine import BenchError
 from bench.stacks import Kind, Stack, turn
 
-_BLOCK = 20
-"""Calls to one stack before it is the next one's turn."""
+_TURNS = 30
+"""How often each stack has its turn. Longer turns are fewer: what a stack does in the background after it was frozen
+should not fall upon all of its calls."""
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,9 +88,9 @@ def interleave(stacks: Sequence[Stack], kind: Kind, calls: int) -> Mapping[str, 
                 for _ in range(10):
                     probe.call()
             probes.append(probe)
-        for _ in range(max(1, calls // _BLOCK)):
+        for _ in range(_TURNS):
             for probe in probes:
                 with turn(probe.stack):
                     probe.call()  # wakes it up
-                    timings[probe.stack.name] += [probe.call() for _ in range(_BLOCK)]
+                    timings[probe.stack.name] += [probe.call() for _ in range(max(1, calls // _TURNS))]
     return timings

@@ -43,7 +43,7 @@ def running(
             start_new_session=True,
         )
     try:
-        pass_on_priority(process.pid)
+        prioritise(process.pid)
         yield process.pid
     finally:
         _stop(process)
@@ -113,16 +113,17 @@ def _signal(pid: int, number: signal.Signals) -> None:
             os.kill(each, number)
 
 
-def pass_on_priority(pid: int) -> None:
-    """Give a process and its children the niceness of this one against the machine's other work.
+def prioritise(pid: int, *, yielding: int = 0) -> None:
+    """Give a process and its children the niceness of this one, and so much more.
 
     Inheriting it is not enough: Linux divides the processor among sessions first (autogroups), each with its own
     niceness, and what is measured has sessions of its own.
     """
-    niceness = os.getpriority(os.PRIO_PROCESS, 0)
+    niceness = os.getpriority(os.PRIO_PROCESS, 0) + yielding
     if niceness:
         for each in tree(pid):
             with suppress(OSError):  # it has ended, the kernel has no autogroups, or this user may not
+                os.setpriority(os.PRIO_PROCESS, each, niceness)
                 Path(f"/proc/{each}/autogroup").write_text(str(niceness))
 
 

@@ -36,6 +36,7 @@ def build_models(policy: PolicyFile, providers: Mapping[str, Provider]) -> Model
 def _target(provider: Provider, config: ProviderConfig, model_id: str) -> Target:
     price_provider, _, price_model = (config.price_as or "").partition("/")
     return Target(
+        name=f"{provider.name}/{model_id}",
         provider=provider,
         model_id=model_id,
         price_provider=price_provider or provider.price_provider,

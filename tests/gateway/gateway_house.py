@@ -81,7 +81,13 @@ class House:
     def offer(self, name: str, *simulators: Simulator, timeouts: Timeouts | None = None) -> None:
         """Offer one model, with a simulator for each of its targets."""
         targets = tuple(
-            Target(provider=each, model_id="gpt-4o-mini", price_provider="openai", price_model="gpt-4o-mini")
+            Target(
+                name=f"{each.name}/gpt-4o-mini",
+                provider=each,
+                model_id="gpt-4o-mini",
+                price_provider="openai",
+                price_model="gpt-4o-mini",
+            )
             for each in simulators
         )
         self.gateway.models = Models({name: Model(name=name, targets=targets, timeouts=timeouts)})

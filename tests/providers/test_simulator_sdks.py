@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import anthropic
-import httpx
+import httpx2
 import openai
 import pytest
 from dialect_checks import check_openai_schema
@@ -194,7 +194,7 @@ async def test_broken_connections_raise_connection_errors(
         await openai_client.chat.completions.create(model="m", messages=PROMPT, timeout=0.3)
     simulator.simulation.script = read_script({"faults": [{"kind": "cut"}]})
     stream = await openai_client.chat.completions.create(model="m", messages=PROMPT, stream=True)
-    with pytest.raises((openai.APIConnectionError, httpx.RemoteProtocolError)):
+    with pytest.raises((openai.APIConnectionError, httpx2.RemoteProtocolError)):
         async for _ in stream:
             pass
 

@@ -89,12 +89,12 @@ def resolve(models: Models, incoming: Incoming) -> Resolved:
 
 def _require_content(incoming: Incoming, fields: Fields) -> None:
     name = "input" if incoming.operation == "embeddings" else "messages"
-    raw = fields.get(name)
-    if raw is None or bytes(raw) == b"null":
+    beginning = bytes(memoryview(fields.get(name, b"null"))[:64])
+    if beginning == b"null":
         raise InvalidRequest(f"{name} is missing.", param=name)
-    if name == "messages" and bytes(raw)[:1] != b"[":
+    if name == "messages" and beginning[:1] != b"[":
         raise InvalidRequest("messages must be a list of messages.", param="messages")
-    if name == "messages" and bytes(raw)[1:-1].strip() == b"":
+    if name == "messages" and not beginning[1:].strip(b" \t\r\n]"):
         raise InvalidRequest("messages is empty. Send at least one message.", param="messages")
 
 

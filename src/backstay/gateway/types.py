@@ -14,6 +14,8 @@ Headers = Sequence[tuple[bytes, bytes]]
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """A provider and its own name for a model."""
 
+    name: str
+    """``provider/model``."""
     provider: Provider
     model_id: str
     price_provider: str | None = None
@@ -21,10 +23,6 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     price_model: str
     is_free: bool = False
     """Whether its calls cost nothing unless the policy gives them a price."""
-
-    @property
-    def name(self) -> str:
-        return f"{self.provider.name}/{self.model_id}"
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):

@@ -90,7 +90,7 @@ class HttpProvider:
         own = {"content-type": "application/json", "user-agent": f"backstay/{__version__}", **(headers or {})}
         self._headers = {False: CIMultiDict(own), True: CIMultiDict({**own, "accept-encoding": "identity"})}
         """By whether a stream is wanted: compressing one would hold its pieces back."""
-        self._client_timeouts: dict[float, aiohttp.ClientTimeout] = {}
+        self._client_timeouts: dict[tuple[float, float | None], aiohttp.ClientTimeout] = {}
 
     def _url(self, path: str) -> URL:
         base = self._base_url
@@ -119,26 +119,33 @@ class HttpProvider:
             Untranslatable: The provider's dialect has no such operation.
         """
         timeouts = request.timeouts or self._timeouts
-        deadline = Deadline(timeouts, stream=request.stream)
-        own = self._headers[request.stream]
-        body = request.body
+        deadline = Deadline(timeouts, stream=True) if request.stream else None
         try:
-            async with asyncio.timeout_at(deadline.next_at()):
-                response = await self._session.post(
-                    self.url_of(request),
-                    data=body if len(body) < STREAMED_UPLOAD_BYTES else io.BytesIO(body),
-                    headers={**request.headers, **own} if request.headers else own,
-                    allow_redirects=False,
-                    timeout=self._client_timeout(timeouts.connect_s),
-                )
+            if deadline is None:
+                response = await self._post(request, timeouts)
+            else:
+                async with asyncio.timeout_at(deadline.next_at()):
+                    response = await self._post(request, timeouts)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             self._explain(error, timeouts)
         return HttpExchange(response, deadline, self._secrets if response.status >= 400 else ())
 
-    def _client_timeout(self, connect_s: float) -> aiohttp.ClientTimeout:
-        found = self._client_timeouts.get(connect_s)
+    async def _post(self, request: ProviderRequest, timeouts: Timeouts) -> aiohttp.ClientResponse:
+        own, body = self._headers[request.stream], request.body
+        return await self._session.post(
+            self.url_of(request),
+            data=body if len(body) < STREAMED_UPLOAD_BYTES else io.BytesIO(body),
+            headers={**request.headers, **own} if request.headers else own,
+            allow_redirects=False,
+            timeout=self._client_timeout(timeouts.connect_s, None if request.stream else timeouts.total_s),
+        )
+
+    def _client_timeout(self, connect_s: float, total_s: float | None) -> aiohttp.ClientTimeout:
+        """Bound a whole answer by the client's own timer, which costs least; a stream has a ``Deadline`` instead."""
+        found = self._client_timeouts.get((connect_s, total_s))
         if found is None:
-            found = self._client_timeouts[connect_s] = aiohttp.ClientTimeout(total=None, sock_connect=connect_s)
+            found = aiohttp.ClientTimeout(total=total_s, sock_connect=connect_s)
+            self._client_timeouts[connect_s, total_s] = found
         return found
 
     def _explain(self, error: Exception, timeouts: Timeouts) -> NoReturn:
@@ -196,7 +203,7 @@ class Deadline:
 class HttpExchange:
     """An answer whose headers have arrived."""
 
-    def __init__(self, response: aiohttp.ClientResponse, deadline: Deadline, secrets: tuple[bytes, ...]):
+    def __init__(self, response: aiohttp.ClientResponse, deadline: Deadline | None, secrets: tuple[bytes, ...]):
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
         self._response = response
@@ -215,8 +222,8 @@ class HttpExchange:
         length = response.content_length
         is_bounded = length is not None and length <= MAX_ANSWER_BYTES and "content-encoding" not in response.headers
         try:
-            if is_bounded and response.content.is_eof():  # came with the headers: nothing to wait for
-                body = await response.read()
+            if self._deadline is None:
+                body = await (response.read() if is_bounded else self._read_bounded())
             else:
                 async with asyncio.timeout_at(self._deadline.next_at()):
                     body = await (response.read() if is_bounded else self._read_bounded())
@@ -244,6 +251,7 @@ class HttpExchange:
             ProviderError: It is no event stream, or an event is larger than the bound.
         """
         content, deadline, splitter = self._response.content, self._deadline, FrameSplitter()
+        assert deadline is not None, "it was asked for as a stream"
         if self._response.content_type == "application/json":
             raise ProviderError("The provider answered a request for a stream with one JSON document.", retryable=True)
         while True:

@@ -45,12 +45,16 @@ def encode_frame(kind: EntryKind, entry_id: bytes, parts: Sequence[bytes]) -> by
     """Frame one entry. Raises ``ValueError`` if the id is not 8 bytes long or there are more than 255 parts."""
     if len(entry_id) != ID_BYTES or len(parts) > 255:
         raise ValueError(f"an entry has an id of {ID_BYTES} bytes and at most 255 parts")
-    pieces = [_OPENING.pack(_CODES[kind], entry_id, len(parts))]
+    pieces = [b"", _OPENING.pack(_CODES[kind], entry_id, len(parts))]
     for part in parts:
         pieces.append(_SIZE.pack(len(part)))
         pieces.append(part)
-    body = b"".join(pieces)
-    return _HEAD.pack(len(body), crc32(body)) + body
+    size, checksum = 0, 0
+    for piece in pieces:
+        size += len(piece)
+        checksum = crc32(piece, checksum)
+    pieces[0] = _HEAD.pack(size, checksum)
+    return b"".join(pieces)  # the one copy of what may be long
 
 
 def frame_size(data: bytes, start: int) -> int:
