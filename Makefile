@@ -24,7 +24,7 @@ demo: $(STAMPS)/run   ## run everything here, make three real calls, and stay up
 
 setup: $(STAMPS)/dev  ## make .venv with everything for development
 
-test: $(STAMPS)/dev $(STAMPS)/browser  ## set up, and run all that CI runs
+test: $(STAMPS)/dev $(STAMPS)/tools  ## set up, and run all that CI runs
 	@$(MAKE) --no-print-directory check
 
 check: $(STAMPS)/dev  ## format, lint, types, import contract, tests with coverage
@@ -71,6 +71,6 @@ $(STAMPS)/dev: requirements/dev.txt pyproject.toml | $(STAMPS)/uv
 	@$(PIP) --no-build-isolation --quiet -e .
 	@touch $@ $(STAMPS)/run
 
-$(STAMPS)/browser: | $(STAMPS)/uv
-	@bash .ci/browser
+$(STAMPS)/tools: | $(STAMPS)/uv
+	@bash .ci/tools
 	@touch $@

@@ -22,9 +22,19 @@ def draw(measured: Measured, file: Path) -> None:
     left, right = figure.subplots(1, 2)
     names = list(measured.loads)
     level = MAIN_CONCURRENCY
-    _bars(left, names, [measured.per_s(name, level) for name in names], f"requests/s, {level} connections", "{:,.0f}")
     _bars(
-        right, names, [last_ms(measured.short[name], 50) for name in names], "latency p50, ms, 1 connection", "{:.2f}"
+        left,
+        names,
+        [measured.per_s(name, level) for name in names],
+        f"requests/s, {level} connections (log scale)",
+        "{:,.0f}",
+    )
+    _bars(
+        right,
+        names,
+        [last_ms(measured.short[name], 50) for name in names],
+        "latency p50, ms, 1 connection (log scale)",
+        "{:.2f}",
     )
     figure.savefig(file)
 

@@ -28,6 +28,8 @@ class Probe:
 
     def __init__(self, stack: Stack, kind: Kind):
         self.stack = stack
+        self.answer = b""
+        """Body of the last answer."""
         body = stack.body(kind)
         head = "".join(f"{name}: {value}\r\n" for name, value in stack.headers().items())
         start = f"POST {stack.path(kind)} HTTP/1.1\r\nhost: 127.0.0.1\r\n{head}content-length: {len(body)}\r\n\r\n"
@@ -59,7 +61,9 @@ class Probe:
         length = content_length(head)
         while not (body.endswith(b"0\r\n\r\n") if length is None else len(body) >= length):
             body += self._receive()
-        return Timing(first_ns=first - began, last_ns=time.perf_counter_ns() - began)
+        last = time.perf_counter_ns()
+        self.answer = body if length is not None else join_chunks(body)
+        return Timing(first_ns=first - began, last_ns=last - began)
 
     def _receive(self) -> bytes:
         piece = self._socket.recv(1 << 18)
@@ -75,6 +79,17 @@ def content_length(head: bytes) -> int | None:
         if name == b"content-length":
             return int(value)
     return None
+
+
+def join_chunks(body: bytes) -> bytes:
+    """Take the framing off a body that was sent in chunks."""
+    pieces: list[bytes] = []
+    while body:
+        size, _, body = body.partition(b"\r\n")
+        length = int(size, 16)
+        pieces.append(body[:length])
+        body = body[length + 2 :]
+    return b"".join(pieces)
 
 
 def interleave(stacks: Sequence[Stack], kind: Kind, calls: int) -> Mapping[str, list[Timing]]:

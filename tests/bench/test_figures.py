@@ -7,7 +7,7 @@ from bench.load import Load
 from bench.measured import Measured, Starts, Streams, percentile
 from bench.payloads import LONG_BYTES, chat_answer, chat_request, stream_answer
 from bench.plan import quick, whole
-from bench.probe import Timing, content_length
+from bench.probe import Timing, content_length, join_chunks
 from bench.report import table
 from bench.stacks import AIOHTTP, BACKSTAY, DIRECT
 from bench.streams import Stream, held_back
@@ -109,6 +109,13 @@ def test_percentile_needs_values() -> None:
 def test_content_length(head: bytes, expected: int | None) -> None:
     """The length of a body is read from its own header only."""
     assert content_length(head) == expected
+
+
+@given(st.lists(st.binary(min_size=1)))
+def test_chunks_are_joined(pieces: list[bytes]) -> None:
+    """What was sent in chunks is read as it was, whatever bytes it has."""
+    framed = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+    assert join_chunks(framed) == b"".join(pieces)
 
 
 def test_requests_have_their_size() -> None:

@@ -18,6 +18,7 @@ class GuardedProtocol(HttpToolsProtocol):
     longest_head_bytes = 64 * 1024
 
     _timer: asyncio.TimerHandle | None = None
+    _deadline: float | None = None
     _head_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -25,7 +26,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._wait(self.head_patience_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._wait(None)
+        if self._timer is not None:
+            self._timer.cancel()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
@@ -50,10 +52,22 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def _wait(self, patience_s: float | None) -> None:
-        """Cut the connection off unless this is called again in time; ``None`` waits for nothing."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = None if patience_s is None else self.loop.call_later(patience_s, self.transport.abort)
+        """Cut the connection off unless this is called again in time; ``None`` waits for nothing.
+
+        One timer looks at the deadline now and then: setting a new one for each step would cost every request.
+        """
+        self._deadline = None if patience_s is None else self.loop.time() + patience_s
+        if self._deadline is not None and self._timer is None:
+            self._timer = self.loop.call_at(self._deadline, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._deadline is None:
+            return
+        if self.loop.time() >= self._deadline:
+            self.transport.abort()
+        else:
+            self._timer = self.loop.call_at(self._deadline, self._look)
 
     def _count(self, size: int) -> None:
         self._head_bytes += size

@@ -14,8 +14,10 @@ from backstay.store.journal import Position
 
 _WINDOW_BYTES = 256 * 1024
 """Read from the file at once."""
-_FRAMES_AT_ONCE = 100
-"""Read between two turns of the loop, which takes it less than a millisecond."""
+_FRAMES_AT_ONCE = 8
+"""Read before the loop has its turn: calls wait for at most some 0.1 ms."""
+_TURN_S = 0.0005
+"""A real pause: after ``sleep(0)`` the loop would come back here before it has looked at its sockets twice."""
 _CHECKPOINT = "shipped"
 
 _log = logging.getLogger(__name__)
@@ -70,7 +72,7 @@ class Backlog:
                 if len(entries) >= max_entries or size_bytes >= max_bytes:
                     break
             if count % _FRAMES_AT_ONCE == 0:
-                await asyncio.sleep(0)
+                await asyncio.sleep(_TURN_S)
         return Batch(entries=entries, end=self._place, is_last=self._place >= end)
 
     def commit(self, batch: Batch) -> None:

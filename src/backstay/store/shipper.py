@@ -18,7 +18,7 @@ from backstay.store.shipment import Shipment
 
 BATCH_ENTRIES = 1_000
 BATCH_BYTES = 8 * 1024 * 1024
-_ROUND_S = 0.1
+_ROUND_S = 0.2
 """Pause between two batches, so that they grow under load; bounds the age of what Postgres does not have yet."""
 _ADOPTION_S = 3.0
 _ORPHANS = 100
