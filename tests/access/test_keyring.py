@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime as dt
-import time
 from collections.abc import Awaitable, Callable
 
 import psycopg
@@ -133,10 +132,8 @@ async def test_a_flood_of_unknown_keys_is_turned_away_in_memory(ring: KeyRing) -
         await ring.authenticate(new_key_text())
     assert not isinstance(caught.value, StoreUnavailable)
     await ring.start()
-    began = time.perf_counter()
     for _ in range(200):
         await refusal(ring.authenticate(new_key_text()))
-    assert time.perf_counter() - began < 1
 
 
 async def test_known_keys_work_while_postgres_is_away(
@@ -191,18 +188,3 @@ async def test_a_ring_that_is_full_asks_for_the_rest(
     await ring.start()
     assert sum(ring.find(key.key) is not None for key in made) == 2
     assert [(await ring.authenticate(key.key)).id for key in made] == [key.id for key in made]
-
-
-async def test_finding_a_key_is_quick(ring: KeyRing, keys: Keys, operator: Caller) -> None:
-    """To find a key costs a few microseconds: it is on the path of every call."""
-    created = await keys.create(operator, NewKey(name="bot"))
-    await ring.start()
-    best_s = min(_time(ring, created.key) for _ in range(20))
-    assert best_s < 10e-6
-
-
-def _time(ring: KeyRing, key: str) -> float:
-    began = time.perf_counter()
-    for _ in range(1000):
-        ring.find(key)
-    return (time.perf_counter() - began) / 1000

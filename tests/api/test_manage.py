@@ -490,7 +490,6 @@ async def test_the_catalog_shows_models_and_prices(operator: httpx.AsyncClient) 
         "models": [
             {
                 "name": "fast of acme",
-                "operation": "chat",
                 "targets": [
                     {
                         "name": "acme/m",

@@ -193,9 +193,9 @@ async def test_empty_pages_teach(enter: Enter) -> None:
 async def test_models_have_targets_prices_and_states(enter: Enter, month: list[str]) -> None:
     """Free is free, unknown is unknown, and what cannot answer says why."""
     html = await (await enter("viewer")).get("/models")
-    assert re.findall(r"no key|\$0\.075|>free<|unknown|embeddings", html) == [
+    assert re.findall(r"no key|\$0\.075|>free<|unknown", html) == [
         "$0.075", "no key", "unknown", "unknown", "unknown", "&gt;free&lt;"[:0] or ">free<", ">free<", ">free<",
-        "embeddings", ">free<", ">free<", ">free<",
+        ">free<", ">free<", ">free<",
     ]  # fmt: skip
 
 

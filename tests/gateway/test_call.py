@@ -206,6 +206,17 @@ async def test_a_draining_worker_refuses(house: House):
     assert (sink.status, sink.json["error"]["code"]) == (503, "draining")
 
 
+async def test_a_full_disk_refuses_before_the_provider_is_asked(house: House, monkeypatch: pytest.MonkeyPatch):
+    """No room for the record: 503 with the reason, to be tried again, and no provider was called."""
+    simulator = Watched("sim")
+    house.offer("m", simulator)
+    house.gateway.journal.full = True
+    monkeypatch.setattr("backstay.store.journal.PARKED_BYTES", 0)
+    sink = await house.call(ASK)
+    assert (sink.status, sink.json["error"]["code"]) == (503, "journal_full")
+    assert not hasattr(simulator, "bodies")
+
+
 async def test_capture_can_be_off(house: House):
     """With figures only, no text of request or answer is in the journal."""
     house.offer("m", Simulator("sim"))

@@ -61,6 +61,7 @@ async def show(visit: Visit) -> Response:
         series=series,
         plot=spend_plot(window, series),
         targets=targets[:_TARGETS],
+        shared_targets=len({one.target for one in targets}) < len(targets),
         problems=await _problems(visit),
         total=overview.total,
         features=features[:_FEATURES],

@@ -15,7 +15,7 @@ from backstay.gateway.resolve import Models, resolve
 from backstay.gateway.settle import settle
 from backstay.gateway.types import Headers, Incoming, Sink
 from backstay.ledger import PriceBook
-from backstay.store import Journal
+from backstay.store import Journal, JournalFull
 from backstay.tracing import Span
 
 _log = logging.getLogger("backstay.gateway")
@@ -103,7 +103,11 @@ def settle_and_record(gateway: Gateway, recording: Recording) -> None:
     settle(gateway.prices, recording)
     span = recording.root()
     parts = recording.frame(span, capture=gateway.capture)
-    gateway.journal.append("call", bytes.fromhex(recording.call_id), parts)
+    try:
+        gateway.journal.append("call", bytes.fromhex(recording.call_id), parts)
+    except JournalFull:
+        # Neither disk nor memory takes more. The caller gets the answer all the same; the log is what is left of it.
+        _log.critical("Call %s, cost %s nano-USD, is not in the books.", recording.call_id, span.cost_nanousd)
     gateway.observe(span)
 
 
