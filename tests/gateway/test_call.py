@@ -80,6 +80,24 @@ async def test_bytes_of_the_same_dialect_pass_untouched(house: House):
     assert json.loads(body)["model"] == "gpt-4o-mini"
 
 
+@pytest.mark.parametrize("options", [None, {}, {"include_usage": False, "include_obfuscation": False}])
+async def test_usage_is_asked_for_beside_the_callers_own_options(house: House, options: dict[str, bool] | None):
+    """A stream is priced by the provider's usage whether or not the caller wants to see it, and keeps its options."""
+    simulator = Watched("sim")
+    house.offer("m", simulator)
+    sink = await house.call({**ASK, "stream": True, "stream_options": options})
+    assert json.loads(simulator.bodies[0])["stream_options"] == {**(options or {}), "include_usage": True}
+    assert b'"prompt_tokens"' not in sink.body
+    assert not house.documents[0].entries[0].estimated
+
+
+async def test_stream_options_must_be_an_object(house: House):
+    """Anything else is refused by its name."""
+    house.offer("m", Simulator("sim"))
+    sink = await house.call({**ASK, "stream": True, "stream_options": 7})
+    assert (sink.status, sink.json["error"]["param"]) == (400, "stream_options")
+
+
 @both
 async def test_a_second_target_answers_where_the_first_fails(house: House, wire: str):
     """A retryable failure before any content is ridden out; both attempts are in the trace, one is billed."""

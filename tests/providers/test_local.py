@@ -23,10 +23,10 @@ from dialect_checks import check_openai_schema
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam, ChatCompletionToolParam
 from pydantic import BaseModel
 
-from backstay.core.errors import BackstayError, ProviderUnreachable
+from backstay.core.errors import BackstayError, ProviderUnreachable, Untranslatable
 from backstay.providers.http import open_session
 from backstay.providers.local import KEY_VARIABLE, URL_VARIABLE, LocalModels, LocalProvider
-from backstay.providers.types import ProviderRequest
+from backstay.providers.types import Operation, ProviderRequest
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -272,6 +272,15 @@ async def test_conformance(check: Check, models: LocalModels) -> None:
     """The local models keep every promise of a provider."""
     async with open_session() as session:
         await check(LocalProvider("local", session, environ=models.environment), "smollm2")
+
+
+@pytest.mark.parametrize(("operation", "model_id"), [("chat", "minilm"), ("embeddings", "smollm2")])
+async def test_each_model_does_its_own_work_only(operation: Operation, model_id: str) -> None:
+    """The embedding model asked to chat, or the chat model asked for vectors, is refused, never swapped silently."""
+    async with open_session() as session:
+        provider = LocalProvider("local", session, environ={})
+        with pytest.raises(Untranslatable, match="Choose a"):
+            await provider.send(ProviderRequest(operation=operation, model_id=model_id, body=b"{}"))
 
 
 async def test_without_local_models_the_provider_says_so() -> None:

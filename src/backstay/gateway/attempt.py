@@ -105,7 +105,8 @@ def _native_body(call: Call, target: Target) -> bytes:
     """Write the caller's own fields with the target's name for the model: every other byte of a value is as it came."""
     fields: Fields = {**call.request.fields, "model": msgspec.Raw(msgspec.json.encode(target.model_id))}
     if _adds_usage(call, target):
-        fields["stream_options"] = msgspec.Raw(b'{"include_usage":true}')
+        options = {**_stream_options(call), "include_usage": msgspec.Raw(b"true")}
+        fields["stream_options"] = msgspec.Raw(msgspec.json.encode(options))
     return msgspec.json.encode(fields)
 
 
@@ -115,8 +116,17 @@ def _adds_usage(call: Call, target: Target) -> bool:
         call.request.stream
         and call.incoming.dialect.name == "openai"
         and target.provider.reports_stream_usage
-        and b"include_usage" not in bytes(call.request.fields.get("stream_options", b""))
+        and bytes(_stream_options(call).get("include_usage", b"")) != b"true"
     )
+
+
+def _stream_options(call: Call) -> Fields:
+    """Read the caller's own ``stream_options``. Raises ``InvalidRequest`` if they are no object."""
+    raw = call.request.fields.get("stream_options", msgspec.Raw(b"null"))
+    try:
+        return msgspec.json.decode(raw, type=Fields | None) or {}
+    except msgspec.DecodeError:
+        raise InvalidRequest("stream_options must be an object.", param="stream_options") from None
 
 
 def _neutral(call: Call) -> ChatRequest:

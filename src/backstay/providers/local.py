@@ -17,7 +17,7 @@ from pathlib import Path
 import aiohttp
 import msgspec
 
-from backstay.core.errors import BackstayError, ProviderUnreachable
+from backstay.core.errors import BackstayError, ProviderUnreachable, Untranslatable
 from backstay.providers.http import HttpExchange, HttpProvider, auth_headers
 from backstay.providers.local_types import CHAT_MODEL, EMBEDDING_MODEL, Notice
 from backstay.providers.openai import OPENAI
@@ -28,6 +28,11 @@ URL_VARIABLE = "BACKSTAY_LOCAL_URL"
 KEY_VARIABLE = "BACKSTAY_LOCAL_KEY"
 
 READY_LIMIT_S = 60.0
+
+_PURPOSES = {
+    CHAT_MODEL: "answers chats, and makes no vectors. Choose an embedding model, such as `embed`.",
+    EMBEDDING_MODEL: "makes vectors, and answers no chats. Choose a chat model, such as `local`.",
+}
 
 _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "131072"}
 """Makes glibc give freed tensors back to the system: 150 MB less after large batches, at the same speed."""
@@ -59,7 +64,14 @@ class LocalProvider(HttpProvider):
         self.problem = None if self._is_running else "off"
 
     async def send(self, request: ProviderRequest) -> HttpExchange:
-        """Do as ``HttpProvider.send``. Raises ``ProviderUnreachable`` also where no local models were started."""
+        """Do as ``HttpProvider.send``. Raises ``ProviderUnreachable`` also where no local models were started.
+
+        Raises:
+            Untranslatable: The embedding model is asked to chat, or the chat model for vectors.
+        """
+        wrong = CHAT_MODEL if request.operation == "embeddings" else EMBEDDING_MODEL
+        if request.model_id == wrong:
+            raise Untranslatable(f"{self.name}/{wrong} {_PURPOSES[wrong]}", param="model")
         if not self._is_running:
             raise ProviderUnreachable("The local models are switched off. Start with BACKSTAY_LOCAL_MODELS=true.")
         return await super().send(request)
