@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import socket
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from backstay.core.errors import ConfigError, StoreUnavailable
 from backstay.core.settings import Settings
 from backstay.data_folder import read_operator_token, read_secret
 from backstay.gateway import Gateway, interrupted
+from backstay.health import HealthSharing
 from backstay.ledger import MERGE_ENTRIES, LedgerStore
 from backstay.live_policy import LivePolicy
 from backstay.providers import DIALECTS
@@ -59,6 +61,9 @@ class App:
             observe=self._metrics.observe,
             capture=settings.capture == "full",
         )
+        self._health = HealthSharing(
+            self._gateway.fleet, self._database, self._clock, worker=f"{socket.gethostname()}:{os.getpid()}"
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self.asgi = self._build_asgi(api.Authenticator(self._ring, read_operator_token(folder) or ""))
 
@@ -76,7 +81,12 @@ class App:
             _log.warning("Starting without Postgres. %s", error.message)
         await self._ring.start()
         self._watch_figures()
-        for work in (self._shipper.run(), self._metrics.run(), self._policy.watch(self._adopt_policy)):
+        for work in (
+            self._shipper.run(),
+            self._metrics.run(),
+            self._health.run(),
+            self._policy.watch(self._adopt_policy),
+        ):
             self._run(work)
 
     async def stop(self) -> None:
@@ -98,6 +108,7 @@ class App:
 
     def _adopt_policy(self) -> None:
         self._gateway.models, self._gateway.prices = self._policy.models, self._policy.prices
+        self._gateway.fleet.configure(self._policy.rate_limits)
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -10,7 +10,7 @@ import msgspec
 
 from backstay.core.caller import Caller
 from backstay.core.clock import SystemClock
-from backstay.gateway import Gateway, Headers, Incoming, Model, Models, Target, call
+from backstay.gateway import Gateway, Headers, Incoming, Model, Models, Route, Target, call
 from backstay.gateway.recording import CallDocument
 from backstay.ledger import PriceBook
 from backstay.providers import ANTHROPIC, OPENAI, Dialect, Timeouts
@@ -78,7 +78,9 @@ class House:
             models=Models({}), prices=PriceBook(), journal=journal, clock=SystemClock(), observe=self.spans.append
         )
 
-    def offer(self, name: str, *simulators: Simulator, timeouts: Timeouts | None = None) -> None:
+    def offer(
+        self, name: str, *simulators: Simulator, timeouts: Timeouts | None = None, route: Route | None = None
+    ) -> None:
         """Offer one model, with a simulator for each of its targets."""
         targets = tuple(
             Target(
@@ -87,10 +89,11 @@ class House:
                 model_id="gpt-4o-mini",
                 price_provider="openai",
                 price_model="gpt-4o-mini",
+                timeouts=timeouts or Timeouts(),
             )
             for each in simulators
         )
-        self.gateway.models = Models({name: Model(name=name, targets=targets, timeouts=timeouts)})
+        self.gateway.models = Models({name: Model(name=name, targets=targets, route=route or Route())})
 
     async def call(self, body: Mapping[str, Any] | bytes, *, dialect: Dialect = OPENAI, sink: MemorySink | None = None):
         """Make one call on the wire of a dialect."""

@@ -124,7 +124,21 @@ async def test_a_stream_that_fails_before_content_falls_back_silently(house: Hou
 
 
 @both
-@pytest.mark.parametrize("kind", ["cut", "error_event", "malformed"])
+async def test_one_event_that_is_no_json_does_not_end_a_stream_that_goes_on(house: House, wire: str):
+    """It is left out, the rest comes, and the attempt says so."""
+    house.offer("m", failing("malformed", after_tokens=3))
+    dialect, body = WIRES[wire]
+    sink = await house.call({**body, "stream": True}, dialect=dialect)
+    assert (sink.status, sink.ended) == (200, True)
+    assert b'"error"' not in sink.body
+    (document,) = house.documents
+    assert [span.status for span in document.spans] == ["ok", "ok"]
+    assert document.spans[1].attributes["backstay.malformed_events"] == 1
+    assert not document.entries[0].estimated
+
+
+@both
+@pytest.mark.parametrize("kind", ["cut", "error_event"])
 async def test_a_stream_that_breaks_midway_ends_with_an_error_event(house: House, wire: str, kind: str):
     """The caller is told inside the stream, and what was received is priced as an estimate."""
     house.offer("m", failing(kind, after_tokens=3))

@@ -1,6 +1,7 @@
 """Owns the vendors' wires: what is a call, who makes it, and how its answer goes over ASGI. No logic of its own."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
@@ -70,6 +71,7 @@ class Wires:
         try:
             headers: Mapping[bytes, bytes] = dict(scope["headers"])
             caller = await self._authenticate(headers)
+            deadline_s = _deadline_s(headers)
             body = await _read_body(headers, receive, self._max_body_bytes)
         except BackstayError as error:
             status, extra, body = wire.dialect.write_error(error)
@@ -86,6 +88,7 @@ class Wires:
             forward={name.decode(): headers[name].decode("latin-1") for name in wire.forward if name in headers},
             feature=_label(headers, b"x-backstay-feature") or caller.feature,
             tags=_tags(headers) or caller.tags,
+            deadline_s=deadline_s,
             trace_id=trace_id,
             parent_id=parent_id,
         )
@@ -194,6 +197,27 @@ def _text(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
 def _label(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
     value = _text(headers, name)
     return clean_label(value) or None if value else None
+
+
+def _deadline_s(headers: Mapping[bytes, bytes]) -> float | None:
+    """Read how long the caller waits: ``x-backstay-deadline-ms``, or ``x-request-timeout`` in seconds.
+
+    Raises:
+        InvalidRequest: It is no number above 0.
+    """
+    for name, unit_s in ((b"x-backstay-deadline-ms", 0.001), (b"x-request-timeout", 1.0)):
+        text = headers.get(name)
+        if text is None:
+            continue
+        try:
+            limit_s = float(text) * unit_s
+        except ValueError:
+            limit_s = math.nan
+        if not 0 < limit_s < math.inf:
+            unit = "milliseconds" if unit_s < 1 else "seconds"
+            raise InvalidRequest(f"{name.decode()} must be a number of {unit} above 0.", param=name.decode())
+        return limit_s
+    return None
 
 
 def _tags(headers: Mapping[bytes, bytes]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ BackstayError
 ├── InvalidRequest                400  the caller's request cannot be understood
 │   ├── UnknownModel              404
 │   ├── Untranslatable            400  the target's dialect cannot say it
+│   ├── NoCapableTarget           400  no target of the model can do what the request asks
 │   └── RequestTooLarge           413
 ├── Unauthenticated               401  no key, or one that is unknown, expired or revoked
 ├── Forbidden                     403  the key or person may not do this
@@ -11,7 +12,9 @@ BackstayError
 ├── Conflict                      409
 ├── Overloaded                    503  this worker cannot take the call now
 │   ├── Draining                  503
-│   └── StoreUnavailable          503  Postgres is needed for this and does not answer
+│   ├── StoreUnavailable          503  Postgres is needed for this and does not answer
+│   └── TargetsUnavailable        503  every target of the model is left alone now
+├── DeadlineExceeded              504  the caller's deadline, or the model's, is over
 ├── ProviderError                 varies: the provider's answer is an error
 │   ├── ProviderUnreachable       502
 │   └── ProviderTimeout           504
@@ -56,6 +59,12 @@ class Untranslatable(InvalidRequest):
     """The target speaks another dialect, which has no form for this field. Leave it out or choose another model."""
 
     code = "untranslatable"
+
+
+class NoCapableTarget(InvalidRequest):
+    """No target of this model can do what the request asks. Choose another model, or ask for less."""
+
+    code = "no_capable_target"
 
 
 class RequestTooLarge(InvalidRequest):
@@ -111,6 +120,19 @@ class StoreUnavailable(Overloaded):
     """Postgres does not answer, and this needs it. Calls with known keys go on; try this again shortly."""
 
     code = "store_unavailable"
+
+
+class TargetsUnavailable(Overloaded):
+    """Every target of this model is down, over its limits or drained. Try again shortly."""
+
+    code = "targets_unavailable"
+
+
+class DeadlineExceeded(BackstayError):
+    """The time for this call is over before a target has answered. Allow more, or ask for less."""
+
+    code = "deadline_exceeded"
+    status = 504
 
 
 class ProviderError(BackstayError):

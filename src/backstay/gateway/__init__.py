@@ -3,6 +3,36 @@
 from backstay.gateway.call import Gateway, call
 from backstay.gateway.recording import interrupted
 from backstay.gateway.resolve import Models
-from backstay.gateway.types import Headers, Incoming, Model, Sink, Target
+from backstay.gateway.tries import RetryPolicy
+from backstay.gateway.types import (
+    ANYTHING,
+    Ability,
+    Degraded,
+    Headers,
+    Incoming,
+    Model,
+    OnBrokenStream,
+    Route,
+    Sink,
+    Strategy,
+    Target,
+)
 
-__all__ = ["Gateway", "Headers", "Incoming", "Model", "Models", "Sink", "Target", "call", "interrupted"]
+__all__ = [
+    "ANYTHING",
+    "Ability",
+    "Degraded",
+    "Gateway",
+    "Headers",
+    "Incoming",
+    "Model",
+    "Models",
+    "OnBrokenStream",
+    "RetryPolicy",
+    "Route",
+    "Sink",
+    "Strategy",
+    "Target",
+    "call",
+    "interrupted",
+]

@@ -11,6 +11,7 @@ from backstay.core.ids import new_span_id, new_trace_id
 from backstay.core.money import NanoUSD
 from backstay.core.usage import NO_USAGE, Usage
 from backstay.gateway.resolve import Resolved
+from backstay.gateway.tries import Reason
 from backstay.gateway.types import Incoming, Target
 from backstay.ledger import Cost, LedgerEntry
 from backstay.providers import ReplySummary, accumulate
@@ -49,6 +50,7 @@ class Attempt(msgspec.Struct, kw_only=True):
     """One try at one target, while it runs and after."""
 
     target: Target
+    reason: Reason
     started_ns: int
     span_id: str
     ended_ns: int = 0
@@ -60,6 +62,8 @@ class Attempt(msgspec.Struct, kw_only=True):
     """Of a whole answer; ``None`` while there is none."""
     events: list[ChatEvent] = msgspec.field(default_factory=list[ChatEvent])
     """Of a stream: what was said so far."""
+    malformed_events: int = 0
+    """Of a stream: events that were no JSON and were left out."""
     cost: Cost | None = None
     """``None``: nothing is billed for it (the provider refused it). A cost of unknown amount is not ``None``."""
 
@@ -84,10 +88,14 @@ class Recording:
         self.status: SpanStatus = "ok"
         self.http_status: int | None = None
         self.output = b""
+        self.said: list[ChatEvent] = []
+        """Of a stream: what the caller has seen, which may come from several attempts."""
+        self.degraded: str | None = None
+        """What stood in for a real answer: ``target``, ``message`` or ``cache_stale``."""
         self.written = False
 
-    def begin_attempt(self, target: Target) -> Attempt:
-        attempt = Attempt(target=target, started_ns=self.clock.monotonic_ns(), span_id=new_span_id())
+    def begin_attempt(self, target: Target, reason: Reason) -> Attempt:
+        attempt = Attempt(target=target, reason=reason, started_ns=self.clock.monotonic_ns(), span_id=new_span_id())
         self.attempts.append(attempt)
         return attempt
 
@@ -167,9 +175,9 @@ class Recording:
         """
         if self.incoming.operation == "embeddings":
             return b""
-        if self.output or not self.attempts or not self.attempts[-1].events:
+        if self.output or not self.said:
             return self.output
-        return self.incoming.dialect.write_response(accumulate(self.attempts[-1].events))
+        return self.incoming.dialect.write_response(accumulate(self.said))
 
     def root(self) -> Span:
         """Build the call's own span."""
@@ -197,14 +205,24 @@ class Recording:
             tags=incoming.tags,
             http_status=self.http_status,
             stream=request.stream if request else None,
-            first_token_ns=self._since_start(last.first_token_ns) if last else None,
+            first_token_ns=self._since_start(self._first_token_ns()),
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
             cost_nanousd=self.cost_nanousd,
-            attributes={"gen_ai.operation.name": incoming.operation, "gen_ai.request.model": model},
+            attributes=self._root_attributes(model),
             input_dialect=incoming.dialect.name,
-            output_dialect=incoming.dialect.name if self.output or (last and last.events) else None,
+            output_dialect=incoming.dialect.name if self.output or self.said else None,
         )
+
+    def _root_attributes(self, model: str | None) -> dict[str, Any]:
+        attributes: dict[str, Any] = {"gen_ai.operation.name": self.incoming.operation, "gen_ai.request.model": model}
+        if self.degraded is not None:
+            attributes["backstay.degraded"] = self.degraded
+        return attributes
+
+    def _first_token_ns(self) -> int | None:
+        """When the caller saw something first: a stream that broke midway and went on began with its first part."""
+        return next((each.first_token_ns for each in self.attempts if each.first_token_ns is not None), None)
 
     def _since_start(self, moment_ns: int | None) -> int | None:
         return None if moment_ns is None else moment_ns - self.started_ns
@@ -264,7 +282,10 @@ def _attributes(operation: str, number: int, attempt: Attempt) -> dict[str, Any]
         "gen_ai.provider.name": attempt.target.price_provider or attempt.target.provider.name,
         "gen_ai.request.model": attempt.target.model_id,
         "backstay.attempt": number,
+        "backstay.attempt.reason": attempt.reason,
     }
+    if attempt.malformed_events:
+        attributes["backstay.malformed_events"] = attempt.malformed_events
     if isinstance(attempt.error, ProviderError):
         attributes["error.type"] = attempt.error.provider_code or attempt.error.kind
     if (summary := attempt.summary) is None:

@@ -8,6 +8,7 @@ from backstay.providers.anthropic import ANTHROPIC
 from backstay.providers.config import ProviderConfig, TimeoutsConfig, implicit_providers
 from backstay.providers.dialects import DIALECTS
 from backstay.providers.openai import OPENAI, read_embeddings_summary
+from backstay.providers.rate_limits import read_rate_limits
 from backstay.providers.registry import Providers
 from backstay.providers.types import (
     Dialect,
@@ -18,6 +19,7 @@ from backstay.providers.types import (
     ProviderRequest,
     ReplySummary,
     StreamReader,
+    StreamWriter,
     Timeouts,
 )
 
@@ -35,10 +37,12 @@ __all__ = [
     "Providers",
     "ReplySummary",
     "StreamReader",
+    "StreamWriter",
     "Timeouts",
     "TimeoutsConfig",
     "accumulate",
     "implicit_providers",
     "read_embeddings_summary",
+    "read_rate_limits",
     "summarize",
 ]

@@ -22,6 +22,13 @@ class TimeoutsConfig(BaseModel):
     idle_s: float = Field(default=60.0, gt=0, description="Between two pieces of a stream.")
     total_s: float = Field(default=600.0, gt=0, description="Until the whole answer is there.")
 
+    @model_validator(mode="after")
+    def _possible(self) -> "TimeoutsConfig":
+        for name in ("connect_s", "first_token_s", "idle_s"):
+            if {name, "total_s"} <= self.model_fields_set and getattr(self, name) > self.total_s:
+                raise ValueError(f"{name} is longer than total_s: it could never be reached")
+        return self
+
     def as_timeouts(self) -> Timeouts:
         """Return the neutral form."""
         return Timeouts(**self.model_dump())

@@ -27,6 +27,9 @@ MAX_ANSWER_BYTES = 256 * 1024 * 1024
 STREAMED_UPLOAD_BYTES = 1024 * 1024
 """Request bodies from here on are written piece by piece, so that other calls go on meanwhile."""
 
+_MOST_TIMEOUTS = 64
+"""Kept ready."""
+
 PATHS: Mapping[str, Mapping[Operation, str]] = {
     "openai": {"chat": "/chat/completions", "embeddings": "/embeddings"},
     "anthropic": {"chat": "/v1/messages", "count_tokens": "/v1/messages/count_tokens"},
@@ -145,7 +148,8 @@ class HttpProvider:
         found = self._client_timeouts.get((connect_s, total_s))
         if found is None:
             found = aiohttp.ClientTimeout(total=total_s, sock_connect=connect_s)
-            self._client_timeouts[connect_s, total_s] = found
+            if len(self._client_timeouts) < _MOST_TIMEOUTS:  # a call's deadline makes limits that never come again
+                self._client_timeouts[connect_s, total_s] = found
         return found
 
     def _explain(self, error: Exception, timeouts: Timeouts) -> NoReturn:
