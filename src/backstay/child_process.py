@@ -1,11 +1,14 @@
 """Owns what the processes below the supervisor do alike: they log to its stderr, and end when it is gone."""
 
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable
 
 from backstay.core.settings import Settings
+
+_STDIN = 0
 
 
 def set_up_logging(settings: Settings) -> None:
@@ -20,7 +23,9 @@ def follow_supervisor(on_gone: Callable[[], object]) -> None:
     """Call ``on_gone``, in a thread, when standard input ends: the supervisor held its other side and is gone."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        # Not through sys.stdin: the interpreter aborts at its end where a thread is within one of its buffered reads.
+        while os.read(_STDIN, 4096):
+            pass
         on_gone()
 
     threading.Thread(target=wait, name="follow-supervisor", daemon=True).start()
