@@ -46,9 +46,9 @@ class _Followed:
 
     def look_for_owner(self) -> None:
         """Take hold of the journal if its owner is dead, and free its name for a successor."""
-        if self.held is None and (held := self.folder.claim()):
-            held.set_aside()
-            self.held = held
+        self.held = self.held or self.folder.claim()
+        if self.held is not None:
+            self.held.set_aside()
 
     def begin_anew(self, pause_s: float) -> None:
         """Read it from its checkpoint again, after a pause."""
@@ -155,7 +155,10 @@ class Shipper:
                     _log.error("the journal in %s cannot be shipped: %s", found[identity], error)
                 self._unreadable.add(identity)
                 continue
-            self._journals[folder.identity] = _Followed(folder)
+            if folder.identity == identity:
+                self._journals[identity] = _Followed(folder)
+            else:
+                folder.close()  # another one has that name by now
         return found.keys()
 
     async def _ship_next(self, journal: _Followed) -> bool:
