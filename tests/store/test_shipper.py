@@ -320,16 +320,19 @@ async def test_a_frame_in_two_halves_arrives_whole(sink: Database, journal: Jour
 
 async def test_of_two_shippers_one_ships(sink: Database, journal: Journal, journal_root: Path) -> None:
     """The second says at once that it ships nothing, and takes over when the first is gone."""
-    async with shipping(journal_root, sink) as second:
-        async with shipping(journal_root, sink) as first:
-            # Whoever came first holds the journals, and nobody else reads them.
-            await asyncio.sleep(0.05)
-            journal.append("call", id_of(1), call())
-            assert await second.drain(10) and not await first.drain(10)
-            assert (second.shipped, first.shipped, first.backlog_bytes) == (1, 0, 0)
-    async with shipping(journal_root, sink) as third:
-        journal.append("call", id_of(2), call())
-        assert await third.drain(10)
+    first, second = (Shipper(journal_root, sink, [MERGE], interrupted) for _ in range(2))
+    running = [asyncio.create_task(each.run()) for each in (first, second)]
+    journal.append("call", id_of(1), call())
+    assert await first.drain(10)
+    began = time.monotonic()
+    assert not await second.drain(10)
+    assert time.monotonic() - began < 5
+    assert (first.shipped, second.shipped, second.backlog_bytes) == (1, 0, 0)
+    running[0].cancel()
+    journal.append("call", id_of(2), call())
+    await until(lambda: second.shipped == 1)
+    running[1].cancel()
+    await asyncio.gather(*running, return_exceptions=True)
     assert await numbers_in(sink) == [1, 2]
 
 

@@ -91,8 +91,8 @@ class OpenFolder:
 
 def journals(root: Path) -> Iterator[tuple[Identity, Path]]:
     """Go through the folders under ``root`` that may hold a journal."""
-    with suppress(FileNotFoundError):
-        for entry in os.scandir(root):
+    with suppress(FileNotFoundError), os.scandir(root) as entries:
+        for entry in entries:
             with suppress(FileNotFoundError):  # it was renamed meanwhile: the next look finds it
                 if entry.name != REJECTED and entry.is_dir():
                     yield _identity(entry.stat()), Path(entry.path)
