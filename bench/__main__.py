@@ -39,7 +39,7 @@ def main() -> int:
         return 2
     checks = check(measured)
     print(f"{machine['processor']}, {machine['cores']} cores; commit {machine['commit']}")
-    print(f"gateway on core {cores.gateway}; nginx, wrk and Postgres on {cores.rest}\n")
+    print(f"gateway on core {cores.gateway}; nginx, wrk, Postgres and shipping on {cores.rest}\n")
     print(table(measured, checks))
     kept = keep(measured, checks, machine, _RESULTS)
     draw(measured, kept.with_suffix(".svg"))

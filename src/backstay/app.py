@@ -17,18 +17,15 @@ from backstay.core.clock import SystemClock
 from backstay.core.errors import ConfigError, StoreUnavailable
 from backstay.core.settings import Settings
 from backstay.data_folder import read_operator_token, read_secret
-from backstay.gateway import Gateway, interrupted
+from backstay.gateway import Gateway
 from backstay.health import HealthSharing
-from backstay.ledger import MERGE_ENTRIES, LedgerStore
+from backstay.ledger import LedgerStore
 from backstay.live_policy import LivePolicy
 from backstay.providers import DIALECTS
-from backstay.store import Database, Journal, Shipper
-from backstay.tracing import MERGE_SPANS, CallMetrics, TraceStore, read_call
+from backstay.store import Database, Journal
+from backstay.tracing import CallMetrics, TraceStore, read_call
 
 _log = logging.getLogger("backstay.app")
-
-SHIP_LIMIT_S = 8.0
-"""How long a stopping worker tries to ship its journal; what is left is shipped by the next start."""
 
 
 class App:
@@ -48,9 +45,6 @@ class App:
         self._database = Database(settings.database_url.get_secret_value(), name=f"backstay worker {slot}")
         self._policy = LivePolicy(settings.config, os.environ)
         self._journal = Journal.open(folder / "journal" / str(slot))
-        self._shipper = Shipper(
-            folder / "journal", self._journal, self._database, [MERGE_SPANS, MERGE_ENTRIES], interrupted
-        )
         self._ring = KeyRing(self._database, self._secret, self._clock)
         self._metrics = CallMetrics(folder / "metrics", str(slot))
         self._gateway = Gateway(
@@ -82,7 +76,7 @@ class App:
         await self._ring.start()
         self._watch_figures()
         for work in (
-            self._shipper.run(),
+            self._journal.keep(),
             self._metrics.run(),
             self._health.run(),
             self._policy.watch(self._adopt_policy),
@@ -90,10 +84,8 @@ class App:
             self._run(work)
 
     async def stop(self) -> None:
-        """Ship the journal, then close everything in the reverse order."""
+        """Close everything in the reverse order. What the journal holds is for the shipping process to ship."""
         self._gateway.draining = True
-        if not await self._shipper.drain(SHIP_LIMIT_S):
-            _log.warning("The journal could not be shipped whole: the next start ships the rest.")
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -118,12 +110,9 @@ class App:
     def _watch_figures(self) -> None:
         figures = self._metrics
         figures.add_gauge("backstay_in_flight", "Calls that are open.", lambda: self._gateway.open_calls)
+        # To what the disk did not take yet, the shipping process adds what Postgres does not have.
         figures.add_gauge(
-            "backstay_journal_backlog_bytes", "Journal not in Postgres yet.", lambda: self._shipper.backlog_bytes
-        )
-        figures.add_counter("backstay_journal_shipped_total", "Entries shipped.", lambda: self._shipper.shipped)
-        figures.add_counter(
-            "backstay_journal_rejected_total", "Entries that Postgres refuses.", lambda: self._shipper.rejected
+            "backstay_journal_backlog_bytes", "Journal not in Postgres yet.", lambda: self._journal.parked_bytes
         )
 
     def _build_asgi(self, authenticate: api.Authenticator) -> api.FrontDoor:

@@ -7,13 +7,13 @@ import logging
 import signal
 import socket
 import sys
-import threading
 
 import uvicorn
 import uvloop
 
 from backstay.api.protocol import GuardedProtocol
 from backstay.app import App
+from backstay.child_process import follow_supervisor, set_up_logging
 from backstay.core.errors import BackstayError
 from backstay.core.settings import Settings
 
@@ -25,7 +25,8 @@ def main() -> int:
     """Serve until SIGTERM, or until the supervisor is gone."""
     arguments = _arguments()
     settings = Settings()
-    _set_up_logging(settings)
+    set_up_logging(settings)
+    logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.root.level))
     try:
         uvloop.run(_serve(settings, socket.socket(fileno=arguments.fd), arguments.slot))
     except BackstayError as error:
@@ -62,7 +63,7 @@ async def _serve(settings: Settings, listener: socket.socket, slot: int) -> None
                 timeout_graceful_shutdown=max(1, round(settings.drain_s)),
             )
         )
-        _follow_supervisor(server)
+        follow_supervisor(lambda: setattr(server, "should_exit", True))
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.reload)
         await server.serve(sockets=[listener])
     finally:
@@ -77,24 +78,6 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 50)
-
-
-def _follow_supervisor(server: uvicorn.Server) -> None:
-    """Drain when standard input ends: the supervisor held its other side and is gone."""
-
-    def wait() -> None:
-        sys.stdin.buffer.read()
-        server.should_exit = True
-
-    threading.Thread(target=wait, name="follow-supervisor", daemon=True).start()
-
-
-def _set_up_logging(settings: Settings) -> None:
-    pattern = "%(asctime)s %(levelname)-7s %(name)s  %(message)s"
-    if settings.log_format == "json":
-        pattern = '{"at":"%(asctime)s","level":"%(levelname)s","logger":"%(name)s","message":%(message)r}'
-    logging.basicConfig(level=settings.log_level.upper(), format=pattern, stream=sys.stderr)
-    logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.root.level))
 
 
 if __name__ == "__main__":

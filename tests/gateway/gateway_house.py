@@ -11,10 +11,10 @@ import msgspec
 from backstay.core.caller import Caller
 from backstay.core.clock import SystemClock
 from backstay.gateway import Gateway, Headers, Incoming, Model, Models, Route, Target, call
-from backstay.gateway.recording import CallDocument
 from backstay.ledger import PriceBook
 from backstay.providers import ANTHROPIC, OPENAI, Dialect, Timeouts
 from backstay.providers.simulator import Simulator
+from backstay.records import CallDocument
 from backstay.store import Journal
 from backstay.store.frames import EntryKind
 from backstay.tracing import Span

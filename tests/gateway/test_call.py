@@ -7,10 +7,10 @@ from typing import Any, Literal
 import pytest
 from gateway_house import ASK, WIRES, House, MemorySink
 
-from backstay.gateway.recording import interrupted
 from backstay.providers import ProviderRequest, Timeouts
 from backstay.providers.simulator import Simulator
 from backstay.providers.simulator.provider import SimulatedExchange
+from backstay.records import interrupted
 
 Speech = Literal["openai", "anthropic"]
 both = pytest.mark.parametrize("wire", ["openai", "anthropic"])

@@ -1,7 +1,6 @@
 """One model call, whole: admit, resolve, reserve, attempt, settle, record."""
 
 from backstay.gateway.call import Gateway, call
-from backstay.gateway.recording import interrupted
 from backstay.gateway.resolve import Models
 from backstay.gateway.tries import RetryPolicy
 from backstay.gateway.types import (
@@ -34,5 +33,4 @@ __all__ = [
     "Strategy",
     "Target",
     "call",
-    "interrupted",
 ]

@@ -4,6 +4,7 @@ An entry is one ``write`` to a file, so that it survives the death of the proces
 the loss of power unless ``fsync`` is asked for, which costs each call a wait for the disk.
 """
 
+import asyncio
 import logging
 import os
 import time
@@ -22,6 +23,7 @@ PARKED_BYTES = 64 * 1024 * 1024
 """Bound of the outcomes that are kept in memory while the disk takes nothing."""
 _CLAIM_TRIES = 50
 _CLAIM_PAUSE_S = 0.02
+_RECOVERY_S = 0.2
 
 _log = logging.getLogger(__name__)
 
@@ -116,6 +118,13 @@ class Journal:
             self.parked_bytes -= len(self._parked.popleft())
         self.full = bool(self._parked)
 
+    async def keep(self) -> None:
+        """Recover soon after the disk takes something again, until cancelled."""
+        while True:
+            if self.full:
+                self.recover()
+            await asyncio.sleep(_RECOVERY_S)
+
     def close(self) -> None:
         """Write what waits in memory, as far as the disk takes it, and let go of the folder."""
         self.recover()
@@ -132,7 +141,9 @@ class Journal:
             written = os.write(self._file, frame)
             if written == len(frame):
                 if self._fsync:
+                    self._is_torn = True  # where this fails: a reader may have got beyond the place of the cut
                     os.fdatasync(self._file)
+                    self._is_torn = False
                 self._offset += written
                 return True
             reason = f"it took {written} of {len(frame)} bytes"

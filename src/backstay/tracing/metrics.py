@@ -72,9 +72,10 @@ class _Reading(msgspec.Struct, array_like=True):
 
 
 class _Snapshot(msgspec.Struct, array_like=True):
-    """What one worker knows, as it stands in its file."""
+    """What one process knows, as it stands in its file."""
 
     pid: int
+    is_worker: bool
     series: list[_Series]
     readings: list[_Reading]
 
@@ -85,15 +86,17 @@ class CallMetrics:
     A worker that takes the place of a dead one goes on from its counts, so that counters never fall.
     """
 
-    def __init__(self, folder: Path, slot: str):
-        """Open the metrics of one worker.
+    def __init__(self, folder: Path, slot: str, *, is_worker: bool = True):
+        """Open the metrics of one process.
 
         Args:
-            folder: Where the workers' files are; made if missing.
-            slot: The worker's place among them, such as ``0``: no two live workers have the same.
+            folder: Where the processes' files are; made if missing.
+            slot: The process's place among them, such as ``0``: no two live ones have the same.
+            is_worker: Whether it counts as one: the process that ships the journals shows values, but answers nobody.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
+        self._is_worker = is_worker
         self._file = folder / f"{slot}.metrics"
         before = _read(self._file)
         self._series = {_key(series.labels): series for series in before.series} if before else {}
@@ -154,6 +157,7 @@ class CallMetrics:
     def _snapshot(self) -> _Snapshot:
         return _Snapshot(
             pid=os.getpid(),
+            is_worker=self._is_worker,
             series=list(self._series.values()),
             readings=[_Reading(name, help, kind, read()) for name, help, kind, read in self._readings],
         )
@@ -245,7 +249,7 @@ class _Exposition(Collector):
 
     def _worker_readings(self) -> Iterator[Metric]:
         alive = [snapshot for snapshot in self._snapshots if _is_alive(snapshot.pid)]
-        yield GaugeMetricFamily("backstay_workers", "Workers that run.", value=len(alive))
+        yield GaugeMetricFamily("backstay_workers", "Workers that run.", value=sum(each.is_worker for each in alive))
         families: dict[str, tuple[_Reading, float]] = {}
         for reading in (reading for snapshot in alive for reading in snapshot.readings):
             _, value = families.get(reading.name, (reading, 0.0))
