@@ -207,6 +207,7 @@ def anthropic_requests(draw: st.DrawFn) -> ChatRequest:
         reasoning_budget_tokens=budget,
         user=draw(optional(words)),
         service_tier=draw(optional(st.sampled_from(["auto", "default"]))),
+        caller_dialect="anthropic",
         extras=draw(st.sampled_from([{}, {"speed": "fast"}, {"container": "c1", "inference_geo": "eu"}])),
     )
 
