@@ -7,6 +7,7 @@ import msgspec
 from backstay.core.chat import ChatRequest
 from backstay.core.clock import Clock
 from backstay.core.errors import BackstayError, InvalidRequest, ProviderError, Untranslatable
+from backstay.gateway import asides
 from backstay.gateway.recording import Attempt, Recording
 from backstay.gateway.resolve import Resolved
 from backstay.gateway.settle import estimate_tokens
@@ -18,7 +19,6 @@ from backstay.providers import (
     Fields,
     ProviderRequest,
     ReplySummary,
-    read_embeddings_summary,
 )
 
 
@@ -134,14 +134,16 @@ def _neutral(call: Call) -> ChatRequest:
 
 
 def _translated_body(call: Call, target: Target) -> bytes:
-    dialect = target.provider.dialect
     if call.incoming.operation != "chat":
-        raise Untranslatable(f"{target.name} cannot answer {call.incoming.path}.", param="model")
-    return dialect.write_request(_neutral(call), target.model_id)
+        return asides.write_request(call.incoming, call.request.fields, target)
+    return target.provider.dialect.write_request(_neutral(call), target.model_id)
 
 
 def _is_counted_here(call: Call, target: Target) -> bool:
-    return call.incoming.operation == "count_tokens" and target.provider.dialect.name != call.incoming.dialect.name
+    dialect = target.provider.dialect
+    return (
+        call.incoming.operation == "count_tokens" and dialect.name != call.incoming.dialect.name and not dialect.counter
+    )
 
 
 def _count_tokens(call: Call, attempt: Attempt) -> Answer:
@@ -156,17 +158,17 @@ def _count_tokens(call: Call, attempt: Attempt) -> Answer:
 def _whole(call: Call, target: Target, attempt: Attempt, body: bytes) -> Answer:
     spoken, wanted = target.provider.dialect, call.incoming.dialect
     attempt.summary = _summary(call, spoken, body)
-    if spoken.name != wanted.name:
+    if spoken.name != wanted.name and call.incoming.operation == "chat":
         body = wanted.write_response(spoken.read_response(body))
+    elif spoken.name != wanted.name:
+        body = asides.write_answer(call.incoming, call.request.fields, target, body)
     return Answer(attempt=attempt, body=body)
 
 
 def _summary(call: Call, dialect: Dialect, body: bytes) -> ReplySummary:
-    if call.incoming.operation == "embeddings":
-        return read_embeddings_summary(body)
-    if call.incoming.operation == "count_tokens":
-        return ReplySummary()
-    return dialect.read_summary(body)
+    if call.incoming.operation == "chat":
+        return dialect.read_summary(body)
+    return asides.read_summary(call.incoming, dialect, body)
 
 
 async def _open_stream(call: Call, target: Target, attempt: Attempt, exchange: Exchange) -> Answer:

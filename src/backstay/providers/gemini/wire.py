@@ -152,6 +152,8 @@ _TIERS = {
 }
 """Google AI Studio's service tiers and Vertex AI's traffic types to OpenAI's names, which the neutral form uses."""
 
+_WRITE_TIER = {"default": "ON_DEMAND", "priority": "ON_DEMAND_PRIORITY", "flex": "ON_DEMAND_FLEX"}
+
 
 def read_finish(reason: str, *, calls_a_tool: bool) -> FinishReason:
     """Read a finish reason; one that is not known counts as a normal end. The wire has none for tool calls."""
@@ -207,8 +209,8 @@ def write_usage(usage: Usage, service_tier: str | None = None) -> dict[str, Any]
     if usage.cache_read_tokens:
         counts["cachedContentTokenCount"] = usage.cache_read_tokens
         counts["cacheTokensDetails"] = _write_details(usage.cache_read_tokens, usage.cache_audio_read_tokens)
-    if service_tier in ("default", "priority", "flex"):
-        counts["serviceTier"] = "standard" if service_tier == "default" else service_tier
+    if service_tier in _WRITE_TIER:
+        counts["trafficType"] = _WRITE_TIER[service_tier]
     return counts
 
 
