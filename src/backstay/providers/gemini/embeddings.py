@@ -14,6 +14,7 @@ from backstay.core.usage import NO_USAGE, Usage
 from backstay.providers.decoding import decode_answer
 from backstay.providers.fields import ObjectReader, decode_fields
 from backstay.providers.gemini import wire
+from backstay.providers.gemini.request_reader import camel_names
 from backstay.providers.refusals import own_extras, refuse
 from backstay.providers.types import Fields, ReplySummary
 
@@ -45,7 +46,7 @@ class GeminiEmbeddings:
     def read_request(self, fields: Fields) -> EmbeddingRequest:
         """Read a request. Raises ``InvalidRequest``."""
         extras: dict[str, Any] = {}
-        body = ObjectReader(decode_fields(fields), "", extras)
+        body = ObjectReader(camel_names(decode_fields(fields)), "", extras)
         model = body.required("model", str).removeprefix("models/")
         items = [_read_item(item) for item in body.objects("requests")]
         if not items:

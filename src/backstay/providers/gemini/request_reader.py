@@ -2,11 +2,10 @@
 
 The wire has the model and the wish for a stream in its URL: who reads that gives them as the fields ``model`` and
 ``stream``. What has no neutral form is kept in ``extras`` by its path, so that translation can refuse it by name.
-Names in snake case, which the API takes as well, are not read.
 Source: google-genai Python SDK 3.6.1, ``types.py`` (2026-11).
 """
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -31,13 +30,16 @@ from backstay.providers.fields import ObjectReader, decode_fields
 from backstay.providers.signatures import mark_signature
 from backstay.providers.types import Fields
 
+_FREE = frozenset({"args", "labels", "parameters", "parametersJsonSchema", "response", "responseJsonSchema"})
+"""Fields that hold what others named."""
+
 _LEVELS = {"MINIMAL": "minimal", "LOW": "low", "MEDIUM": "medium", "HIGH": "high"}
 
 
 def read_request(fields: Fields) -> ChatRequest:
     """Read a caller's request. Raises ``InvalidRequest`` with the path of the field that is wrong."""
     extras: dict[str, Any] = {}
-    body = ObjectReader(decode_fields(fields), "", extras)
+    body = ObjectReader(camel_names(decode_fields(fields)), "", extras)
     system, messages = _read_system(body), _read_contents(body)
     if not messages:
         raise InvalidRequest("contents must hold at least one content.", param="contents")
@@ -72,6 +74,24 @@ def read_request(fields: Fields) -> ChatRequest:
     config.finish()
     body.finish()
     return request
+
+
+def camel_names(value: Any) -> Any:
+    """Write the names of fields in camel case. The API takes both, as any JSON of Protocol Buffers, and so does this.
+
+    Source: https://protobuf.dev/programming-guides/json (2026-11); google-genai 3.6.1 sends some in snake case.
+    """
+    if isinstance(value, list):
+        return [camel_names(item) for item in cast(list[Any], value)]
+    if not isinstance(value, dict):
+        return value
+    named = {_camel(name): inner for name, inner in cast(dict[str, Any], value).items()}
+    return {name: inner if name in _FREE else camel_names(inner) for name, inner in named.items()}
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(map(str.capitalize, rest))
 
 
 def _read_thinking(config: ObjectReader) -> tuple[str | None, int | None]:
@@ -146,12 +166,12 @@ def _read_function(function: ObjectReader, *, strict: bool) -> Tool:
 def _lower_types(schema: Any) -> Any:
     """Turn Google's own form of a schema, whose types are in capitals, into JSON schema."""
     if isinstance(schema, list):
-        return [_lower_types(item) for item in schema]  # pyright: ignore[reportUnknownVariableType]
+        return [_lower_types(item) for item in cast(list[Any], schema)]
     if not isinstance(schema, dict):
         return schema
     return {
         name: value.lower() if name == "type" and isinstance(value, str) else _lower_types(value)
-        for name, value in schema.items()  # pyright: ignore[reportUnknownVariableType]
+        for name, value in cast(dict[str, Any], schema).items()
     }
 
 
