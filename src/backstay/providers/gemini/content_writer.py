@@ -32,6 +32,7 @@ from backstay.core.chat import (
 )
 from backstay.providers.anthropic.tool_input import is_object, write_input
 from backstay.providers.caller_paths import message_path, tool_result_path, tool_use_id_path
+from backstay.providers.gemini.response import signature_alone
 from backstay.providers.refusals import refuse
 from backstay.providers.signatures import signature_for
 
@@ -113,7 +114,7 @@ class _PartWriter:
                 own = signature_for("gemini", part.signature)
                 if own is None:
                     continue
-                written += _signature_alone(signature)
+                written += signature_alone(signature)
                 signature = own
                 written += [{"text": part.text, "thought": True}] if part.text else []
                 continue
@@ -123,10 +124,10 @@ class _PartWriter:
             if signature is not None and isinstance(part, Text | ToolUse):
                 wire["thoughtSignature"] = signature
             else:
-                written += _signature_alone(signature)
+                written += signature_alone(signature)
             written.append(wire)
             signature = None
-        return written + _signature_alone(signature)
+        return written + signature_alone(signature)
 
     def _write_part(self, part: Part, path: str, index: int) -> dict[str, Any]:
         """Write a part; nothing where it says nothing."""
@@ -165,11 +166,6 @@ class _PartWriter:
         if media:
             response["parts"] = media
         return {"functionResponse": response}
-
-
-def _signature_alone(signature: str | None) -> list[dict[str, Any]]:
-    """Write a signature that came in a part of its own, as at the end of a stream."""
-    return [] if signature is None else [{"text": "", "thoughtSignature": signature}]
 
 
 def _write_output(texts: Sequence[str], result: ToolResult) -> Any:

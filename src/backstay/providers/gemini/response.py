@@ -146,7 +146,7 @@ def write_parts(parts: Iterable[Part]) -> list[dict[str, Any]]:
 
 
 def signature_alone(signature: str | None) -> list[dict[str, Any]]:
-    """Write a signature as a part of its own; none where there is none."""
+    """Write a signature as a part of its own, as it comes at the end of a stream; none where there is none."""
     return [] if signature is None else [{"text": "", "thoughtSignature": signature}]
 
 
