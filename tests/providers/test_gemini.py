@@ -82,8 +82,8 @@ def test_a_failed_tool_says_so_and_its_pictures_go_along() -> None:
     source = {"type": "base64", "media_type": "image/png", "data": "AAAA"}
     content = [{"type": "text", "text": "no"}, {"type": "image", "source": source}]
     result = {"type": "tool_result", "tool_use_id": "a", "content": content, "is_error": True}
-    use = {"type": "tool_use", "id": "a", "name": "f", "input": {}}
-    turns = [USER, {"role": "assistant", "content": [use]}, {"role": "user", "content": [result]}]
+    use: dict[str, Any] = {"type": "tool_use", "id": "a", "name": "f", "input": {}}
+    turns: list[Any] = [USER, {"role": "assistant", "content": [use]}, {"role": "user", "content": [result]}]
     (part,) = _from_anthropic(messages=turns)["contents"][2]["parts"]
     assert part["functionResponse"] == {
         "id": "a",
@@ -104,11 +104,11 @@ def test_the_first_call_of_a_turn_is_signed() -> None:
 
 def test_thoughts_that_another_vendor_signed_stay_behind() -> None:
     """Claude's signed thought is no part for Gemini, and Gemini's none for Claude."""
-    use = {"type": "tool_use", "id": "a", "name": "f", "input": {}}
+    use: dict[str, Any] = {"type": "tool_use", "id": "a", "name": "f", "input": {}}
     result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "1"}]}
     for signature, kept in (("EqQB", [NO_SIGNATURE]), ("gemini:CpcB", [None, "CpcB"])):
         thought = {"type": "thinking", "thinking": "hm", "signature": signature}
-        turns = [USER, {"role": "assistant", "content": [thought, use]}, result]
+        turns: list[Any] = [USER, {"role": "assistant", "content": [thought, use]}, result]
         parts = _from_anthropic(messages=turns)["contents"][1]["parts"]
         assert [part.get("thoughtSignature") for part in parts] == kept
         request = ANTHROPIC.read_request(fields_of({"model": "m", "max_tokens": 9, "messages": turns}))
