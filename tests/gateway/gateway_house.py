@@ -12,7 +12,7 @@ from backstay.core.caller import Caller
 from backstay.core.clock import SystemClock
 from backstay.gateway import Gateway, Headers, Incoming, Model, Models, Route, Target, call
 from backstay.ledger import PriceBook
-from backstay.providers import ANTHROPIC, OPENAI, Dialect, Timeouts
+from backstay.providers import ANTHROPIC, OPENAI, Dialect, Operation, Timeouts
 from backstay.providers.simulator import Simulator
 from backstay.records import CallDocument
 from backstay.store import Journal
@@ -95,13 +95,25 @@ class House:
         )
         self.gateway.models = Models({name: Model(name=name, targets=targets, route=route or Route())})
 
-    async def call(self, body: Mapping[str, Any] | bytes, *, dialect: Dialect = OPENAI, sink: MemorySink | None = None):
+    async def call(
+        self,
+        body: Mapping[str, Any] | bytes,
+        *,
+        dialect: Dialect = OPENAI,
+        operation: Operation = "chat",
+        sink: MemorySink | None = None,
+    ):
         """Make one call on the wire of a dialect."""
         sink = sink or MemorySink()
         if not isinstance(body, bytes):
             body = json.dumps({"model": "m", **body}).encode()
         incoming = Incoming(
-            operation="chat", path="/v1/chat/completions", dialect=dialect, caller=CALLER, body=body, feature="search"
+            operation=operation,
+            path="/v1/chat/completions",
+            dialect=dialect,
+            caller=CALLER,
+            body=body,
+            feature="search",
         )
         await call(self.gateway, incoming, sink)
         return sink

@@ -1,4 +1,4 @@
-"""Tests of the life of a call, over a real journal and simulated providers of both dialects."""
+"""Tests of the life of a call, over a real journal and simulated providers of every dialect."""
 
 import asyncio
 import json
@@ -12,9 +12,9 @@ from backstay.providers.simulator import Simulator
 from backstay.providers.simulator.provider import SimulatedExchange
 from backstay.records import interrupted
 
-Speech = Literal["openai", "anthropic"]
+Speech = Literal["openai", "anthropic", "gemini"]
 both = pytest.mark.parametrize("wire", ["openai", "anthropic"])
-all_ways = pytest.mark.parametrize("speaks", ["openai", "anthropic"])
+all_ways = pytest.mark.parametrize("speaks", ["openai", "anthropic", "gemini"])
 
 
 class Watched(Simulator):

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 import anthropic.types
 import msgspec
 import openai.types.chat
-from dialect_checks import check_openai_schema
+from dialect_checks import check_gemini_answer, check_openai_schema
 
 from backstay.core.chat import ChatEvent, ChatRequest, ChatResponse, Message, Started, Text
 from backstay.core.errors import ProviderError
@@ -81,8 +81,10 @@ async def answers_to_the_letter(provider: Provider, model_id: str) -> None:
     if provider.dialect.name == "openai":
         check_openai_schema("CreateChatCompletionResponse", msgspec.json.decode(body))
         openai.types.chat.ChatCompletion.model_validate_json(body, strict=True)
-    else:
+    elif provider.dialect.name == "anthropic":
         anthropic.types.Message.model_validate_json(body, strict=True)
+    else:
+        check_gemini_answer(body)
 
 
 async def streams(provider: Provider, model_id: str) -> None:

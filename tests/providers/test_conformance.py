@@ -16,6 +16,9 @@ _KINDS: dict[str, dict[str, Any]] = {
     "anthropic over HTTP": {"dialect": "anthropic"},
     "mistral over HTTP": {"dialect": "mistral"},
     "vllm over HTTP": {"dialect": "vllm"},
+    "gemini over HTTP": {"dialect": "gemini"},
+    "vertex over HTTP": {"dialect": "vertex"},
+    "simulated gemini": {"dialect": "simulator", "speaks": "gemini"},
     "simulated openai": {"dialect": "simulator"},
     "simulated anthropic": {"dialect": "simulator", "speaks": "anthropic"},
 }

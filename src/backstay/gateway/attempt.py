@@ -6,7 +6,8 @@ import msgspec
 
 from backstay.core.chat import ChatRequest
 from backstay.core.clock import Clock
-from backstay.core.errors import InvalidRequest, ProviderError, Untranslatable
+from backstay.core.errors import InvalidRequest, ProviderError
+from backstay.gateway import asides
 from backstay.gateway.recording import Recording
 from backstay.gateway.resolve import Resolved
 from backstay.gateway.room import Room
@@ -24,7 +25,6 @@ from backstay.providers import (
     ProviderRequest,
     ReplySummary,
     Timeouts,
-    read_embeddings_summary,
 )
 
 
@@ -164,17 +164,19 @@ def neutral_request(call: Call) -> ChatRequest:
 
 
 def _translated_body(call: Call, target: Target, broken: Interrupted | None) -> bytes:
-    dialect = target.provider.dialect
     if call.incoming.operation != "chat":
-        raise Untranslatable(f"{target.name} cannot answer {call.incoming.path}.", param="model")
+        return asides.write_request(call.incoming, call.request.fields, target)
     request = neutral_request(call)
     if broken is not None:
         request = broken.go_on(request, target)
-    return dialect.write_request(request, target.model_id)
+    return target.provider.dialect.write_request(request, target.model_id)
 
 
 def _is_counted_here(call: Call, target: Target) -> bool:
-    return call.incoming.operation == "count_tokens" and target.provider.dialect.name != call.incoming.dialect.name
+    dialect = target.provider.dialect
+    return (
+        call.incoming.operation == "count_tokens" and dialect.name != call.incoming.dialect.name and not dialect.counter
+    )
 
 
 def _count_tokens(call: Call, trying: Trying) -> Answer:
@@ -190,18 +192,18 @@ def _count_tokens(call: Call, trying: Trying) -> Answer:
 def _whole(call: Call, target: Target, trying: Trying, body: bytes) -> Answer:
     spoken, wanted = target.provider.dialect, call.incoming.dialect
     trying.attempt.summary = _summary(call, spoken, body)
-    if spoken.name != wanted.name:
+    if spoken.name != wanted.name and call.incoming.operation == "chat":
         body = wanted.write_response(spoken.read_response(body))
+    elif spoken.name != wanted.name:
+        body = asides.write_answer(call.incoming, call.request.fields, target, body)
     trying.end()
     return Answer(trying=trying, body=body)
 
 
 def _summary(call: Call, dialect: Dialect, body: bytes) -> ReplySummary:
-    if call.incoming.operation == "embeddings":
-        return read_embeddings_summary(body)
-    if call.incoming.operation == "count_tokens":
-        return ReplySummary()
-    return dialect.read_summary(body)
+    if call.incoming.operation == "chat":
+        return dialect.read_summary(body)
+    return asides.read_summary(call.incoming, dialect, body)
 
 
 async def _open_stream(

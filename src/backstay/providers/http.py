@@ -8,7 +8,7 @@ import asyncio
 import io
 from collections.abc import AsyncIterator, Mapping
 from typing import NoReturn
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import aiohttp
@@ -17,9 +17,10 @@ from yarl import URL
 
 from backstay import __version__
 from backstay.core.errors import ProviderError, ProviderTimeout, ProviderUnreachable, Untranslatable
+from backstay.providers.paths import PATHS, Paths, fill_model, join_path
 from backstay.providers.secrets import REDACTED, Secret
 from backstay.providers.sse import FrameSplitter
-from backstay.providers.types import Dialect, Operation, ProviderRequest, Timeouts
+from backstay.providers.types import Dialect, ProviderRequest, Timeouts
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 """Longest whole answer taken, in bytes: a full batch of embeddings fits."""
@@ -29,12 +30,6 @@ STREAMED_UPLOAD_BYTES = 1024 * 1024
 
 _MOST_TIMEOUTS = 64
 """Kept ready."""
-
-PATHS: Mapping[str, Mapping[Operation, str]] = {
-    "openai": {"chat": "/chat/completions", "embeddings": "/embeddings"},
-    "anthropic": {"chat": "/v1/messages", "count_tokens": "/v1/messages/count_tokens"},
-}
-"""Where each operation is below a provider's base URL."""
 
 
 def open_session() -> aiohttp.ClientSession:
@@ -64,7 +59,7 @@ class HttpProvider:
         price_provider: str | None = None,
         is_free: bool = False,
         reports_stream_usage: bool = True,
-        api_version: str | None = None,
+        paths: Paths | None = None,
     ):
         """Describe a provider.
 
@@ -73,7 +68,7 @@ class HttpProvider:
             headers: Sent with every request; they win over the caller's.
             secrets: Cut out of error answers.
             timeouts: Used where a request brings none.
-            api_version: Azure's dated API, which has the model's name in its path.
+            paths: Where the operations are, unless where the dialect has them.
         """
         self.name = name
         self.dialect = dialect
@@ -85,33 +80,20 @@ class HttpProvider:
         self._session = session
         self._secrets = tuple(secret.reveal().encode() for secret in secrets)
         self._timeouts = timeouts or Timeouts()
-        self._base_url = base_url
-        self._api_version = api_version
-        self._urls: dict[Operation, URL] = {}
-        if api_version is None:
-            self._urls = {operation: self._url(path) for operation, path in PATHS[dialect.name].items()}
+        paths = PATHS[dialect.name] if paths is None else paths
+        self._urls = {operation: join_path(base_url, path) for operation, path in paths.items()}
         own = {"content-type": "application/json", "user-agent": f"backstay/{__version__}", **(headers or {})}
         self._headers = {False: CIMultiDict(own), True: CIMultiDict({**own, "accept-encoding": "identity"})}
         """By whether a stream is wanted: compressing one would hold its pieces back."""
         self._client_timeouts: dict[tuple[float, float | None], aiohttp.ClientTimeout] = {}
 
-    def _url(self, path: str) -> URL:
-        base = self._base_url
-        if path.startswith("/v1/") and base.endswith("/v1"):
-            base = base.removesuffix("/v1")
-        return URL(base + path, encoded=True)
-
     def url_of(self, request: ProviderRequest) -> URL:
         """Return where a request goes. Raises ``Untranslatable`` if the dialect has no such operation."""
-        url = self._urls.get(request.operation)
-        if url is not None:
-            return url
-        path = PATHS[self.dialect.name].get(request.operation)
-        if path is None:
+        template = self._urls.get(f"{request.operation} stream") if request.stream else None
+        template = template or self._urls.get(request.operation)
+        if template is None:
             raise Untranslatable(f"{self.name} has no endpoint for {request.operation}.", param="model")
-        base = self._base_url.removesuffix("/v1").removesuffix("/openai")
-        model = quote(request.model_id, safe="")
-        return URL(f"{base}/openai/deployments/{model}{path}?api-version={self._api_version}", encoded=True)
+        return URL(fill_model(template, request.model_id), encoded=True)
 
     async def send(self, request: ProviderRequest) -> "HttpExchange":
         """Start an exchange and return when the answer's status and headers are there, whatever the status.

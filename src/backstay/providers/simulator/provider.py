@@ -2,15 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from backstay.core.clock import Clock
 from backstay.core.errors import ProviderTimeout, ProviderUnreachable
+from backstay.providers.catalog import DialectName
 from backstay.providers.dialects import DIALECTS
 from backstay.providers.http import Deadline
 from backstay.providers.simulator.performance import Ending, Performance
 from backstay.providers.simulator.script import Script
-from backstay.providers.simulator.simulation import Simulation
+from backstay.providers.simulator.simulation import Simulation, address
 from backstay.providers.sse import FrameSplitter
 from backstay.providers.types import Dialect, ProviderRequest, Timeouts
 
@@ -31,7 +32,7 @@ class Simulator:
         *,
         script: Mapping[str, Any] | Script | None = None,
         seed: int = 0,
-        speaks: Literal["openai", "anthropic"] = "openai",
+        speaks: DialectName = "openai",
         clock: Clock | None = None,
     ):
         """Begin a simulation. Raises ``ConfigError`` where the script is not valid."""
@@ -42,7 +43,8 @@ class Simulator:
     async def send(self, request: ProviderRequest) -> "SimulatedExchange":
         """Start an exchange. Raises ``ProviderUnreachable`` and ``ProviderTimeout`` where the script says so."""
         stage = Stage(request.timeouts or Timeouts(), stream=request.stream)
-        performance = self.simulation.perform(self.dialect, request.operation, request.body)
+        addressed = address(request.model_id, stream=request.stream) if self.dialect.name == "gemini" else {}
+        performance = self.simulation.perform(self.dialect, request.operation, request.body, addressed)
         await stage.wait(performance.latency_s)
         if performance.status is None:
             await stage.end(performance.ending)
