@@ -45,7 +45,7 @@ async def show(visit: Visit) -> Response:
     """Show calls, errors, speed and spend of a window, and what lies behind them."""
     window = read_window(visit.query, visit.now)
     tenant_id, since, until = visit.tenant_id, window.since, window.until
-    overview = await visit.deps.traces.overview(tenant_id, since=since, until=until, buckets=window.buckets)
+    overview = await visit.deps.traces.overview(tenant_id, since=since, until=until, step=window.bucket)
     if visit.query.get("format") == "csv":
         return _csv(overview)
     if not overview.total.calls and not await _any_call(visit):
