@@ -315,18 +315,19 @@ async def test_an_overview_of_nothing_is_zeros(traces: TraceStore, tenant: str):
 
 
 async def test_models_are_told_apart_by_target(traces: TraceStore, ship: Ship, tenant: str):
-    """One row for each model on each target, the busiest first; a call that reached none has no target."""
+    """One row for each model on each target, the busiest first; calls that reached none are one row, whatever named."""
     await ship(
         tenant,
         call(NOON, duration_ns=10),
         call(NOON, duration_ns=20, status="error"),
         call(NOON, target=None, status="error", cost_nanousd=NanoUSD(0), duration_ns=1),
+        call(NOON, model="fats", target=None, status="error", cost_nanousd=NanoUSD(0), duration_ns=1),
     )
     first, second = await traces.models(tenant, since=NOON, until=NOON + SECOND)
     assert first == ModelFigures(
         model="fast", target="acme/gpt", calls=2, errors=1, unknown_cost_calls=2, p50_ns=10, p95_ns=20
     )
-    assert (second.model, second.target, second.calls) == ("fast", None, 1)
+    assert (second.model, second.target, second.calls) == (None, None, 2)
 
 
 async def test_facets_are_what_recent_calls_have(traces: TraceStore, ship: Ship, tenant: str):

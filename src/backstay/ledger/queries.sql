@@ -1,5 +1,6 @@
 -- name: merge_entries
--- What LedgerEntry leaves out of its JSON has the default that stands here.
+-- What LedgerEntry leaves out of its JSON has the default that stands here. In the order of the key, so that two who ship
+-- the same entries wait for each other and never in a circle.
 insert into ledger_entries (tenant_id, at, call_id, attempt, trace_id, key_id, user_id, feature, tags, model, target,
                             input_tokens, output_tokens, cost_nanousd, estimated, unconfirmed, price_source, lines)
 select doc->>'tenant_id', timestamptz 'epoch' + at_ns / 1000 * interval '1 microsecond', call_id, attempt, trace_id,
@@ -9,6 +10,7 @@ from shipment, jsonb_to_recordset(doc->'entries') as entry(
   at_ns bigint, call_id text, attempt smallint, trace_id text, key_id text, user_id text, feature text, tags text[],
   model text, target text, input_tokens bigint, output_tokens bigint, cost_nanousd bigint, estimated boolean,
   unconfirmed boolean, price_source text, lines jsonb)
+order by doc->>'tenant_id', at_ns, call_id, attempt
 on conflict do nothing
 
 -- name: entries

@@ -68,7 +68,17 @@ class LedgerStore:
                 raise InvalidRequest(
                     f"Costs have no dimension {dimension!r}. Use: {', '.join(DIMENSIONS)}.", param="by"
                 )
-        rows = await self._add_up("costs", tenant_id, by, since, until, step=_step(by), by=list(by), key_id=key_id, limit=min(limit, _MAX_ROWS))
+        rows = await self._add_up(
+            "costs",
+            tenant_id,
+            by,
+            since,
+            until,
+            step=_step(by),
+            by=list(by),
+            key_id=key_id,
+            limit=min(limit, _MAX_ROWS),
+        )
         found = msgspec.convert(rows, list[CostRow], strict=False)
         return found if found or by else [_NOTHING]
 

@@ -1,4 +1,4 @@
-"""Owns how a span of time is read from rollups: its whole hours, quarters of days and days from them, the rest from rows.
+"""Owns how a span of time is read from rollups: whole hours, quarters and days from them, the rest from rows.
 
 Pure. The sums themselves, and the triggers that keep them, are in ``migrations/0003_rollups.sql``.
 """

@@ -1,6 +1,7 @@
 -- name: merge_spans
 -- What Span leaves out of its JSON has the default that stands here. Each new call is told to who follows the tenant:
 -- tenant, then for each call its start in microseconds and its id; in pieces, as a notification holds 8,000 bytes.
+-- Rows go in by the order of their key, so that two who ship the same calls wait for each other and never in a circle.
 with inserted as (
   insert into spans (tenant_id, started_at, span_id, trace_id, parent_id, kind, name, duration_ns, status, error_code,
                      error_message, operation, model, target, key_id, user_id, feature, tags, http_status, stream,
@@ -17,6 +18,7 @@ with inserted as (
     user_id text, feature text, tags text[], http_status int, stream boolean, first_token_ns bigint,
     input_tokens bigint, output_tokens bigint, cost_nanousd bigint, attributes jsonb, input_dialect text,
     output_dialect text)
+  order by doc->>'tenant_id', started_at_ns, span_id
   on conflict do nothing
   returning tenant_id, started_at, span_id, kind
 )
@@ -121,12 +123,12 @@ from (
 group by grouping sets ((stretch), (is_now))
 
 -- name: model_figures
-select model, target, {figures}
+select counted_model(model, target, status) as model, target, {figures}
 from spans
 where tenant_id = %(tenant_id)s and kind = 'call' and started_at >= %(since)s and started_at < %(until)s
   and (%(key_id)s::text is null or key_id = %(key_id)s)
-group by model, target
-order by calls desc, model, target
+group by 1, 2
+order by calls desc, 1, 2
 
 -- name: rolled_figures
 -- The figures of a time from sums of its whole stretches, and from the calls of its edges. Percentiles are read from
@@ -135,7 +137,8 @@ with whole as (
   select * from unnest(%(grains_s)s::int[], %(whole_since)s::timestamptz[], %(whole_until)s::timestamptz[])
     as whole (grain_s, since, until)
 ), edge_calls as materialized (
-  select started_at as at, model, target, status, duration_ns, first_token_ns, input_tokens, output_tokens, cost_nanousd
+  select started_at as at, counted_model(model, target, status) as model, target, status, duration_ns, first_token_ns,
+         input_tokens, output_tokens, cost_nanousd
   from unnest(%(edge_since)s::timestamptz[], %(edge_until)s::timestamptz[]) as edge (since, until)
   cross join lateral (
     select * from spans
@@ -223,17 +226,17 @@ order by facet, place
 -- name: compare_rollups
 -- Of each sum that is kept, whether it is what its calls add up to; both without the other included.
 with call as (
-  select *, rollup_start(grain_s, started_at) as at
+  select *, rollup_start(grain_s, started_at) as at, counted_model(model, target, status) as counted
   from spans cross join rollup_grains() as grain_s
   where tenant_id = %(tenant_id)s and kind = 'call'
 ), expected as (
-  select grain_s, at, model, target, '' as measure, 0 as bucket,
+  select grain_s, at, counted as model, target, '' as measure, 0 as bucket,
          (count(*), count(*) filter (where status in ('error', 'interrupted')),
           count(*) filter (where cost_nanousd is null), coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0),
           coalesce(sum(cost_nanousd), 0))::text as sums
   from call group by 1, 2, 3, 4
   union all
-  select grain_s, at, model, target, measure, latency_bucket(length_ns), row(count(*))::text
+  select grain_s, at, counted, target, measure, latency_bucket(length_ns), row(count(*))::text
   from call
   cross join lateral (values ('duration', duration_ns), ('first_token', first_token_ns)) as one (measure, length_ns)
   where length_ns is not null

@@ -74,6 +74,10 @@ create function latency_bucket(duration_ns bigint) returns smallint language sql
 create function latency_value(bucket int) returns bigint language sql immutable parallel safe
   as $$ select round(1.1::float8 ^ bucket / 1.05)::bigint $$;
 
+-- A call that failed before it reached a target may name anything as its model: sums must not grow by each such name.
+create function counted_model(model text, target text, status text) returns text language sql immutable parallel safe
+  as $$ select case when status <> 'error' or target is not null then model end $$;
+
 -- A later attempt of a call comes in the same statement as the earlier ones, or after them: they are one frame of a
 -- journal. Attempts beyond the first are few, so that they alone look for earlier ones.
 create function roll_up_costs() returns trigger language plpgsql as $$
@@ -135,13 +139,13 @@ create function roll_up_calls() returns trigger language plpgsql as $$
 begin
   insert into call_rollups as sums (tenant_id, grain_s, at, model, target, calls, errors, unknown_cost_calls,
                                     input_tokens, output_tokens, cost_nanousd)
-  select tenant_id, grain_s, rollup_start(grain_s, started_at) as start, model, target, count(*),
+  select tenant_id, grain_s, rollup_start(grain_s, started_at) as start, counted, target, count(*),
          count(*) filter (where status in ('error', 'interrupted')), count(*) filter (where cost_nanousd is null),
          coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0), coalesce(sum(cost_nanousd), 0)
-  from added cross join rollup_grains() as grain_s
-  where kind = 'call'
-  group by tenant_id, grain_s, start, model, target
-  order by tenant_id collate "C", grain_s, start, model collate "C", target collate "C"
+  from (select *, counted_model(model, target, status) as counted from added where kind = 'call') call
+  cross join rollup_grains() as grain_s
+  group by tenant_id, grain_s, start, counted, target
+  order by tenant_id collate "C", grain_s, start, counted collate "C", target collate "C"
   on conflict (tenant_id, grain_s, at, model, target) do update
   set calls = sums.calls + excluded.calls,
       errors = sums.errors + excluded.errors,
@@ -150,14 +154,14 @@ begin
       output_tokens = sums.output_tokens + excluded.output_tokens,
       cost_nanousd = sums.cost_nanousd + excluded.cost_nanousd;
   insert into latency_rollups as sums (tenant_id, grain_s, at, model, target, measure, bucket, calls)
-  select tenant_id, grain_s, rollup_start(grain_s, started_at) as start, model, target, measure,
+  select tenant_id, grain_s, rollup_start(grain_s, started_at) as start, counted, target, measure,
          latency_bucket(length_ns) as length, count(*)
-  from added
+  from (select *, counted_model(model, target, status) as counted from added where kind = 'call') call
   cross join lateral (values ('duration', duration_ns), ('first_token', first_token_ns)) as taken (measure, length_ns)
   cross join rollup_grains() as grain_s
-  where kind = 'call' and length_ns is not null
-  group by tenant_id, grain_s, start, model, target, measure, length
-  order by tenant_id collate "C", grain_s, start, model collate "C", target collate "C", measure collate "C", length
+  where length_ns is not null
+  group by tenant_id, grain_s, start, counted, target, measure, length
+  order by tenant_id collate "C", grain_s, start, counted collate "C", target collate "C", measure collate "C", length
   on conflict (tenant_id, grain_s, at, model, target, measure, bucket) do update
   set calls = sums.calls + excluded.calls;
   return null;
@@ -218,3 +222,23 @@ reset role;
 drop index spans_not_ok;
 create index spans_not_ok on spans (tenant_id, status, started_at desc, span_id desc)
   where kind = 'call' and status <> 'ok';
+
+-- As before, but it looks again in the catalog itself once it has the lock: what a name is resolved by may be remembered
+-- from before another shipper made the partition.
+create or replace function ensure_partitions(day date) returns void
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+  parent text;
+  child text;
+begin
+  foreach parent in array array['spans', 'ledger_entries'] loop
+    child := parent || '_' || to_char(day, 'YYYYMMDD');
+    if to_regclass(child) is null then
+      perform pg_advisory_xact_lock(hashtext('backstay.partition'));
+      if not exists (select from pg_class where relname = child and relnamespace = 'public'::regnamespace) then
+        execute format('create table %I partition of %I for values from (%L) to (%L)', child, parent,
+                       day::timestamp at time zone 'utc', (day + 1)::timestamp at time zone 'utc');
+      end if;
+    end if;
+  end loop;
+end $$;
