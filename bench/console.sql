@@ -2,7 +2,7 @@
 select ensure_partitions(day::date) from generate_series(%(since)s, %(until)s, interval '1 day') as day
 
 -- name: calls
--- The calls of one stretch of time, most around its middle. Five thousand users, of whom few make most calls; each has
+-- The calls of one stretch of time, most around its middle. Two thousand users, of whom few make most calls; each has
 -- two features that it uses; a feature has its key and, mostly, its model. 0.6 %% of calls fail, 3 %% fall back.
 create temp table made on commit drop as
 select started_at, to_hex(number) as number, model, feature, "user", 'key_' || place %% 4 as key_id, status, falls_back,
@@ -58,3 +58,15 @@ select 'default', started_at, lpad(number, 16, '0'), falls_back::int, md5(number
        case when status <> 'interrupted' then cost_nanousd end, status = 'interrupted', 'genai-prices 0.2.3'
 from made
 where status <> 'error'
+
+-- name: count
+select count(*) as calls from spans where kind = 'call'
+
+-- name: settle
+vacuum analyze
+
+-- name: triggers_on
+alter table spans enable trigger roll_up; alter table ledger_entries enable trigger roll_up
+
+-- name: triggers_off
+alter table spans disable trigger roll_up; alter table ledger_entries disable trigger roll_up

@@ -26,11 +26,11 @@ order by at, call_id, attempt
 -- and differ by target alone; as further attempts are few, they alone are looked after.
 from ledger_entries earlier
 where earlier.tenant_id = %(tenant_id)s and earlier.at = entry.at and earlier.call_id = entry.call_id
-  and earlier.attempt < entry.attempt and earlier.at >= %(since)s and earlier.at < %(until)s
+  and earlier.attempt < entry.attempt and earlier.at >= %(since_{n})s and earlier.at < %(until_{n})s
   and (not %(by_target)s or earlier.target = entry.target)
 
 -- name: parts
--- What a span of time is added up from: sums of its whole stretches, and the entries of its edges.
+-- What a span of time is added up from: sums of its whole stretches, and the entries of each of its edges.
 select sums.at, case when kind = 'user' then name end as "user", case when kind = 'tag' then name end as tag, feature,
        model, target, key_id as key, case when %(by_target)s then target_calls else calls end as calls,
        case when %(by_target)s then target_unknown_calls else unknown_calls end as unknown_cost_calls,
@@ -43,21 +43,19 @@ cross join lateral (
     and sums.at >= whole.since and sums.at < whole.until and (%(key_id)s::text is null or key_id = %(key_id)s)
   offset 0
 ) sums
-union all
+{edges}
+
+-- name: edge
 select entry.at, user_id, tag, feature, model, target, key_id,
        case when attempt > 0 then not exists (select {earlier_attempts}) else true end::int,
        case when cost_nanousd is not null then false
             when attempt > 0 then not exists (select {earlier_attempts} and earlier.cost_nanousd is null)
             else true end::int,
        estimated::int, unconfirmed::int, input_tokens, output_tokens, cost_nanousd
-from unnest(%(edge_since)s::timestamptz[], %(edge_until)s::timestamptz[]) as edge (since, until)
-cross join lateral (
-  select * from ledger_entries entry
-  where entry.tenant_id = %(tenant_id)s and entry.at >= edge.since and entry.at < edge.until
-    and (%(key_id)s::text is null or key_id = %(key_id)s)
-  offset 0
-) entry
+from ledger_entries entry
 left join lateral unnest(case when %(by_tag)s then tags end) as tag on true
+where entry.tenant_id = %(tenant_id)s and entry.at >= %(since_{n})s and entry.at < %(until_{n})s
+  and (%(key_id)s::text is null or key_id = %(key_id)s)
 
 -- name: costs
 select "user", feature, model, target, key, tag, day, hour, sum(calls)::bigint as calls,

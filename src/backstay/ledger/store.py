@@ -91,7 +91,7 @@ class LedgerStore:
         Raises:
             StoreUnavailable: Postgres does not answer.
         """
-        rows = await self._fetch("entries", tenant_id, trace_id=trace_id, key_id=key_id)
+        rows = await self._fetch(_QUERIES["entries"], tenant_id, trace_id=trace_id, key_id=key_id)
         return msgspec.convert(rows, list[LedgerEntry])
 
     async def spend(
@@ -126,12 +126,12 @@ class LedgerStore:
 
         It reads the whole ledger. Raises ``StoreUnavailable`` if Postgres does not answer.
         """
-        (row,) = await self._fetch("compare_rollups", tenant_id)
+        (row,) = await self._fetch(_QUERIES["compare_rollups"], tenant_id)
         return row["differing"]
 
     async def check(self, tenant_id: str, *, since: datetime = _BEGINNING, until: datetime = _END) -> Books:
         """Compare the ledger with the traces, call by call. Raises ``StoreUnavailable`` if Postgres does not answer."""
-        (row,) = await self._fetch("check", tenant_id, since=since, until=until)
+        (row,) = await self._fetch(_QUERIES["check"], tenant_id, since=since, until=until)
         return msgspec.convert(row, Books, strict=False)
 
     async def _add_up(
@@ -149,22 +149,20 @@ class LedgerStore:
         by_user, by_tag = "user" in dimensions, "tag" in dimensions
         covered = rows_only(since, until) if by_user and by_tag else cover(since, until, step=step)
         return await self._fetch(
-            query,
+            covered.query(_QUERIES[query], _QUERIES["edge"]),
             tenant_id,
             kind="user" if by_user else "tag" if by_tag else "all",
             by_target="target" in dimensions,
             by_tag=by_tag,
-            since=since,
-            until=until,
             step=step,
             **covered.params(),
             **params,
         )
 
-    async def _fetch(self, query: str, tenant_id: str, **params: Any) -> list[dict[str, Any]]:
+    async def _fetch(self, query: LiteralString, tenant_id: str, **params: Any) -> list[dict[str, Any]]:
         async with self._database.tenant(tenant_id, timeout_s=_TIMEOUT_S) as connection:
             # Unprepared: planned for these very values, so that unused filters cost nothing.
-            cursor = await connection.execute(_QUERIES[query], {"tenant_id": tenant_id, **params}, prepare=False)
+            cursor = await connection.execute(query, {"tenant_id": tenant_id, **params}, prepare=False)
             return await cursor.fetchall()
 
 

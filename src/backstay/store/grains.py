@@ -5,7 +5,7 @@ Pure. The sums themselves, and the triggers that keep them, are in ``migrations/
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, LiteralString
 
 import msgspec
 
@@ -13,6 +13,10 @@ GRAINS = (timedelta(days=1), timedelta(hours=6), timedelta(hours=1))
 """Lengths of what there are sums of, the longest first. Each begins at a multiple of its length since the epoch."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+_NUMBERS: tuple[LiteralString, ...] = ("0", "1", "2", "3")
+"""Of edges: two spans have four at most."""
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -37,16 +41,30 @@ class Cover(msgspec.Struct, frozen=True):
         return any(piece.grain for piece in self.pieces)
 
     def params(self) -> dict[str, Any]:
-        """Give the parameters of a query that reads the pieces: an array for each column of both kinds."""
+        """Give the parameters of a query that reads the pieces: arrays of the whole ones, and each edge by its number."""
         whole = [(piece.grain, piece) for piece in self.pieces if piece.grain]
-        edges = [piece for piece in self.pieces if not piece.grain]
         return {
             "grains_s": [int(grain.total_seconds()) for grain, _ in whole],
             "whole_since": [piece.since for _, piece in whole],
             "whole_until": [piece.until for _, piece in whole],
-            "edge_since": [piece.since for piece in edges],
-            "edge_until": [piece.until for piece in edges],
+            **{f"since_{number}": edge.since for number, edge in enumerate(self._edges)},
+            **{f"until_{number}": edge.until for number, edge in enumerate(self._edges)},
         }
+
+    def query(self, text: LiteralString, edge: LiteralString) -> LiteralString:
+        """Put into a query, for each edge, what reads its rows: at ``{edges}`` the text ``edge``, with its ``{n}``.
+
+        Edges stand in the text one by one so that the planner sees their bounds: it then leaves out all partitions but
+        theirs, whose planning would cost more than the reading.
+        """
+        edges: LiteralString = ""
+        for number, _ in zip(_NUMBERS, self._edges, strict=False):
+            edges += "union all\n" + edge.replace("{n}", number) + "\n"
+        return text.replace("{edges}", edges)
+
+    @property
+    def _edges(self) -> list[Piece]:
+        return [piece for piece in self.pieces if not piece.grain]
 
 
 def rows_only(since: datetime, until: datetime) -> Cover:

@@ -116,7 +116,7 @@ class TraceStore:
             raise InvalidRequest(
                 "A trace id is 32 hexadecimal digits. Give all, or the first 8 or more.", param="trace_id"
             )
-        matches = await self._fetch("matching_traces", tenant_id, prefix=prefix, key_id=key_id)
+        matches = await self._fetch(_QUERIES["matching_traces"], tenant_id, prefix=prefix, key_id=key_id)
         if not matches:
             raise NotFound(
                 f"There is no trace {id_or_prefix}. It may not be shipped yet: calls appear within a second."
@@ -124,7 +124,7 @@ class TraceStore:
         if len(matches) > 1:
             raise InvalidRequest(f"Several traces begin with {id_or_prefix}. Give more digits.", param="trace_id")
         trace_id = matches[0]["trace_id"]
-        rows = await self._fetch("trace", tenant_id, trace_id=trace_id, key_id=key_id)
+        rows = await self._fetch(_QUERIES["trace"], tenant_id, trace_id=trace_id, key_id=key_id)
         return Trace(trace_id=trace_id, spans=msgspec.convert(rows, tuple[StoredSpan, ...]))
 
     async def overview(
@@ -172,13 +172,13 @@ class TraceStore:
 
         It reads all calls.
         """
-        (row,) = await self._fetch("compare_rollups", tenant_id, timeout_s=_SLOW_S)
+        (row,) = await self._fetch(_QUERIES["compare_rollups"], tenant_id, timeout_s=_SLOW_S)
         return row["differing"]
 
     async def facets(self, tenant_id: str, *, key_id: str | None = None) -> Facets:
         """Tell what the last week's newest 5,000 calls can be filtered by: up to 50 values of each kind."""
         rows = await self._fetch(
-            "facets",
+            _QUERIES["facets"],
             tenant_id,
             key_id=key_id,
             since=self._now() - _FACET_SPAN,
@@ -201,10 +201,9 @@ class TraceStore:
     ) -> list[dict[str, Any]]:
         """Read figures from sums where there are any: they do not tell keys apart."""
         if key_id is None and covered.is_rolled:
-            return await self._fetch(
-                f"rolled_{query}", tenant_id, timeout_s=_SLOW_S, key_id=key_id, **covered.params(), **params
-            )
-        return await self._fetch(query, tenant_id, timeout_s=_SLOW_S, key_id=key_id, **params)
+            text = covered.query(_QUERIES[f"rolled_{query}"], _QUERIES["edge"])
+            return await self._fetch(text, tenant_id, timeout_s=_SLOW_S, **covered.params(), **params)
+        return await self._fetch(_QUERIES[query], tenant_id, timeout_s=_SLOW_S, key_id=key_id, **params)
 
     async def _named_calls(
         self, tenant_id: str, wanted: CallFilter, names: Sequence[tuple[datetime, str]]
@@ -235,16 +234,18 @@ class TraceStore:
         if wanted.q is not None:
             conditions["contains"] = f"%{_escape_like(wanted.q)}%"
             conditions["since"] = wanted.since or (wanted.until or self._now()) - _RECENT
-        rows = await self._fetch(query, tenant_id, timeout_s=_SLOW_S if wanted.q else None, **conditions, **params)
+        rows = await self._fetch(
+            _QUERIES[query], tenant_id, timeout_s=_SLOW_S if wanted.q else None, **conditions, **params
+        )
         return msgspec.convert(rows, list[Span])
 
     async def _fetch(
-        self, query: str, tenant_id: str, *, timeout_s: float | None = None, **params: Any
+        self, query: LiteralString, tenant_id: str, *, timeout_s: float | None = None, **params: Any
     ) -> list[dict[str, Any]]:
         limits = {} if timeout_s is None else {"timeout_s": timeout_s}
         async with self._database.tenant(tenant_id, **limits) as connection:
             # Unprepared: planned for these very values, so that filters not asked for cost nothing.
-            cursor = await connection.execute(_QUERIES[query], {"tenant_id": tenant_id, **params}, prepare=False)
+            cursor = await connection.execute(query, {"tenant_id": tenant_id, **params}, prepare=False)
             return await cursor.fetchall()
 
     def _now(self) -> datetime:
