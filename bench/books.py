@@ -23,12 +23,8 @@ _BATCHES = ((1000, 4), (50, 30))
 _ROUNDS = 3
 
 
-async def fill(data_dir: Path, calls: int) -> dict[str, float]:
-    """Fill a data folder's database, the last day with more calls than the others, and time shipping into it.
-
-    Returns:
-        Microseconds for each call shipped, by the shipment's size, with and without rollups.
-    """
+async def fill(data_dir: Path, calls: int) -> None:
+    """Fill a data folder's database, the last day with more calls than the others; not if it is full already."""
     server = EmbeddedPostgres(data_dir)
     url = await server.start()
     try:
@@ -36,10 +32,24 @@ async def fill(data_dir: Path, calls: int) -> dict[str, float]:
         database = Database(url)
         if not await _is_full(database, calls):
             await _make(url, database, calls)
-        costs = await _time_shipping(url, database, data_dir / "rejected")
         await database.close()
-        return costs
     finally:
+        await server.stop()
+
+
+async def time_shipping(data_dir: Path) -> dict[str, float]:
+    """Ship calls of now into the books, with the triggers on and off, in turn: a busy neighbour harms both alike.
+
+    Returns:
+        Microseconds for each call, the best of some rounds, by the shipment's size, with and without rollups.
+    """
+    server = EmbeddedPostgres(data_dir)
+    url = await server.start()
+    database = Database(url)
+    try:
+        return await _time_shipping(url, database, data_dir / "rejected")
+    finally:
+        await database.close()
         await server.stop()
 
 
@@ -67,7 +77,6 @@ async def _make(url: str, database: Database, calls: int) -> None:
 
 
 async def _time_shipping(url: str, database: Database, rejected: Path) -> dict[str, float]:
-    """Time shipments with the triggers on and off, in turn, so that a busy neighbour harms both alike."""
     shipment = Shipment(database, [MERGE_SPANS, MERGE_ENTRIES], rejected)
     rng, spent = random.Random(), dict[str, float]()
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as owner:

@@ -41,7 +41,7 @@ class Cover(msgspec.Struct, frozen=True):
         return any(piece.grain for piece in self.pieces)
 
     def params(self) -> dict[str, Any]:
-        """Give the parameters of a query that reads the pieces: arrays of the whole ones, and each edge by its number."""
+        """Give the parameters of a query that reads the pieces: arrays of the whole ones, each edge by its number."""
         whole = [(piece.grain, piece) for piece in self.pieces if piece.grain]
         return {
             "grains_s": [int(grain.total_seconds()) for grain, _ in whole],

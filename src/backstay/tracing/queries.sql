@@ -174,7 +174,8 @@ with whole as (
       select at, model, target, measure, bucket, calls
       from whole cross join lateral (
         select * from latency_rollups
-        where tenant_id = %(tenant_id)s and grain_s = whole.grain_s and at >= whole.since and at < whole.until
+        where tenant_id = %(tenant_id)s and kind = '{latencies}' and grain_s = whole.grain_s and at >= whole.since
+          and at < whole.until
         offset 0
       ) sums
       where whole.since >= %(since)s
@@ -232,23 +233,24 @@ with call as (
   from spans cross join rollup_grains() as grain_s
   where tenant_id = %(tenant_id)s and kind = 'call'
 ), expected as (
-  select grain_s, at, counted as model, target, '' as measure, 0 as bucket,
+  select '' as kind, grain_s, at, counted as model, target, '' as measure, 0 as bucket,
          (count(*), count(*) filter (where status in ('error', 'interrupted')),
           count(*) filter (where cost_nanousd is null), coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0),
           coalesce(sum(cost_nanousd), 0))::text as sums
-  from call group by 1, 2, 3, 4
+  from call group by 2, 3, 4, 5
   union all
-  select grain_s, at, counted, target, measure, latency_bucket(length_ns), row(count(*))::text
+  select part.kind, grain_s, at, part.model, part.target, measure, latency_bucket(length_ns), row(count(*))::text
   from call
+  cross join lateral (values ('all', null, null), ('target', counted, target)) as part (kind, model, target)
   cross join lateral (values ('duration', duration_ns), ('first_token', first_token_ns)) as one (measure, length_ns)
   where length_ns is not null
-  group by 1, 2, 3, 4, 5, 6
+  group by 1, 2, 3, 4, 5, 6, 7
 ), kept as (
-  select grain_s, at, model, target, '' as measure, 0 as bucket,
+  select '' as kind, grain_s, at, model, target, '' as measure, 0 as bucket,
          (calls, errors, unknown_cost_calls, input_tokens, output_tokens, cost_nanousd)::text as sums
   from call_rollups where tenant_id = %(tenant_id)s
   union all
-  select grain_s, at, model, target, measure, bucket, row(calls)::text
+  select kind, grain_s, at, model, target, measure, bucket, row(calls)::text
   from latency_rollups where tenant_id = %(tenant_id)s
 )
 select count(*) as differing

@@ -33,19 +33,22 @@ def _load() -> dict[str, LiteralString]:
     """Read the queries, with their shared parts put in."""
     queries = load_queries("backstay.tracing")
     rolled = queries["rolled_figures"]
-    queries["rolled_overview"] = _grouped(rolled, ("stretch", "is_now"), "(stretch), (is_now)")
-    queries["rolled_model_figures"] = _grouped(rolled, ("model", "target"), "(model, target)")
+    queries["rolled_overview"] = _grouped(rolled, ("stretch", "is_now"), "(stretch), (is_now)", latencies="all")
+    queries["rolled_model_figures"] = _grouped(rolled, ("model", "target"), "(model, target)", latencies="target")
     for part in ("call_columns", "call_filter", "figures", "place"):
         queries = {name: text.replace("{" + part + "}", queries[part]) for name, text in queries.items()}
     return queries
 
 
-def _grouped(text: LiteralString, group: tuple[LiteralString, LiteralString], sets: LiteralString) -> LiteralString:
-    """Write the figures of calls for groups of two columns."""
+def _grouped(
+    text: LiteralString, group: tuple[LiteralString, LiteralString], sets: LiteralString, *, latencies: LiteralString
+) -> LiteralString:
+    """Write the figures of calls for groups of two columns; ``latencies``: which histograms know them."""
     one, two = group
     return (
         text.replace("{group}", f"{one}, {two}")
         .replace("{sets}", sets)
+        .replace("{latencies}", latencies)
         .replace("{group_of_counted}", f"counted.{one}, counted.{two}")
         .replace("{group_of_percentiles}", f"percentiles.{one}, percentiles.{two}")
     )

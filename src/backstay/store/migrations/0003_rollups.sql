@@ -47,9 +47,11 @@ create table call_rollups (
 ) with (fillfactor = 70);
 create unique index call_rollups_key on call_rollups (tenant_id, grain_s, at, model, target) nulls not distinct;
 
--- How many calls took how long: a histogram whose buckets grow by a tenth each.
+-- How many calls took how long: a histogram whose buckets grow by a tenth each. A call counts in one of all calls (kind
+-- 'all', without model and target), which plots over time read, and in that of its model and target (kind 'target').
 create table latency_rollups (
   tenant_id text collate "C" not null,
+  kind      text collate "C" not null check (kind in ('all', 'target')),
   grain_s   int not null,
   at        timestamptz not null,
   model     text collate "C",
@@ -58,7 +60,7 @@ create table latency_rollups (
   bucket    smallint not null,
   calls     bigint not null
 ) with (fillfactor = 70);
-create unique index latency_rollups_key on latency_rollups (tenant_id, grain_s, at, model, target, measure, bucket)
+create unique index latency_rollups_key on latency_rollups (tenant_id, kind, grain_s, at, model, target, measure, bucket)
   nulls not distinct;
 
 create function rollup_grains() returns setof int language sql immutable parallel safe rows 3
@@ -153,16 +155,18 @@ begin
       input_tokens = sums.input_tokens + excluded.input_tokens,
       output_tokens = sums.output_tokens + excluded.output_tokens,
       cost_nanousd = sums.cost_nanousd + excluded.cost_nanousd;
-  insert into latency_rollups as sums (tenant_id, grain_s, at, model, target, measure, bucket, calls)
-  select tenant_id, grain_s, rollup_start(grain_s, started_at) as start, counted, target, measure,
+  insert into latency_rollups as sums (tenant_id, kind, grain_s, at, model, target, measure, bucket, calls)
+  select tenant_id, part.kind, grain_s, rollup_start(grain_s, started_at) as start, part.model, part.target, measure,
          latency_bucket(length_ns) as length, count(*)
   from (select *, counted_model(model, target, status) as counted from added where kind = 'call') call
+  cross join lateral (values ('all', null, null), ('target', counted, target)) as part (kind, model, target)
   cross join lateral (values ('duration', duration_ns), ('first_token', first_token_ns)) as taken (measure, length_ns)
   cross join rollup_grains() as grain_s
   where length_ns is not null
-  group by tenant_id, grain_s, start, counted, target, measure, length
-  order by tenant_id collate "C", grain_s, start, counted collate "C", target collate "C", measure collate "C", length
-  on conflict (tenant_id, grain_s, at, model, target, measure, bucket) do update
+  group by tenant_id, part.kind, grain_s, start, part.model, part.target, measure, length
+  order by tenant_id collate "C", part.kind collate "C", grain_s, start, part.model collate "C",
+           part.target collate "C", measure collate "C", length
+  on conflict (tenant_id, kind, grain_s, at, model, target, measure, bucket) do update
   set calls = sums.calls + excluded.calls;
   return null;
 end $$;
