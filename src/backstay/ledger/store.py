@@ -17,8 +17,10 @@ from backstay.store.grains import cover, rows_only
 def _load() -> dict[str, LiteralString]:
     """Read the queries, with the parts that they share put in."""
     queries = load_queries("backstay.ledger")
-    for part in ("parts", "earlier_attempts"):
-        queries = {name: text.replace("{" + part + "}", queries[part]) for name, text in queries.items()}
+    parts: tuple[LiteralString, ...] = ("parts", "earlier_attempts")
+    for part in parts:
+        for name, text in queries.items():
+            queries[name] = text.replace("{" + part + "}", queries[part])
     return queries
 
 

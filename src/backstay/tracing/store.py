@@ -35,8 +35,10 @@ def _load() -> dict[str, LiteralString]:
     rolled = queries["rolled_figures"]
     queries["rolled_overview"] = _grouped(rolled, ("stretch", "is_now"), "(stretch), (is_now)", latencies="all")
     queries["rolled_model_figures"] = _grouped(rolled, ("model", "target"), "(model, target)", latencies="target")
-    for part in ("call_columns", "call_filter", "figures", "place"):
-        queries = {name: text.replace("{" + part + "}", queries[part]) for name, text in queries.items()}
+    parts: tuple[LiteralString, ...] = ("call_columns", "call_filter", "figures", "place")
+    for part in parts:
+        for name, text in queries.items():
+            queries[name] = text.replace("{" + part + "}", queries[part])
     return queries
 
 
