@@ -80,6 +80,29 @@ async def test_bytes_of_the_same_dialect_pass_untouched(house: House):
     assert json.loads(body)["model"] == "gpt-4o-mini"
 
 
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        ({"model": "gpt-9", "messages": []}, "gpt-9"),
+        ({"model": "a\x00b\u202ec\n" + 200 * "x"}, "a\ufffdb\ufffdc\ufffd" + 94 * "x"),
+        ({"model": {"name": "m"}}, None),
+        ({"model": ""}, None),
+        (b'{"model": "half', None),
+    ],
+)
+async def test_a_call_that_is_refused_shows_the_model_that_it_asked_for(
+    house: House, body: dict[str, Any] | bytes, shown: str | None
+):
+    """However it is written, it is a short line of text; sums do not know it, for a caller may write anything."""
+    house.offer("m", Simulator("sim"))
+    sink = await house.call(body)
+    assert sink.status in (400, 404)
+    (document,) = house.documents
+    (root,) = document.spans
+    assert (root.model, root.counted_model) == (shown, None)
+    assert root.name == (f"chat {shown}" if shown else "chat")
+
+
 @pytest.mark.parametrize("options", [None, {}, {"include_usage": False, "include_obfuscation": False}])
 async def test_usage_is_asked_for_beside_the_callers_own_options(house: House, options: dict[str, bool] | None):
     """A stream is priced by the provider's usage whether or not the caller wants to see it, and keeps its options."""

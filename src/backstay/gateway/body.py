@@ -7,6 +7,9 @@ import msgspec
 from backstay.core.errors import InvalidRequest
 from backstay.providers import Fields
 
+_SHOWN_CHARACTERS = 100
+"""Of a model's name that was only asked for."""
+
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -49,6 +52,18 @@ def _refuse_duplicates(body: bytes, fields: Fields) -> None:
     for key in fields:
         if names.count(key) > 1:
             raise InvalidRequest(f"The field {key!r} is there {names.count(key)} times. Send it once.", param=key)
+
+
+def read_asked_model(body: bytes) -> str | None:
+    """Read the model that a request asked for, to show it to people, from a body in which anything may stand.
+
+    What cannot be printed is replaced, and what is long is cut. ``None`` where there is no name.
+    """
+    try:
+        name = read_text(read_fields(body), "model") or ""
+    except InvalidRequest:
+        return None
+    return "".join(each if each.isprintable() else "\ufffd" for each in name[:_SHOWN_CHARACTERS]) or None
 
 
 def read_text(fields: Fields, name: str) -> str | None:

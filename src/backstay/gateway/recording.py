@@ -10,6 +10,7 @@ from backstay.core.errors import BackstayError, ProviderError
 from backstay.core.ids import new_span_id, new_trace_id
 from backstay.core.money import NanoUSD
 from backstay.core.usage import NO_USAGE, Usage
+from backstay.gateway.body import read_asked_model
 from backstay.gateway.resolve import Resolved
 from backstay.gateway.tries import Reason
 from backstay.gateway.types import Incoming, Target
@@ -159,7 +160,7 @@ class Recording:
         incoming, request = self.incoming, self.request
         last = self.attempts[-1] if self.attempts else None
         usage = last.usage if last else NO_USAGE
-        model = request.model.name if request else None
+        model = request.model.name if request else read_asked_model(incoming.body)
         return Span(
             span_id=self.call_id,
             trace_id=self.trace_id,

@@ -105,7 +105,7 @@ class CallMetrics:
 
     def observe(self, span: Span) -> None:
         """Count a finished call by its root span. On the hot path: costs a few microseconds."""
-        key = (span.operation, span.model, span.target, span.status, span.error_code)
+        key = (span.operation, span.counted_model, span.target, span.status, span.error_code)
         series = self._series.get(key) or self._new_series(key)
         series.duration_s.add(_DURATION_S, span.duration_ns * 1e-9)
         if span.first_token_ns is not None:
