@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -16,7 +17,7 @@ from backstay.core.clock import SystemClock
 from backstay.core.errors import ConfigError, StoreUnavailable
 from backstay.core.settings import Settings
 from backstay.data_folder import read_operator_token, read_secret
-from backstay.gateway import Gateway, interrupted
+from backstay.gateway import Capacity, Gate, Gateway, interrupted
 from backstay.ledger import MERGE_ENTRIES, LedgerStore
 from backstay.live_policy import LivePolicy
 from backstay.providers import DIALECTS
@@ -27,6 +28,9 @@ _log = logging.getLogger("backstay.app")
 
 SHIP_LIMIT_S = 8.0
 """How long a stopping worker tries to ship its journal; what is left is shipped by the next start."""
+
+SETTLE_LIMIT_S = 1.0
+"""How long a stopping worker waits for calls that it has cancelled to be recorded."""
 
 
 class App:
@@ -59,6 +63,7 @@ class App:
             observe=self._metrics.observe,
             capture=settings.capture == "full",
         )
+        self._gate = Gate(Capacity(calls=settings.max_calls, size_bytes=settings.max_bytes_in_flight), self._clock)
         self._tasks: list[asyncio.Task[None]] = []
         self.asgi = self._build_asgi(api.Authenticator(self._ring, read_operator_token(folder) or ""))
 
@@ -82,6 +87,7 @@ class App:
     async def stop(self) -> None:
         """Ship the journal, then close everything in the reverse order."""
         self._gateway.draining = True
+        await self._gate.emptied(SETTLE_LIMIT_S)
         if not await self._shipper.drain(SHIP_LIMIT_S):
             _log.warning("The journal could not be shipped whole: the next start ships the rest.")
         for task in self._tasks:
@@ -106,7 +112,7 @@ class App:
 
     def _watch_figures(self) -> None:
         figures = self._metrics
-        figures.add_gauge("backstay_in_flight", "Calls that are open.", lambda: self._gateway.open_calls)
+        self._watch_gate()
         figures.add_gauge(
             "backstay_journal_backlog_bytes", "Journal not in Postgres yet.", lambda: self._shipper.backlog_bytes
         )
@@ -114,6 +120,23 @@ class App:
         figures.add_counter(
             "backstay_journal_rejected_total", "Entries that Postgres refuses.", lambda: self._shipper.rejected
         )
+
+    def _watch_gate(self) -> None:
+        figures, gate, admission = self._metrics, self._gate, self._gate.admission
+        figures.add_gauge("backstay_in_flight", "Calls that are open.", lambda: admission.calls)
+        figures.add_gauge("backstay_in_flight_bytes", "Bytes that open calls hold.", lambda: admission.size_bytes)
+        figures.add_gauge("backstay_queue_length", "Calls that wait for a place.", lambda: admission.waiting)
+        figures.add_counter("backstay_queue_waits_total", "Calls that waited for a place.", lambda: gate.waits)
+        figures.add_counter(
+            "backstay_queue_wait_seconds_total", "How long they waited.", lambda: gate.waited_ns / 1_000_000_000
+        )
+        for priority, reason in gate.sheds:
+            figures.add_counter(
+                "backstay_sheds_total",
+                "Calls that were refused for want of room.",
+                partial(gate.sheds.__getitem__, (priority, reason)),
+                {"priority": priority, "reason": reason},
+            )
 
     def _build_asgi(self, authenticate: api.Authenticator) -> api.FrontDoor:
         settings, database = self._settings, self._database
@@ -157,7 +180,7 @@ class App:
             ],
             exception_handlers=api.EXCEPTION_HANDLERS,
         )
-        wires = api.Wires(self._gateway, authenticate, max_body_bytes=settings.max_body_bytes)
+        wires = api.Wires(self._gateway, self._gate, authenticate, max_body_bytes=settings.max_body_bytes)
         return api.FrontDoor(wires, site)
 
     def _model_names(self, caller: Caller) -> list[str]:

@@ -12,7 +12,7 @@ import threading
 import uvicorn
 import uvloop
 
-from backstay.api.protocol import GuardedProtocol
+from backstay.api.protocol import guarded
 from backstay.app import App
 from backstay.core.errors import BackstayError
 from backstay.core.settings import Settings
@@ -49,7 +49,7 @@ async def _serve(settings: Settings, listener: socket.socket, slot: int) -> None
         server = uvicorn.Server(
             uvicorn.Config(
                 app.asgi,
-                http=GuardedProtocol,
+                http=guarded(settings.stalled_client_s),
                 ws="none",
                 lifespan="off",
                 loop="none",
