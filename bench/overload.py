@@ -36,7 +36,7 @@ _STOP_S = 2.0
 _LEAVE_S = 0.3
 _SMALL_BYTES = 300
 _SMALL_PAUSE_S = 0.05
-_SETTLE_S = 20.0
+_SETTLE_S = 60.0
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -238,7 +238,7 @@ async def _converse(
 
 
 async def _send(manner: Manner, body: bytes, writer: asyncio.StreamWriter) -> None:
-    step = len(body) // _PIECES + 1
+    step = len(body) // _PIECES + 1 if len(body) > _SMALL_BYTES else len(body)
     with suppress(OSError):
         for number, start in enumerate(range(0, len(body), step)):
             if manner == "aborts" and number == _PIECES // 2:
@@ -273,7 +273,8 @@ async def _call_small(place: Place, outcome: Outcome) -> None:
             status = await _converse(place, "whole", body, reader, writer)
         except OSError:
             status = 0
-        writer.close()
+        finally:
+            writer.close()
         outcome.small_s.append(time.monotonic() - began)
         if status != 200:
             outcome.small_failures[status] += 1

@@ -101,12 +101,12 @@ class Crowd(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_in_vain(self) -> None:
-        """Where a place is free, at least what is next in each queue does not fit."""
-        if self.waiting and self.admission.calls < CAPACITY.calls:
-            fitting = [ticket for ticket in self.waiting if self._fits(ticket)]
-            assert not [ticket for ticket in fitting if is_short(ticket)]
-            longs = [ticket for ticket in self.waiting if not is_short(ticket)]
-            assert not longs or len(fitting) < len(longs)
+        """Where a place is free, one that is first of its tenant in each queue does not fit: it is its turn."""
+        if self.admission.calls < CAPACITY.calls:
+            for short in (True, False):
+                queue = [ticket for ticket in self.waiting if is_short(ticket) == short]
+                firsts = {ticket.tenant_id: ticket for ticket in reversed(queue)}.values()
+                assert not queue or not all(map(self._fits, firsts))
 
     def teardown(self) -> None:
         for ticket in [*self.waiting, *self.inside]:

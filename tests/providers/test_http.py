@@ -480,5 +480,5 @@ async def test_what_a_dialect_has_no_path_for_is_refused(
 
 
 def test_the_bound_of_streamed_uploads_is_aiohttps() -> None:
-    """Above it, aiohttp warns about bytes that block the loop: such bodies go out through a file."""
+    """Above it, aiohttp warns about bytes that block the loop: such bodies go out piece by piece."""
     assert http_module.STREAMED_UPLOAD_BYTES <= aiohttp.payload.TOO_LARGE_BYTES_BODY

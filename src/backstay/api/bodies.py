@@ -15,6 +15,7 @@ _SLOWEST_BYTES_PER_S = 16 * 1024
 
 _DISCARDED_BYTES = 64 * 1024 * 1024
 _DISCARD_S = 5.0
+_SILENCE_S = 0.5
 
 
 def announced_bytes(headers: Mapping[bytes, bytes], limit_bytes: int) -> int | None:
@@ -73,7 +74,8 @@ async def discard_body(headers: Mapping[bytes, bytes], receive: Receive) -> None
     try:
         async with asyncio.timeout(_DISCARD_S):
             while left_bytes > 0:
-                message = await receive()
+                async with asyncio.timeout(_SILENCE_S):
+                    message = await receive()
                 left_bytes -= len(message.get("body", b""))
                 if not message.get("more_body", False):
                     return

@@ -7,12 +7,14 @@ import msgspec
 from backstay.core.chat import ChatRequest
 from backstay.core.clock import Clock
 from backstay.core.errors import BackstayError, InvalidRequest, ProviderError, Untranslatable
+from backstay.gateway.body import write_pieces
 from backstay.gateway.recording import Attempt, Recording
 from backstay.gateway.resolve import Resolved
 from backstay.gateway.settle import estimate_tokens
 from backstay.gateway.stream import OpenStream, Passage, Piece, Translated, Untouched
 from backstay.gateway.types import Incoming, Target
 from backstay.providers import (
+    Body,
     Dialect,
     Exchange,
     Fields,
@@ -20,6 +22,9 @@ from backstay.providers import (
     ReplySummary,
     read_embeddings_summary,
 )
+
+_LONG_BYTES = 1024 * 1024
+"""Bodies from here on are sent as pieces of what came; for shorter ones a copy costs less."""
 
 
 class Answer(msgspec.Struct, kw_only=True):
@@ -101,13 +106,13 @@ def _provider_request(call: Call, target: Target) -> ProviderRequest:
     )
 
 
-def _native_body(call: Call, target: Target) -> bytes:
+def _native_body(call: Call, target: Target) -> Body:
     """Write the caller's own fields with the target's name for the model: every other byte of a value is as it came."""
     fields: Fields = {**call.request.fields, "model": msgspec.Raw(msgspec.json.encode(target.model_id))}
     if _adds_usage(call, target):
         options = {**_stream_options(call), "include_usage": msgspec.Raw(b"true")}
         fields["stream_options"] = msgspec.Raw(msgspec.json.encode(options))
-    return msgspec.json.encode(fields)
+    return msgspec.json.encode(fields) if len(call.incoming.body) < _LONG_BYTES else write_pieces(fields)
 
 
 def _adds_usage(call: Call, target: Target) -> bool:

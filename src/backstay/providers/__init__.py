@@ -10,6 +10,7 @@ from backstay.providers.dialects import DIALECTS
 from backstay.providers.openai import OPENAI, read_embeddings_summary
 from backstay.providers.registry import Providers
 from backstay.providers.types import (
+    Body,
     Dialect,
     Exchange,
     Fields,
@@ -25,6 +26,7 @@ __all__ = [
     "ANTHROPIC",
     "DIALECTS",
     "OPENAI",
+    "Body",
     "Dialect",
     "Exchange",
     "Fields",

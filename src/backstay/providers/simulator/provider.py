@@ -42,7 +42,7 @@ class Simulator:
     async def send(self, request: ProviderRequest) -> "SimulatedExchange":
         """Start an exchange. Raises ``ProviderUnreachable`` and ``ProviderTimeout`` where the script says so."""
         stage = Stage(request.timeouts or Timeouts(), stream=request.stream)
-        performance = self.simulation.perform(self.dialect, request.operation, request.body)
+        performance = self.simulation.perform(self.dialect, request.operation, request.whole_body)
         await stage.wait(performance.latency_s)
         if performance.status is None:
             await stage.end(performance.ending)
