@@ -1,4 +1,7 @@
-"""Owns ``python -m bench``: one run, its table, its record. ``QUICK=1``: a short one; ``PEERS=1``: LiteLLM, too."""
+"""Owns ``python -m bench``: one run, its table, its record. ``QUICK=1``: a short one; ``PEERS=1``: LiteLLM, too.
+
+``python -m bench overload`` presses a worker with more than fits instead.
+"""
 
 import os
 import signal
@@ -8,7 +11,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from bench import plan
+from bench import overload, plan
 from bench.machine import BenchError, allow_open_files, choose_cores, describe, require_tools
 from bench.plot import draw
 from bench.processes import prioritise
@@ -22,6 +25,8 @@ _RESULTS = Path(__file__).parent / "results"
 def main() -> int:
     """Run the benchmark: 0 if every target holds, 1 if one fails, 2 if it could not be run."""
     signal.signal(signal.SIGTERM, _interrupt)
+    if sys.argv[1:] == ["overload"]:
+        return overload.main()
     peers = bool(os.environ.get("PEERS"))
     chosen = plan.quick(peers=peers) if os.environ.get("QUICK") else plan.whole(peers=peers)
     began = time.monotonic()

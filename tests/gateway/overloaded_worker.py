@@ -49,6 +49,7 @@ class Provider:
         self.sent_bytes = 0
         self.connections = 0
         self.requests = 0
+        self.last_body = b""
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -64,6 +65,7 @@ class Provider:
         head = await reader.readuntil(b"\r\n\r\n")
         body = await reader.readexactly(int(head.lower().partition(b"content-length:")[2].split()[0]))
         self.requests += 1
+        self.last_body = body
         if b'"stream":true' not in body.replace(b" ", b""):
             await asyncio.sleep(self.think_s)
             head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"

@@ -1,6 +1,7 @@
 """More than fits, on real sockets: refused unread, a burst waits, slow readers stop the provider, aborts free all."""
 
 import asyncio
+import io
 import json
 import random
 from collections.abc import AsyncIterator
@@ -120,6 +121,15 @@ async def test_a_body_that_could_never_fit_is_413(tmp_path: Path):
     async with worker(tmp_path, size_bytes=LONG) as small:
         status, answer = await post(small, body(LONG))
         assert (status, answer["error"]["code"]) == (413, "request_too_large")
+
+
+async def test_a_long_body_arrives_as_it_was(tmp_path: Path):
+    """It is sent on in pieces, and every byte of a value is the caller's."""
+    odd = '{ "x" : [1.0,\t1e3 ] , "model":"m","messages":[{"content":"%s \\u00fc ü"}], "näme": {"a":  1}}'
+    async with worker(tmp_path) as roomy:
+        assert (await post(roomy, io.BytesIO((odd % ("y" * 2 * LONG)).encode())))[0] == 200
+        expected = '{"x":[1.0,\t1e3 ],"model":"m","messages":[{"content":"%s \\u00fc ü"}],"näme":{"a":  1}}'
+        assert roomy.provider.last_body == (expected % ("y" * 2 * LONG)).encode()
 
 
 async def test_a_reader_that_stops_pauses_the_provider_and_is_cut_in_the_end(tmp_path: Path):

@@ -15,7 +15,7 @@ _SLOWEST_BYTES_PER_S = 16 * 1024
 
 _DISCARDED_BYTES = 64 * 1024 * 1024
 _DISCARD_S = 5.0
-_SILENCE_S = 0.5
+_SILENCE_S = 2.0
 
 
 def announced_bytes(headers: Mapping[bytes, bytes], limit_bytes: int) -> int | None:
