@@ -13,6 +13,8 @@ _GRACE_S = 30.0
 _SLOWEST_BYTES_PER_S = 16 * 1024
 """A body must come at least this fast, beyond ``_GRACE_S``: what it reserves is kept from others meanwhile."""
 
+_LONG_BYTES = 1024 * 1024
+
 _DISCARDED_BYTES = 64 * 1024 * 1024
 _DISCARD_S = 5.0
 _SILENCE_S = 2.0
@@ -35,11 +37,15 @@ def announced_bytes(headers: Mapping[bytes, bytes], limit_bytes: int) -> int | N
     return int(announced)
 
 
-async def read_body(receive: Receive, limit_bytes: int, grow: Callable[[int], None] | None) -> bytes:
+async def read_body(
+    receive: Receive, limit_bytes: int, grow: Callable[[int], None] | None, turns: asyncio.Lock
+) -> bytes:
     """Read a body whole.
 
     Args:
         grow: Called with the size of each piece before it is kept, where the length was not announced.
+        turns: Shared by all calls. Of long bodies that are complete at the same time, one is put together and looked at
+            before the loop tends to everything else: all at once would hold up small calls for as long as all take.
 
     Raises:
         RequestTooLarge: It is longer than the limit.
@@ -59,7 +65,11 @@ async def read_body(receive: Receive, limit_bytes: int, grow: Callable[[int], No
                 chunks.append(chunk)
     except TimeoutError:
         raise InvalidRequest("The body came too slowly. Send it faster, or send less.") from None
-    return b"".join(chunks)
+    if size < _LONG_BYTES:
+        return b"".join(chunks)
+    async with turns:
+        await asyncio.sleep(0)
+        return b"".join(chunks)
 
 
 async def discard_body(headers: Mapping[bytes, bytes], receive: Receive) -> None:

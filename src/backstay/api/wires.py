@@ -64,6 +64,7 @@ class Wires:
         self._gateway = gateway
         self._gate = gate
         self._authenticate = authenticate
+        self._turns = asyncio.Lock()
         self._max_body_bytes = min(max_body_bytes, gate.admission.capacity.longest_bytes)
 
     async def __call__(self, wire: Wire, scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,7 +98,7 @@ class Wires:
         send: Send,
     ) -> None:
         try:
-            body = await read_body(receive, self._max_body_bytes, grow)
+            body = await read_body(receive, self._max_body_bytes, grow, self._turns)
         except BackstayError as error:
             self._gate.leave(ticket)
             await _refuse(wire, error, headers, receive, send)
