@@ -9,6 +9,8 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import uvicorn
 import uvloop
@@ -51,7 +53,7 @@ async def _serve(settings: Settings, listener: socket.socket, slot: int) -> None
     await app.start()
     _spare_the_collector()
     try:
-        server = uvicorn.Server(
+        server = _Server(
             uvicorn.Config(
                 app.asgi,
                 http=guarded(settings.stalled_client_s),
@@ -72,6 +74,20 @@ async def _serve(settings: Settings, listener: socket.socket, slot: int) -> None
         await server.serve(sockets=[listener])
     finally:
         await app.stop()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, except that the signal which ended it is not raised once more at its end.
+
+    That would kill the worker before it has recorded the calls that it cuts and closed its journal.
+    """
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
 
 
 def _spare_the_collector() -> None:

@@ -10,7 +10,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 
 _GRACE_S = 30.0
-_SLOWEST_BYTES_PER_S = 16 * 1024
+_SLOWEST_BYTES_PER_S = 64 * 1024
 """A body must come at least this fast, beyond ``_GRACE_S``: what it reserves is kept from others meanwhile."""
 
 _LONG_BYTES = 1024 * 1024
