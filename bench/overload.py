@@ -27,7 +27,7 @@ Manner = Literal["whole", "slow", "chunked", "aborts", "leaves", "stops"]
 send. ``aborts``: goes away in the middle of its request. ``leaves``: goes away before its answer. ``stops``: asks for a
 stream and reads nothing of it for a while."""
 
-_PIECES = 50
+_PIECE_BYTES = 64 * 1024
 _SLOW_S = 3.0
 _THINK_S = 1.0
 _REPEATS = 200
@@ -126,7 +126,7 @@ async def _provide(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     with suppress(OSError, asyncio.IncompleteReadError):
         while True:
             left = _length(await reader.readuntil(b"\r\n\r\n"))
-            first = piece = await reader.read(min(left, 65536))
+            first = piece = await reader.readexactly(min(left, 2 * _SMALL_BYTES))
             while piece and (left := left - len(piece)):
                 piece = await reader.read(min(left, 65536))
             await asyncio.sleep(_THINK_S if len(first) > _SMALL_BYTES else 0)
@@ -238,15 +238,15 @@ async def _converse(
 
 
 async def _send(manner: Manner, body: bytes, writer: asyncio.StreamWriter) -> None:
-    step = len(body) // _PIECES + 1 if len(body) > _SMALL_BYTES else len(body)
+    view, pieces = memoryview(body), len(body) // _PIECE_BYTES + 1
     with suppress(OSError):
-        for number, start in enumerate(range(0, len(body), step)):
-            if manner == "aborts" and number == _PIECES // 2:
+        for number in range(pieces):
+            if manner == "aborts" and number == pieces // 2:
                 return
-            piece = body[start : start + step]
+            piece = view[number * _PIECE_BYTES : (number + 1) * _PIECE_BYTES]
             writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if manner == "chunked" else piece)
             await writer.drain()
-            await asyncio.sleep(_SLOW_S / _PIECES if manner == "slow" else 0)
+            await asyncio.sleep(_SLOW_S / pieces if manner == "slow" else 0)
         if manner == "chunked":
             writer.write(b"0\r\n\r\n")
 

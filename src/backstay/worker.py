@@ -5,6 +5,7 @@ import asyncio
 import ctypes
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
@@ -116,7 +117,8 @@ def _follow_supervisor(server: uvicorn.Server) -> None:
     """Drain when standard input ends: the supervisor held its other side and is gone."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        while os.read(sys.stdin.fileno(), 4096):  # not through its buffer, whose lock would outlive the worker
+            pass
         server.should_exit = True
 
     threading.Thread(target=wait, name="follow-supervisor", daemon=True).start()

@@ -9,6 +9,7 @@ from backstay.core.errors import InvalidRequest
 from backstay.providers import Fields
 
 _PIECE_BYTES = 1024 * 1024
+_SHORT_BYTES = 64 * 1024
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -51,11 +52,18 @@ def _require_utf8(body: bytes) -> None:
 
 
 def write_pieces(fields: Fields) -> tuple[bytes | memoryview, ...]:
-    """Write fields as a JSON object in pieces: their values are still the bytes that came, and not copied."""
+    """Write fields as a JSON object in pieces: long values are still the bytes that came, and not copied."""
     pieces: list[bytes | memoryview] = []
-    for name, value in fields.items():
-        pieces += (b"%b%b:" % (b"," if pieces else b"{", msgspec.json.encode(name)), memoryview(value))
-    return (*pieces, b"}")
+    short = bytearray(b"{")
+    for number, (name, value) in enumerate(fields.items()):
+        view = memoryview(value)
+        short += b"%b%b:" % (b"," if number else b"", msgspec.json.encode(name))
+        if view.nbytes < _SHORT_BYTES:
+            short += view
+        else:
+            pieces += (bytes(short), view)
+            short.clear()
+    return (*pieces, bytes(short) + b"}")
 
 
 def _refuse_duplicates(body: bytes, fields: Fields) -> None:
