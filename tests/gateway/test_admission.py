@@ -168,6 +168,10 @@ def ask(admission: Admission, *asked: tuple[str, Priority, int]) -> list[Ticket]
     return [admission.ask(tenant, priority, size_bytes, 0) for tenant, priority, size_bytes in asked]
 
 
+def ask_often(admission: Admission, times: int, priority: Priority) -> list[Ticket]:
+    return [admission.ask("acme", priority, SHORT, 0) for _ in range(times)]
+
+
 def states(tickets: Sequence[Ticket]) -> list[str]:
     return [ticket.refusal or ticket.state for ticket in tickets]
 
@@ -175,9 +179,9 @@ def states(tickets: Sequence[Ticket]) -> list[str]:
 def test_batch_is_shed_first():
     """Over its share a batch call is refused while interactive calls go in; when all is taken, those wait."""
     admission = Admission(Capacity(calls=10, size_bytes=1 << 20))
-    batch = ask(admission, *[("acme", "batch", SHORT)] * 8)
+    batch = ask_often(admission, 8, "batch")
     assert states(batch) == ["in"] * 7 + ["share"]
-    assert states(ask(admission, *[("acme", "interactive", SHORT)] * 4)) == ["in"] * 3 + ["waiting"]
+    assert states(ask_often(admission, 4, "interactive")) == ["in"] * 3 + ["waiting"]
 
 
 def test_short_bodies_pass_long_ones_that_wait_for_bytes():
@@ -191,7 +195,7 @@ def test_short_bodies_pass_long_ones_that_wait_for_bytes():
 def test_a_tenant_that_fills_the_queue_makes_place_for_another():
     """The newest of the tenant that has the most in a full queue is refused, not the newcomer with none."""
     admission = Admission(CAPACITY)
-    greedy = ask(admission, *[("acme", "interactive", SHORT)] * 9)
+    greedy = ask_often(admission, 9, "interactive")
     assert states(greedy) == ["in"] * 4 + ["waiting"] * 5
     (modest,) = ask(admission, ("bolt", "interactive", SHORT))
     assert modest.state == "waiting"
