@@ -1,6 +1,7 @@
 """Owns ``python -m bench``: one run, its table, its record. ``QUICK=1``: a short one; ``PEERS=1``: LiteLLM, too.
 
-``python -m bench console`` measures the console's pages instead.
+``python -m bench console`` measures the console's pages instead, ``python -m bench overload`` presses a
+worker with more than fits.
 """
 
 import os
@@ -11,7 +12,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from bench import console, plan
+from bench import console, overload, plan
 from bench.machine import BenchError, allow_open_files, choose_cores, describe, require_tools
 from bench.plot import draw
 from bench.processes import prioritise
@@ -27,6 +28,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     if sys.argv[1:] == ["console"]:
         return console.main()
+    if sys.argv[1:] == ["overload"]:
+        return overload.main()
     peers = bool(os.environ.get("PEERS"))
     chosen = plan.quick(peers=peers) if os.environ.get("QUICK") else plan.whole(peers=peers)
     began = time.monotonic()

@@ -5,6 +5,7 @@ import logging
 import os
 import socket
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -17,7 +18,7 @@ from backstay.core.clock import SystemClock
 from backstay.core.errors import ConfigError, StoreUnavailable
 from backstay.core.settings import Settings
 from backstay.data_folder import read_operator_token, read_secret
-from backstay.gateway import Gateway
+from backstay.gateway import Capacity, Gate, Gateway
 from backstay.health import HealthSharing
 from backstay.ledger import LedgerStore
 from backstay.live_policy import LivePolicy
@@ -26,6 +27,9 @@ from backstay.store import Database, Journal
 from backstay.tracing import CallMetrics, TraceStore, read_call
 
 _log = logging.getLogger("backstay.app")
+
+SETTLE_LIMIT_S = 1.0
+"""How long a stopping worker waits for calls that it has cancelled to be recorded."""
 
 
 class App:
@@ -58,6 +62,7 @@ class App:
         self._health = HealthSharing(
             self._gateway.fleet, self._database, self._clock, worker=f"{socket.gethostname()}:{os.getpid()}"
         )
+        self._gate = Gate(Capacity(calls=settings.max_calls, size_bytes=settings.max_bytes_in_flight), self._clock)
         self._tasks: list[asyncio.Task[None]] = []
         self.asgi = self._build_asgi(api.Authenticator(self._ring, read_operator_token(folder) or ""))
 
@@ -86,6 +91,7 @@ class App:
     async def stop(self) -> None:
         """Close everything in the reverse order. What the journal holds is for the shipping process to ship."""
         self._gateway.draining = True
+        await self._gate.emptied(SETTLE_LIMIT_S)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -109,11 +115,28 @@ class App:
 
     def _watch_figures(self) -> None:
         figures = self._metrics
-        figures.add_gauge("backstay_in_flight", "Calls that are open.", lambda: self._gateway.open_calls)
+        self._watch_gate()
         # To what the disk did not take yet, the shipping process adds what Postgres does not have.
         figures.add_gauge(
             "backstay_journal_backlog_bytes", "Journal not in Postgres yet.", lambda: self._journal.parked_bytes
         )
+
+    def _watch_gate(self) -> None:
+        figures, gate, admission = self._metrics, self._gate, self._gate.admission
+        figures.add_gauge("backstay_in_flight", "Calls that are open.", lambda: admission.calls)
+        figures.add_gauge("backstay_in_flight_bytes", "Bytes that open calls hold.", lambda: admission.size_bytes)
+        figures.add_gauge("backstay_queue_length", "Calls that wait for a place.", lambda: admission.waiting)
+        figures.add_counter("backstay_queue_waits_total", "Calls that waited for a place.", lambda: gate.waits)
+        figures.add_counter(
+            "backstay_queue_wait_seconds_total", "How long they waited.", lambda: gate.waited_ns / 1_000_000_000
+        )
+        for priority, reason in gate.sheds:
+            figures.add_counter(
+                "backstay_sheds_total",
+                "Calls that were refused for want of room.",
+                partial(gate.sheds.__getitem__, (priority, reason)),
+                {"priority": priority, "reason": reason},
+            )
 
     def _build_asgi(self, authenticate: api.Authenticator) -> api.FrontDoor:
         settings, database = self._settings, self._database
@@ -157,7 +180,7 @@ class App:
             ],
             exception_handlers=api.EXCEPTION_HANDLERS,
         )
-        wires = api.Wires(self._gateway, authenticate, max_body_bytes=settings.max_body_bytes)
+        wires = api.Wires(self._gateway, self._gate, authenticate, max_body_bytes=settings.max_body_bytes)
         return api.FrontDoor(wires, site)
 
     def _model_names(self, caller: Caller) -> list[str]:

@@ -180,6 +180,18 @@ def test_a_stream_ends_well_while_the_server_drains(tmp_path: Path) -> None:
         assert traced(server, answer.trace_id) == "ok"
 
 
+def test_a_stream_longer_than_the_drain_is_cut_and_in_the_books(tmp_path: Path) -> None:
+    """After BACKSTAY_DRAIN_S the stream breaks, and what was received of it is recorded before the worker ends."""
+    (tmp_path / "backstay.toml").write_text(SLOW.replace("= 20", "= 1"))
+    with serving(tmp_path, BACKSTAY_DRAIN_S="1") as server:
+        answer = ask_slowly(server)
+        assert server.stop() == 0
+        answer.join(5)
+        assert "[DONE]" not in answer.text
+    with serving(tmp_path) as server:
+        assert traced(server, answer.trace_id) == "cancelled"
+
+
 def test_a_second_signal_ends_at_once_and_loses_nothing(tmp_path: Path) -> None:
     """The stream breaks, the status is 1, and the next start records the call as interrupted."""
     (tmp_path / "backstay.toml").write_text(SLOW.replace("= 20", "= 1"))

@@ -23,7 +23,7 @@ class Watched(Simulator):
     bodies: list[bytes]
 
     async def send(self, request: ProviderRequest) -> SimulatedExchange:
-        self.bodies = [*getattr(self, "bodies", []), request.body]
+        self.bodies = [*getattr(self, "bodies", []), request.whole_body]
         return await super().send(request)
 
 

@@ -18,6 +18,7 @@ from backstay.providers.gemini import GEMINI, VERTEX
 from backstay.providers.http import HttpProvider, auth_headers, open_session
 from backstay.providers.paths import VERTEX_PATHS, azure_dated
 from backstay.providers.secrets import Secret
+from backstay.providers.upload import STREAMED_UPLOAD_BYTES
 
 Talk = Callable[["Line"], Awaitable[None]]
 
@@ -512,5 +513,5 @@ async def test_what_a_dialect_has_no_path_for_is_refused(
 
 
 def test_the_bound_of_streamed_uploads_is_aiohttps() -> None:
-    """Above it, aiohttp warns about bytes that block the loop: such bodies go out through a file."""
-    assert http_module.STREAMED_UPLOAD_BYTES <= aiohttp.payload.TOO_LARGE_BYTES_BODY
+    """Above it, aiohttp warns about bytes that block the loop: such bodies go out piece by piece."""
+    assert STREAMED_UPLOAD_BYTES <= aiohttp.payload.TOO_LARGE_BYTES_BODY

@@ -1,6 +1,8 @@
 """One model call, whole: admit, resolve, reserve, attempt, settle, record."""
 
+from backstay.gateway.admission import Capacity, Priority, Ticket
 from backstay.gateway.call import Gateway, call
+from backstay.gateway.gate import Gate
 from backstay.gateway.resolve import Models
 from backstay.gateway.tries import RetryPolicy
 from backstay.gateway.types import (
@@ -20,17 +22,21 @@ from backstay.gateway.types import (
 __all__ = [
     "ANYTHING",
     "Ability",
+    "Capacity",
     "Degraded",
+    "Gate",
     "Gateway",
     "Headers",
     "Incoming",
     "Model",
     "Models",
     "OnBrokenStream",
+    "Priority",
     "RetryPolicy",
     "Route",
     "Sink",
     "Strategy",
     "Target",
+    "Ticket",
     "call",
 ]

@@ -8,6 +8,7 @@ from backstay.core.chat import ChatRequest
 from backstay.core.clock import Clock
 from backstay.core.errors import InvalidRequest, ProviderError
 from backstay.gateway import asides
+from backstay.gateway.body import write_pieces
 from backstay.gateway.recording import Recording
 from backstay.gateway.resolve import Resolved
 from backstay.gateway.room import Room
@@ -19,6 +20,7 @@ from backstay.gateway.trying import Trying
 from backstay.gateway.types import Incoming, Target
 from backstay.health import Fleet
 from backstay.providers import (
+    Body,
     Dialect,
     Exchange,
     Fields,
@@ -26,6 +28,9 @@ from backstay.providers import (
     ReplySummary,
     Timeouts,
 )
+
+_LONG_BYTES = 1024 * 1024
+"""Bodies from here on are sent as pieces of what came; for shorter ones a copy costs less."""
 
 
 class Answer(msgspec.Struct, kw_only=True):
@@ -128,7 +133,7 @@ def _timeouts(call: Call, timeouts: Timeouts) -> Timeouts:
     )
 
 
-def _native_body(call: Call, target: Target, broken: Interrupted | None) -> bytes:
+def _native_body(call: Call, target: Target, broken: Interrupted | None) -> Body:
     """Write the caller's own fields with the target's name for the model: every other byte of a value is as it came."""
     fields: Fields = {**call.request.fields, "model": msgspec.Raw(msgspec.json.encode(target.model_id))}
     if broken is not None:
@@ -136,7 +141,7 @@ def _native_body(call: Call, target: Target, broken: Interrupted | None) -> byte
     if _adds_usage(call, target):
         options = {**_stream_options(call), "include_usage": msgspec.Raw(b"true")}
         fields["stream_options"] = msgspec.Raw(msgspec.json.encode(options))
-    return msgspec.json.encode(fields)
+    return msgspec.json.encode(fields) if len(call.incoming.body) < _LONG_BYTES else write_pieces(fields)
 
 
 def _adds_usage(call: Call, target: Target) -> bool:

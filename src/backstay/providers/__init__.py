@@ -11,6 +11,7 @@ from backstay.providers.openai import OPENAI, read_embeddings_summary
 from backstay.providers.rate_limits import read_rate_limits
 from backstay.providers.registry import Providers
 from backstay.providers.types import (
+    Body,
     Dialect,
     Exchange,
     Fields,
@@ -27,6 +28,7 @@ __all__ = [
     "ANTHROPIC",
     "DIALECTS",
     "OPENAI",
+    "Body",
     "Dialect",
     "Exchange",
     "Fields",

@@ -5,7 +5,6 @@ end, and is cut at once when the answer is given up.
 """
 
 import asyncio
-import io
 from collections.abc import AsyncIterator, Mapping
 from typing import NoReturn
 from urllib.parse import urlsplit
@@ -21,12 +20,10 @@ from backstay.providers.paths import PATHS, Paths, fill_model, join_path
 from backstay.providers.secrets import REDACTED, Secret
 from backstay.providers.sse import FrameSplitter
 from backstay.providers.types import Dialect, ProviderRequest, Timeouts
+from backstay.providers.upload import STREAMED_UPLOAD_BYTES, Upload
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 """Longest whole answer taken, in bytes: a full batch of embeddings fits."""
-
-STREAMED_UPLOAD_BYTES = 1024 * 1024
-"""Request bodies from here on are written piece by piece, so that other calls go on meanwhile."""
 
 _MOST_TIMEOUTS = 64
 """Kept ready."""
@@ -119,7 +116,7 @@ class HttpProvider:
         own, body = self._headers[request.stream], request.body
         return await self._session.post(
             self.url_of(request),
-            data=body if len(body) < STREAMED_UPLOAD_BYTES else io.BytesIO(body),
+            data=body if isinstance(body, bytes) and len(body) < STREAMED_UPLOAD_BYTES else Upload(body),
             headers={**request.headers, **own} if request.headers else own,
             allow_redirects=False,
             timeout=self._client_timeout(timeouts.connect_s, None if request.stream else timeouts.total_s),

@@ -143,17 +143,25 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     total_s: float = 600.0
 
 
+Body = bytes | tuple[bytes | memoryview, ...]
+"""A request's body; a long one as pieces of what the caller sent, which are not copied."""
+
+
 class ProviderRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One exchange to be had with a provider, in the provider's own dialect."""
 
     operation: Operation
     model_id: str
-    body: bytes
+    body: Body
     stream: bool = False
     headers: Mapping[str, str] = {}
     """Headers of the caller that the vendor understands: ``anthropic-beta``, ``openai-organization``."""
     timeouts: Timeouts | None = None
     """``None``: the provider's own."""
+
+    @property
+    def whole_body(self) -> bytes:
+        return self.body if isinstance(self.body, bytes) else b"".join(self.body)
 
 
 class Exchange(Protocol):

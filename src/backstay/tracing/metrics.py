@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -69,6 +69,7 @@ class _Reading(msgspec.Struct, array_like=True):
     help: str
     kind: Literal["gauge", "counter"]
     value: float
+    labels: dict[str, str] = {}
 
 
 class _Snapshot(msgspec.Struct, array_like=True):
@@ -100,7 +101,7 @@ class CallMetrics:
         self._file = folder / f"{slot}.metrics"
         before = _read(self._file)
         self._series = {_key(series.labels): series for series in before.series} if before else {}
-        self._readings: list[tuple[str, str, Literal["gauge", "counter"], Callable[[], float]]] = []
+        self._readings: list[tuple[_Reading, Callable[[], float]]] = []
         self._written = b""
 
     def observe(self, span: Span) -> None:
@@ -121,11 +122,17 @@ class CallMetrics:
 
     def add_gauge(self, name: str, help: str, read: Callable[[], float]) -> None:
         """Show a value of this worker, read when it is shown; workers' values are added up."""
-        self._readings.append((name, help, "gauge", read))
+        self._readings.append((_Reading(name, help, "gauge", 0.0), read))
 
-    def add_counter(self, name: str, help: str, read: Callable[[], float]) -> None:
-        """Show a count of this worker that begins at 0 when it starts; ``name`` ends in ``_total``."""
-        self._readings.append((name, help, "counter", read))
+    def add_counter(
+        self, name: str, help: str, read: Callable[[], float], labels: Mapping[str, str] | None = None
+    ) -> None:
+        """Show a count of this worker that begins at 0 when it starts; ``name`` ends in ``_total``.
+
+        Args:
+            labels: Counts of the same name have the same labels, with other values.
+        """
+        self._readings.append((_Reading(name, help, "counter", 0.0, dict(labels or {})), read))
 
     def flush(self) -> None:
         """Write this worker's file, at once and whole, if anything has changed."""
@@ -159,7 +166,7 @@ class CallMetrics:
             pid=os.getpid(),
             is_worker=self._is_worker,
             series=list(self._series.values()),
-            readings=[_Reading(name, help, kind, read()) for name, help, kind, read in self._readings],
+            readings=[msgspec.structs.replace(reading, value=read()) for reading, read in self._readings],
         )
 
     def _new_series(self, key: "_Key") -> _Series:
@@ -250,17 +257,20 @@ class _Exposition(Collector):
     def _worker_readings(self) -> Iterator[Metric]:
         alive = [snapshot for snapshot in self._snapshots if _is_alive(snapshot.pid)]
         yield GaugeMetricFamily("backstay_workers", "Workers that run.", value=sum(each.is_worker for each in alive))
-        families: dict[str, tuple[_Reading, float]] = {}
+        families: dict[str, tuple[_Reading, _Sums]] = {}
         for reading in (reading for snapshot in alive for reading in snapshot.readings):
-            _, value = families.get(reading.name, (reading, 0.0))
-            families[reading.name] = (reading, value + reading.value)
-        for reading, value in families.values():
-            family = CounterMetricFamily if reading.kind == "counter" else GaugeMetricFamily
-            yield family(reading.name, reading.help, value=value)
+            _, sums = families.setdefault(reading.name, (reading, _Sums()))
+            sums.add(tuple(reading.labels.values()), reading.value)
+        for reading, sums in families.values():
+            kind = CounterMetricFamily if reading.kind == "counter" else GaugeMetricFamily
+            family = kind(reading.name, reading.help, labels=tuple(reading.labels))
+            for labels, value in sums.items():
+                family.add_metric(labels, value)
+            yield family
 
 
-class _Sums(dict[tuple[str, ...], int]):
-    def add(self, labels: tuple[str, ...], value: int) -> None:
+class _Sums(dict[tuple[str, ...], float]):
+    def add(self, labels: tuple[str, ...], value: float) -> None:
         self[labels] = self.get(labels, 0) + value
 
 

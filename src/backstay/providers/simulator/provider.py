@@ -44,7 +44,7 @@ class Simulator:
         """Start an exchange. Raises ``ProviderUnreachable`` and ``ProviderTimeout`` where the script says so."""
         stage = Stage(request.timeouts or Timeouts(), stream=request.stream)
         addressed = address(request.model_id, stream=request.stream) if self.dialect.name == "gemini" else {}
-        performance = self.simulation.perform(self.dialect, request.operation, request.body, addressed)
+        performance = self.simulation.perform(self.dialect, request.operation, request.whole_body, addressed)
         await stage.wait(performance.latency_s)
         if performance.status is None:
             await stage.end(performance.ending)
