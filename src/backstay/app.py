@@ -18,6 +18,7 @@ from backstay.core.settings import Settings
 from backstay.data_folder import read_operator_token, read_secret
 from backstay.gateway import Gateway, interrupted
 from backstay.ledger import MERGE_ENTRIES, LedgerStore
+from backstay.limits import Limiter
 from backstay.live_policy import LivePolicy
 from backstay.providers import DIALECTS
 from backstay.store import Database, Journal, Shipper
@@ -50,6 +51,7 @@ class App:
             folder / "journal", self._journal, self._database, [MERGE_SPANS, MERGE_ENTRIES], interrupted
         )
         self._ring = KeyRing(self._database, self._secret, self._clock)
+        self._limiter = Limiter(self._database, self._clock)
         self._metrics = CallMetrics(folder / "metrics", str(slot))
         self._gateway = Gateway(
             models=self._policy.models,
@@ -57,6 +59,7 @@ class App:
             journal=self._journal,
             clock=self._clock,
             observe=self._metrics.observe,
+            limiter=self._limiter,
             capture=settings.capture == "full",
         )
         self._tasks: list[asyncio.Task[None]] = []
@@ -76,7 +79,8 @@ class App:
             _log.warning("Starting without Postgres. %s", error.message)
         await self._ring.start()
         self._watch_figures()
-        for work in (self._shipper.run(), self._metrics.run(), self._policy.watch(self._adopt_policy)):
+        follow_policy = self._policy.watch(self._adopt_policy)
+        for work in (self._shipper.run(), self._metrics.run(), self._limiter.run(), follow_policy):
             self._run(work)
 
     async def stop(self) -> None:
@@ -87,6 +91,7 @@ class App:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._limiter.close()
         await self._policy.close()
         await self._ring.stop()
         await self._database.close()
@@ -98,6 +103,7 @@ class App:
 
     def _adopt_policy(self) -> None:
         self._gateway.models, self._gateway.prices = self._policy.models, self._policy.prices
+        self._limiter.rules = self._policy.limits
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

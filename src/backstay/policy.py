@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from backstay.core.errors import ConfigError
 from backstay.ledger import PriceOverride
+from backstay.limits import LimitConfig
 from backstay.providers import ProviderConfig, TimeoutsConfig, implicit_providers
 
 DEFAULT_FILE = Path("backstay.toml")
@@ -35,6 +36,7 @@ class PolicyFile(_Table):
     providers: dict[str, ProviderConfig] = Field(default_factory=dict[str, ProviderConfig])
     models: dict[ModelName, ModelConfig] = Field(default_factory=dict[str, ModelConfig])
     prices: dict[TargetName, PriceOverride] = Field(default_factory=dict[str, PriceOverride])
+    limits: list[LimitConfig] = Field(default_factory=list[LimitConfig], description="Of callers.")
 
 
 BUILT_IN_PROVIDERS: Mapping[str, Mapping[str, Any]] = {
@@ -87,6 +89,7 @@ def _with_defaults(written: PolicyFile, environ: Mapping[str, str]) -> PolicyFil
         providers={**built_in, **implicit_providers(environ), **written.providers},
         models={**models, **written.models},
         prices=written.prices,
+        limits=written.limits,
     )
 
 

@@ -9,6 +9,7 @@ BackstayError
 ├── Forbidden                     403  the key or person may not do this
 ├── NotFound                      404
 ├── Conflict                      409
+├── RateLimited                   429  a limit of the caller is used up
 ├── Overloaded                    503  this worker cannot take the call now
 │   ├── Draining                  503
 │   └── StoreUnavailable          503  Postgres is needed for this and does not answer
@@ -91,6 +92,14 @@ class Conflict(BackstayError):
 
     code = "conflict"
     status = 409
+
+
+class RateLimited(BackstayError):
+    """A limit of the key, user, tenant or feature is used up. Try again after `retry-after`, or ask for more."""
+
+    code = "rate_limited"
+    status = 429
+    retryable = True
 
 
 class Overloaded(BackstayError):

@@ -10,11 +10,13 @@ from backstay.core.clock import Clock
 from backstay.core.errors import BackstayError, Draining
 from backstay.core.money import usd
 from backstay.gateway.attempt import Answer, Call, attempt_targets
+from backstay.gateway.limiting import limit_headers, pass_limits, settle_limits
 from backstay.gateway.recording import Recording
 from backstay.gateway.resolve import Models, resolve
 from backstay.gateway.settle import settle
 from backstay.gateway.types import Headers, Incoming, Sink
 from backstay.ledger import PriceBook
+from backstay.limits import Limiter
 from backstay.store import Journal, JournalFull
 from backstay.tracing import Span
 
@@ -36,6 +38,8 @@ class Gateway(msgspec.Struct, kw_only=True):
     clock: Clock
     observe: Callable[[Span], None]
     """Called with each finished call's span: metrics."""
+    limiter: Limiter | None = None
+    """``None`` limits nobody."""
     capture: bool = True
     """Whether traces keep the text of requests and answers."""
     draining: bool = False
@@ -57,6 +61,8 @@ async def call(gateway: Gateway, incoming: Incoming, sink: Sink) -> None:
     try:
         admit(gateway)
         recording.request = resolve(gateway.models, incoming)
+        if gateway.limiter is not None:
+            await pass_limits(gateway.limiter, recording)
         reserve(gateway, recording)
         answer = await attempt_targets(
             Call(incoming=incoming, request=recording.request, recording=recording, clock=gateway.clock)
@@ -101,6 +107,7 @@ def settle_and_record(gateway: Gateway, recording: Recording) -> None:
     recording.written = True
     recording.close()
     settle(gateway.prices, recording)
+    settle_limits(recording)
     span = recording.root()
     parts = recording.frame(span, capture=gateway.capture)
     try:
@@ -145,10 +152,10 @@ async def _tell(recording: Recording, error: BackstayError, sink: Sink) -> None:
     status, headers, body = dialect.write_error(error, request_id=recording.trace_id)
     extra = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
     trace = (b"x-backstay-trace-id", recording.trace_id.encode())
-    await sink.reply(status, [(b"content-type", b"application/json"), *extra, trace], body)
+    await sink.reply(status, [(b"content-type", b"application/json"), *extra, trace, *limit_headers(recording)], body)
 
 
 def _call_headers(recording: Recording) -> Headers:
     trace_id = recording.trace_id.encode()
     name = b"request-id" if recording.incoming.dialect.name == "anthropic" else b"x-request-id"
-    return [(b"x-backstay-trace-id", trace_id), (name, trace_id)]
+    return [(b"x-backstay-trace-id", trace_id), (name, trace_id), *limit_headers(recording)]

@@ -13,6 +13,7 @@ from backstay.core.usage import NO_USAGE, Usage
 from backstay.gateway.resolve import Resolved
 from backstay.gateway.types import Incoming, Target
 from backstay.ledger import Cost, LedgerEntry
+from backstay.limits import Admission
 from backstay.providers import ReplySummary, accumulate
 from backstay.tracing import Span, SpanStatus
 
@@ -79,6 +80,7 @@ class Recording:
         self.started_ns = clock.monotonic_ns()
         self.clock = clock
         self.request: Resolved | None = None
+        self.admission: Admission | None = None
         self.attempts: list[Attempt] = []
         self.error: BackstayError | None = None
         self.status: SpanStatus = "ok"
