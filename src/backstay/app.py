@@ -121,6 +121,8 @@ class App:
             "backstay_journal_rejected_total", "Entries that Postgres refuses.", lambda: self._shipper.rejected
         )
 
+        self._limiter.watch(figures.add_counter)
+
     def _build_asgi(self, authenticate: api.Authenticator) -> api.FrontDoor:
         settings, database = self._settings, self._database
         mailer = None

@@ -52,10 +52,10 @@ class BookModel:
         if me is None:
             me = self.workers[name] = Worker(now_us, now_us)
         elif now_us - me.seen_us > terms.gap_us:
-            me.returned = not any(
+            others = [other for other_name, other in self.workers.items() if other_name != name]
+            me.returned = any(other.seen_us > me.seen_us - terms.dead_us for other in others) and not any(
                 other.since_us <= me.seen_us + terms.gap_us and other.seen_us > now_us - terms.gap_us
-                for other_name, other in self.workers.items()
-                if other_name != name
+                for other in others
             )
             me.since_us = now_us
         me.seen_us = now_us
@@ -88,8 +88,8 @@ class BookModel:
         if settled and room >= ask.unit:
             granted = min(ask.need, room) + min(ask.wish, max(room - ask.need, 0) // 8)
         room -= granted
-        fits_us = None
-        if granted < ask.need and ask.meter != "concurrency":
+        fits_us = None if settled else self.terms.gap_us
+        if settled and granted < ask.need and ask.meter != "concurrency":
             fits_us = self._fits_us(ask.unit - room, uses, others, now_us)
         leases[worker] = Lease(
             seq,
@@ -112,7 +112,6 @@ class BookModel:
         back = 0
         for frees_us, amount in sorted(coming):
             back += amount
-            # Those that free at one moment count together, as in the window of SQL.
-            if back >= missing and back - amount < missing:
+            if back >= missing:
                 return frees_us - now_us
         return None

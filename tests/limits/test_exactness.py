@@ -161,5 +161,5 @@ class Machine(RuleBasedStateMachine):
         assert isinstance(self.decide(process, wants), list)
 
 
-Machine.TestCase.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+Machine.TestCase.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
 TestExactness = Machine.TestCase

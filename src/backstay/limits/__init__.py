@@ -3,6 +3,6 @@
 from backstay.limits.config import LimitConfig
 from backstay.limits.limiter import Admission, Limiter
 from backstay.limits.rules import LimitRules
-from backstay.limits.types import METERS, SCOPE_KINDS, Terms
+from backstay.limits.types import Terms
 
-__all__ = ["METERS", "SCOPE_KINDS", "Admission", "LimitConfig", "LimitRules", "Limiter", "Terms"]
+__all__ = ["Admission", "LimitConfig", "LimitRules", "Limiter", "Terms"]

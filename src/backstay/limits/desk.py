@@ -43,6 +43,11 @@ class Desk:
         self._dirty: dict[LimitId, Purse] = {}
         self._is_urgent = False
 
+    @property
+    def known(self) -> int:
+        """How many limits are in memory."""
+        return len(self._purses)
+
     def decide(self, now_us: int, wants: Sequence[Want]) -> list[Taken] | Refusal | None:
         """Take what a call needs of all its limits at once, or say why not; ``None``: the book must be asked first."""
         pairs = [(self._purse(want), want) for want in wants]
@@ -120,7 +125,9 @@ class Desk:
     def answer(self, sync: Sync, reply: Reply, now_us: int) -> None:
         """Take the book's answer to a sync."""
         self._ahead_us = reply.at_us - sync.sent_us
-        self._workers, self._heard_us = max(1, reply.workers), now_us
+        self._heard_us = now_us
+        # While they all come back from an outage, those that are not here yet have their shares all the same.
+        self._workers = max(1, reply.workers, 0 if reply.settled else self._workers)
         for answer in reply.answers:
             purse = self._purses.get(sync.ids[answer.place])
             if purse is not None:

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from itertools import product
 
 from backstay.core.caller import Caller
 from backstay.core.clock import Clock
@@ -14,7 +15,7 @@ from backstay.limits.desk import Desk, Taken
 from backstay.limits.headers import write_headers
 from backstay.limits.rules import LimitRules
 from backstay.limits.store import Book
-from backstay.limits.types import Meter, Refusal, ScopeKind, Sync, Terms, Want
+from backstay.limits.types import METERS, SCOPE_KINDS, LimitState, Meter, Refusal, ScopeKind, Sync, Terms, Want
 from backstay.store import Database
 
 _LONGEST_WAIT_S = 1.5
@@ -83,6 +84,16 @@ class Limiter:
         self._due = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
 
+    def watch(self, add_counter: Callable[[str, str, Callable[[], float], Mapping[str, str]], None]) -> None:
+        """Show how many calls were refused, by what."""
+        for kind, meter in product(SCOPE_KINDS, METERS):
+            add_counter(
+                "backstay_rate_limited_total",
+                "Calls refused by a limit of their caller.",
+                lambda found=(kind, meter): self.refusals[found],
+                {"scope": kind, "limit": meter},
+            )
+
     async def admit(
         self, caller: Caller, *, user: str | None, feature: str | None, tokens: Callable[[], int]
     ) -> Admission:
@@ -110,10 +121,12 @@ class Limiter:
         """End what a call took; ``Admission.settle`` calls this once."""
         self._desk.settle(self._now_us(), taken, tokens)
 
-    def states(self, wants: Sequence[Want]):
+    def states(self, wants: Sequence[Want]) -> list[LimitState]:
+        """Tell where a caller stands with its limits."""
         return self._desk.states(self._now_us(), wants)
 
     def now_ns(self) -> int:
+        """Return the wall clock's time."""
         return self._clock.now_ns()
 
     async def run(self) -> None:

@@ -12,9 +12,6 @@ HAS = 0
 ASK = -1
 """The book must be asked. Any other figure: not for so many microseconds."""
 
-_FEWEST_SPANS = 8
-"""A rate is measured over an eighth of a lease or longer, so that a burst is not taken for it."""
-
 
 class Windowed:
     """What one worker knows of one limit per minute."""
@@ -43,6 +40,8 @@ class Windowed:
         self._fits_at_us = 0
         self._asked_at_us = 0
         self._taken = 0
+        self._recent = 0
+        self._last = 0
         self._target = 0
 
     def look(self, now_us: int, amount: int) -> int:
@@ -69,6 +68,7 @@ class Windowed:
         if not alone:
             self._stock -= amount
             self._taken += amount
+            self._last = amount
         self._used_at_us = now_us
         return self._use(book_us, amount)
 
@@ -150,11 +150,11 @@ class Windowed:
         )
 
     def _aim(self, now_us: int) -> None:
-        """Expect that half a lease's time needs as much as it did lately; fall slowly."""
-        lease_us = self._terms.lease_us
-        passed_us = max(now_us - self._asked_at_us, lease_us // _FEWEST_SPANS)
-        expected = self._taken * (lease_us // 2) // passed_us
-        self._target = max(expected, self._target // 2)
+        """Expect half a lease's time to need as much as it did over the last two leases; nothing after a lone call."""
+        memory_us = 2 * self._terms.lease_us
+        left_us = max(0, memory_us - (now_us - self._asked_at_us))
+        self._recent = self._recent * left_us // memory_us + self._taken
+        self._target = max(0, self._recent // 4 - self._last)
         self._taken, self._asked_at_us = 0, now_us
 
     def answer(self, ask: Ask, answer: Answer, sync: Sync, reply: Reply, now_us: int, *, alone: bool) -> None:
@@ -182,7 +182,7 @@ class Windowed:
 
     def retire(self) -> None:
         """Expect no further use."""
-        self._taken = self._target = 0
+        self._taken = self._recent = self._target = 0
 
     def state(self, now_us: int, book_us: int, workers: int, *, alone: bool) -> LimitState:
         self._expire(book_us)

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -69,6 +69,7 @@ class _Reading(msgspec.Struct, array_like=True):
     help: str
     kind: Literal["gauge", "counter"]
     value: float
+    labels: dict[str, str] = {}
 
 
 class _Snapshot(msgspec.Struct, array_like=True):
@@ -97,7 +98,7 @@ class CallMetrics:
         self._file = folder / f"{slot}.metrics"
         before = _read(self._file)
         self._series = {_key(series.labels): series for series in before.series} if before else {}
-        self._readings: list[tuple[str, str, Literal["gauge", "counter"], Callable[[], float]]] = []
+        self._readings: list[Callable[[], _Reading]] = []
         self._written = b""
 
     def observe(self, span: Span) -> None:
@@ -118,11 +119,16 @@ class CallMetrics:
 
     def add_gauge(self, name: str, help: str, read: Callable[[], float]) -> None:
         """Show a value of this worker, read when it is shown; workers' values are added up."""
-        self._readings.append((name, help, "gauge", read))
+        self._readings.append(lambda: _Reading(name, help, "gauge", read()))
 
-    def add_counter(self, name: str, help: str, read: Callable[[], float]) -> None:
-        """Show a count of this worker that begins at 0 when it starts; ``name`` ends in ``_total``."""
-        self._readings.append((name, help, "counter", read))
+    def add_counter(
+        self, name: str, help: str, read: Callable[[], float], labels: Mapping[str, str] | None = None
+    ) -> None:
+        """Show a count of this worker that begins at 0 when it starts; ``name`` ends in ``_total``.
+
+        One name may have several counts, each with its own values of the same few labels.
+        """
+        self._readings.append(lambda: _Reading(name, help, "counter", read(), dict(labels or {})))
 
     def flush(self) -> None:
         """Write this worker's file, at once and whole, if anything has changed."""
@@ -155,7 +161,7 @@ class CallMetrics:
         return _Snapshot(
             pid=os.getpid(),
             series=list(self._series.values()),
-            readings=[_Reading(name, help, kind, read()) for name, help, kind, read in self._readings],
+            readings=[read() for read in self._readings],
         )
 
     def _new_series(self, key: "_Key") -> _Series:
@@ -246,13 +252,26 @@ class _Exposition(Collector):
     def _worker_readings(self) -> Iterator[Metric]:
         alive = [snapshot for snapshot in self._snapshots if _is_alive(snapshot.pid)]
         yield GaugeMetricFamily("backstay_workers", "Workers that run.", value=len(alive))
-        families: dict[str, tuple[_Reading, float]] = {}
+        families: dict[str, list[_Reading]] = {}
         for reading in (reading for snapshot in alive for reading in snapshot.readings):
-            _, value = families.get(reading.name, (reading, 0.0))
-            families[reading.name] = (reading, value + reading.value)
-        for reading, value in families.values():
-            family = CounterMetricFamily if reading.kind == "counter" else GaugeMetricFamily
-            yield family(reading.name, reading.help, value=value)
+            families.setdefault(reading.name, []).append(reading)
+        for readings in families.values():
+            yield _family(readings)
+
+
+def _family(readings: Sequence[_Reading]) -> Metric:
+    """Add up the workers' readings of one name, each set of labels by itself."""
+    first = readings[0]
+    family = (CounterMetricFamily if first.kind == "counter" else GaugeMetricFamily)(
+        first.name, first.help, labels=tuple(first.labels)
+    )
+    sums: dict[tuple[str, ...], float] = {}
+    for reading in readings:
+        values = tuple(reading.labels.values())
+        sums[values] = sums.get(values, 0.0) + reading.value
+    for values, value in sums.items():
+        family.add_metric(values, value)
+    return family
 
 
 class _Sums(dict[tuple[str, ...], int]):

@@ -61,7 +61,7 @@ create function limits_now_us() returns bigint language sql volatile
 -- Note that a worker lives. Returns whether permits may be given to it, and from whom what they hold may be taken.
 --
 -- After an outage nobody gets permits for a while, until all that live have told what they used meanwhile: a worker that
--- comes back after a gap waits, unless another one was here all the time. And a worker that was not heard of is taken
+-- comes back after a gap waits, unless another one was here all the time, or it is the only one. And a worker that was not heard of is taken
 -- for dead only by one that has itself been here for as long.
 create function limits_hear(worker_id text, gap_us bigint, dead_us bigint,
                             out settled boolean, out dead_before_us bigint, out live integer)
@@ -74,8 +74,10 @@ begin
   if old.worker is null then
     old := row(worker_id, now_us, now_us, false);
   elsif now_us - old.seen_us > gap_us then
-    old.returned := not exists (select from limit_workers o where o.worker <> worker_id
-                                and o.since_us <= old.seen_us + gap_us and o.seen_us > now_us - gap_us);
+    old.returned := exists (select from limit_workers o where o.worker <> worker_id
+                            and o.seen_us > old.seen_us - dead_us)
+      and not exists (select from limit_workers o where o.worker <> worker_id
+                      and o.since_us <= old.seen_us + gap_us and o.seen_us > now_us - gap_us);
     old.since_us := now_us;
   end if;
   insert into limit_workers values (worker_id, now_us, old.since_us, old.returned)
@@ -140,7 +142,10 @@ begin
     end if;
     room := room - granted;
     fits_us := null;
-    if granted < ask.need and ask.meter <> 'concurrency' then
+    if not heard.settled then
+      fits_us := gap_us;
+    elsif granted < ask.need and ask.meter <> 'concurrency' then
+      -- When enough may be back: each use when it frees, and what others hold when they may give it back.
       select min(frees) - now_us into fits_us
       from (select frees, sum(amount) over (order by frees) as back
             from (select u.frees_us as frees, amount from limit_uses u
