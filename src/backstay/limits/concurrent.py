@@ -47,6 +47,10 @@ class Concurrent:
         return False
 
     @property
+    def is_scarce(self) -> bool:
+        return True
+
+    @property
     def is_dirty(self) -> bool:
         return bool(self.waiting or self._told != self.running)
 

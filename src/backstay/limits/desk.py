@@ -42,6 +42,8 @@ class Desk:
         self._purses: dict[LimitId, Purse] = {}
         self._dirty: dict[LimitId, Purse] = {}
         self._is_urgent = False
+        self._hurries = False
+        """Whether other workers may be waiting for what there is to say."""
 
     @property
     def known(self) -> int:
@@ -53,6 +55,8 @@ class Desk:
         pairs = [(self._purse(want), want) for want in wants]
         must_ask = False
         for purse, want in pairs:
+            if purse.limit != want.limit:
+                purse.set_limit(want.limit)
             if want.amount > want.limit:
                 return Refusal(want=want, retry_us=None)
             found = self._look(purse, want, now_us)
@@ -73,7 +77,7 @@ class Desk:
         for want in wants:
             purse = self._purse(want)
             purse.waiting.append(want.amount)
-            self._dirty[want.id] = purse
+            self._mark(purse)
         self._is_urgent = True
 
     def wait_no_more(self, wants: Sequence[Want]) -> None:
@@ -89,7 +93,7 @@ class Desk:
                 one.purse.correct(now_us, now_us + self._ahead_us, one.frees_us, tokens - one.amount)
             else:
                 continue
-            self._dirty[one.purse.id] = one.purse
+            self._mark(one.purse)
             self._purses.setdefault(one.purse.id, one.purse)
 
     def states(self, now_us: int, wants: Sequence[Want]) -> list[LimitState]:
@@ -101,16 +105,15 @@ class Desk:
         """Return when the next sync is due: 0 for at once."""
         if self._is_urgent:
             return 0
+        terms = self.terms
         if self._dirty:
-            terms = self.terms
-            lingers = any(isinstance(purse, Concurrent) for purse in self._dirty.values())
-            return self._tried_us + (terms.linger_us if lingers else terms.report_us)
-        return self._tried_us + self.terms.heartbeat_us
+            return self._tried_us + (terms.linger_us if self._hurries else terms.report_us)
+        return self._tried_us + terms.heartbeat_us
 
     def ask(self, now_us: int) -> Sync:
         """Write the next sync. Without any answer yet, it only says that this worker is here."""
         self._seq += 1
-        self._tried_us, self._is_urgent = now_us, False
+        self._tried_us, self._hurries = now_us, False
         ids = list(self._dirty)[:_MOST_ASKS] if self._workers else []
         purses = [self._dirty.pop(id) for id in ids]
         self._is_urgent = bool(ids and self._dirty) or bool(self._dirty and not self._workers)
@@ -135,9 +138,9 @@ class Desk:
         self._tidy(sync)
         if self.alone and reply.settled:
             self.alone = False
-            for id, purse in self._purses.items():
+            for purse in self._purses.values():
                 purse.leave_alone()
-                self._dirty[id] = purse
+                self._mark(purse)
 
     def lost(self, sync: Sync) -> None:
         """Go on by this worker's own share: a sync was not answered, and nobody knows whether it was taken."""
@@ -147,7 +150,7 @@ class Desk:
     def _tidy(self, sync: Sync) -> None:
         for id in sync.ids:
             if (purse := self._purses.get(id)) is not None and purse.is_dirty:
-                self._dirty[id] = purse
+                self._mark(purse)
 
     def close(self) -> None:
         """Have the next sync give back all that is not in use."""
@@ -162,13 +165,16 @@ class Desk:
             if id not in self._dirty and purse.is_idle(book_us):
                 del self._purses[id]
 
+    def _mark(self, purse: Purse) -> None:
+        """Have the book be told of a limit soon."""
+        self._dirty[purse.id] = purse
+        self._hurries = self._hurries or purse.is_scarce
+
     def _purse(self, want: Want) -> Purse:
         purse = self._purses.get(want.id)
         if purse is None:
             kind = Concurrent if want.id.meter == "concurrency" else Windowed
             purse = self._purses[want.id] = kind(want.id, want.limit, self.terms)
-        elif purse.limit != want.limit:
-            purse.set_limit(want.limit)
         return purse
 
     def _look(self, purse: Purse, want: Want, now_us: int) -> int:
@@ -180,7 +186,7 @@ class Desk:
 
     def _take(self, purse: Purse, want: Want, now_us: int) -> Taken:
         frees_us = purse.take(now_us, now_us + self._ahead_us, want.amount, alone=self.alone)
-        self._dirty[want.id] = purse
+        self._mark(purse)
         if purse.is_low and not self.alone:
             self._is_urgent = True
         return Taken(purse, want.amount, frees_us)

@@ -82,6 +82,8 @@ class Limiter:
         self._book = Book(database, new_id("wrk"), terms)
         self._free = Admission(self, (), ())
         self._due = asyncio.Event()
+        self._next_us = 0
+        """When the next sync is to be; 0 while one is under way."""
         self._waiting: list[asyncio.Future[None]] = []
 
     def watch(self, add_counter: Callable[[str, str, Callable[[], float], Mapping[str, str]], None]) -> None:
@@ -113,13 +115,14 @@ class Limiter:
             found = await self._decide_later(wants)
         if isinstance(found, Refusal):
             self.refusals[found.want.id.kind, found.want.id.meter] += 1
-        elif self._desk.due_us() == 0:
-            self._due.set()
+        else:
+            self._wake()
         return Admission(self, wants, found)
 
     def settle(self, taken: Sequence[Taken], tokens: int | None) -> None:
         """End what a call took; ``Admission.settle`` calls this once."""
         self._desk.settle(self._now_us(), taken, tokens)
+        self._wake()
 
     def states(self, wants: Sequence[Want]) -> list[LimitState]:
         """Tell where a caller stands with its limits."""
@@ -200,13 +203,19 @@ class Limiter:
             _log.warning("Limits are kept by this worker alone, each at its share: %s", error.message)
         self._desk.lost(sync)
 
+    def _wake(self) -> None:
+        """Have the next sync be earlier where there is more to say now than when this was last looked at."""
+        if self._desk.due_us() < self._next_us:
+            self._due.set()
+
     async def _until_due(self) -> None:
-        while (left_us := self._desk.due_us() - self._now_us()) > 0:
+        while (left_us := (due_us := self._desk.due_us()) - self._now_us()) > 0:
+            self._next_us = due_us
             self._due.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(left_us / 1e6):
                     await self._due.wait()
-        self._due.clear()
+        self._next_us = 0
 
     async def _sweep(self) -> None:
         self._desk.forget_idle(self._now_us())

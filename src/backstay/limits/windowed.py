@@ -12,6 +12,9 @@ HAS = 0
 ASK = -1
 """The book must be asked. Any other figure: not for so many microseconds."""
 
+_SCARCE = 8
+"""Less than an eighth of a limit is little."""
+
 
 class Windowed:
     """What one worker knows of one limit per minute."""
@@ -78,10 +81,12 @@ class Windowed:
         What is beyond counts from now on, even where the limit has no room for it: later calls wait for it.
         """
         if amount > 0:
-            if now_us < self._ends_us:
-                self._stock -= min(self._stock, amount)
+            at_hand = min(self._stock, amount) if now_us < self._ends_us else 0
+            self._stock -= at_hand
+            self._free -= amount - at_hand
             self._use(book_us, amount)
         elif amount < 0 and frees_us > book_us:
+            self._free -= amount
             self._fresh[frees_us] = self._fresh.get(frees_us, 0) + amount
             if frees_us in self._own:
                 self._own[frees_us] += amount
@@ -106,6 +111,11 @@ class Windowed:
     def is_low(self) -> bool:
         """Whether more should be asked for before anybody has to wait."""
         return 2 * self._stock < self._target
+
+    @property
+    def is_scarce(self) -> bool:
+        """Whether so little is left that others should know soon what was used and what comes back."""
+        return _SCARCE * self._free < self.limit
 
     @property
     def is_dirty(self) -> bool:
