@@ -1,10 +1,12 @@
 """Never more than the limit is admitted in any window, whatever happens; and nearly all of it can be used."""
 
 import itertools
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from book_model import BookModel
+import pytest
+from book_model import BookModel, Worker
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -48,9 +50,11 @@ class Machine(RuleBasedStateMachine):
         self.late: list[tuple[str, Sync]] = []
         self.admitted: list[tuple[int, int]] = []
 
-    @initialize(limit=st.integers(1, 12), offsets=st.lists(st.integers(0, 10**9), min_size=2, max_size=4))
+    @initialize(limit=st.integers(1, 4), offsets=st.lists(st.integers(0, 10**9), min_size=2, max_size=3))
     def begin(self, limit: int, offsets: list[int]) -> None:
         self.limit = limit
+        # One that only says that it is here: so the book has never been away for all.
+        self.book.workers["idle"] = Worker(seen_us=self.now_us, since_us=0)
         for number, offset_us in enumerate(offsets):
             self.start(offset_us, rate_ppm=(number - 1) * 200)
 
@@ -65,8 +69,9 @@ class Machine(RuleBasedStateMachine):
     @rule(step_us=st.sampled_from([500, 20_000, 130_000, 510_000, 3 * SECOND_US, 29 * SECOND_US, 60 * SECOND_US]))
     def pass_time(self, step_us: int) -> None:
         self.now_us += step_us
+        self.book.workers["idle"].seen_us = self.now_us
 
-    @rule(number=st.integers(0, 3), amount=st.integers(1, 3))
+    @rule(number=st.integers(0, 2), amount=st.integers(1, 3))
     def call(self, number: int, amount: int) -> None:
         """A call that asks the book where it must, and is refused where that gives it nothing."""
         process, wants = self.pick(number), [want(self.limit, amount)]
@@ -79,7 +84,25 @@ class Machine(RuleBasedStateMachine):
             process.desk.wait_no_more(wants)
             self.decide(process, wants)
 
-    @rule(number=st.integers(0, 3), amount=st.integers(1, 3))
+    @rule(number=st.integers(0, 2), amount=st.integers(1, 4))
+    def go_away(self, number: int, amount: int) -> None:
+        """A caller that is gone when its permits come: they are at hand for others."""
+        process, wants = self.pick(number), [want(self.limit, amount)]
+        if process.sent is None:
+            process.desk.wait(wants)
+            self.exchange(process)
+            process.desk.wait_no_more(wants)
+
+    @rule(number=st.integers(0, 2), amount=st.integers(1, 4))
+    def ask_and_go_away(self, number: int, amount: int) -> None:
+        """The same, and the sync is on its way for longer."""
+        process, wants = self.pick(number), [want(self.limit, amount)]
+        if process.sent is None:
+            process.desk.wait(wants)
+            self.send(number)
+            process.desk.wait_no_more(wants)
+
+    @rule(number=st.integers(0, 2), amount=st.integers(1, 3))
     def call_from_stock(self, number: int, amount: int) -> None:
         process = self.pick(number)
         if not process.desk.alone:
@@ -92,26 +115,26 @@ class Machine(RuleBasedStateMachine):
             process.open_calls.append(found)
         return found
 
-    @rule(number=st.integers(0, 3))
+    @rule(number=st.integers(0, 2))
     def send(self, number: int) -> None:
         process = self.pick(number)
         if process.sent is None:
             process.sent, process.reply = process.desk.ask(process.clock_us(self.now_us)), None
 
-    @rule(number=st.integers(0, 3))
+    @rule(number=st.integers(0, 2))
     def arrive(self, number: int) -> None:
         process = self.pick(number)
         if process.sent is not None and process.reply is None:
             process.reply = self.book.sync(process.name, process.sent, self.now_us)
 
-    @rule(number=st.integers(0, 3))
+    @rule(number=st.integers(0, 2))
     def deliver(self, number: int) -> None:
         process = self.pick(number)
         if process.sent is not None and process.reply is not None:
             process.desk.answer(process.sent, process.reply, process.clock_us(self.now_us))
             process.sent = process.reply = None
 
-    @rule(number=st.integers(0, 3))
+    @rule(number=st.integers(0, 2))
     def lose(self, number: int) -> None:
         """The worker gives a sync up: it was taken, or never will be, or will be later."""
         process = self.pick(number)
@@ -128,7 +151,7 @@ class Machine(RuleBasedStateMachine):
             name, sync = self.late.pop(0)
             self.book.sync(name, sync, self.now_us)
 
-    @rule(number=st.integers(0, 3))
+    @rule(number=st.integers(0, 2))
     def die(self, number: int) -> None:
         process = self.pick(number)
         self.processes.remove(process)
@@ -161,5 +184,48 @@ class Machine(RuleBasedStateMachine):
         assert isinstance(self.decide(process, wants), list)
 
 
-Machine.TestCase.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
+Machine.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
 TestExactness = Machine.TestCase
+
+
+@pytest.mark.parametrize("limit", [1, 3, 4])
+def test_no_walk_leads_beyond_the_limit(limit: int) -> None:
+    """Long random walks of the same machine: they go where a search for the shortest way does not."""
+    for seed in range(60):
+        chance, machine = random.Random(seed), Machine()
+        machine.begin(limit, [0, 10**9])
+        for _ in range(400):
+            walk(machine, chance)
+            machine.no_window_has_more_than_the_limit()
+        machine.teardown()
+
+
+def walk(machine: Machine, chance: random.Random) -> None:
+    number, amount = chance.randrange(2), chance.randint(1, machine.limit)
+    step = chance.choices(
+        ["time", "call", "stock", "away", "ask_away", "send", "arrive", "deliver", "lose", "late", "die"],
+        weights=[6, 6, 6, 3, 3, 2, 4, 3, 2, 2, 0.3],
+    )[0]
+    match step:
+        case "time":
+            machine.pass_time(chance.choice([500, 20_000, 130_000, 510_000, 3 * SECOND_US, 29 * SECOND_US]))
+        case "call":
+            machine.call(number, amount)
+        case "stock":
+            machine.call_from_stock(number, amount)
+        case "away":
+            machine.go_away(number, amount)
+        case "ask_away":
+            machine.ask_and_go_away(number, amount)
+        case "send":
+            machine.send(number)
+        case "arrive":
+            machine.arrive(number)
+        case "deliver":
+            machine.deliver(number)
+        case "lose":
+            machine.lose(number)
+        case "late":
+            machine.arrive_late()
+        case _:
+            machine.die(number)

@@ -43,7 +43,7 @@ class Windowed:
         self._fits_at_us = 0
         self._asked_at_us = 0
         self._taken = 0
-        self._recent = 0
+        self._recent = 0.0
         self._last = 0
         self._target = 0
 
@@ -162,9 +162,9 @@ class Windowed:
     def _aim(self, now_us: int) -> None:
         """Expect half a lease's time to need as much as it did over the last two leases; nothing after a lone call."""
         memory_us = 2 * self._terms.lease_us
-        left_us = max(0, memory_us - (now_us - self._asked_at_us))
-        self._recent = self._recent * left_us // memory_us + self._taken
-        self._target = max(0, self._recent // 4 - self._last)
+        kept = max(0.0, 1 - (now_us - self._asked_at_us) / memory_us)
+        self._recent = self._recent * kept + self._taken
+        self._target = max(0, int(self._recent / 4) - self._last)
         self._taken, self._asked_at_us = 0, now_us
 
     def answer(self, ask: Ask, answer: Answer, sync: Sync, reply: Reply, now_us: int, *, alone: bool) -> None:
@@ -192,7 +192,7 @@ class Windowed:
 
     def retire(self) -> None:
         """Expect no further use."""
-        self._taken = self._recent = self._target = 0
+        self._taken, self._recent, self._target = 0, 0.0, 0
 
     def state(self, now_us: int, book_us: int, workers: int, *, alone: bool) -> LimitState:
         self._expire(book_us)
