@@ -50,7 +50,8 @@ def make_key(server: Server, name: str, *limits: str) -> dict[str, Any]:
 def ask_openai(server: Server, key: str, *, model: str = "sim", **more: Any) -> Any:
     """Call over a connection of its own, so that either worker may get it."""
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0) as client:
-        return client.chat.completions.with_raw_response.create(
+        completions: Any = client.chat.completions.with_raw_response
+        return completions.create(
             model=model, messages=[{"role": "user", "content": "What is the capital of France?"}], **more
         )
 

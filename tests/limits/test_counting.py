@@ -7,7 +7,7 @@ from book_model import BookModel
 from test_exactness import want
 
 from backstay.limits.desk import Desk, Taken
-from backstay.limits.types import Refusal, Terms
+from backstay.limits.types import Refusal, Sync, Terms
 
 TERMS = Terms()
 SECOND_US = 1_000_000
@@ -113,6 +113,39 @@ def test_calls_at_once_are_counted_over_all_workers() -> None:
     bench.sync(0)
     taken(bench.call(1, 3, meter="concurrency"))
     refused(bench.call(0, 3, meter="concurrency"))
+
+
+def test_no_walk_has_more_calls_at_once_than_the_limit() -> None:
+    """Calls begin and end on two workers, syncs are lost or come late: never do more run than may."""
+    for seed in range(100):
+        chance, bench = random.Random(seed), Bench(2)
+        open_calls: list[tuple[int, list[Taken]]] = []
+        late: list[tuple[int, Sync]] = []
+        for _ in range(200):
+            number = chance.randrange(2)
+            desk = bench.desks[number]
+            match chance.randrange(6):
+                case 0 | 1:
+                    if isinstance(found := bench.call(number, 3, meter="concurrency"), list):
+                        open_calls.append((number, found))
+                case 2 if open_calls:
+                    ended, taken_there = open_calls.pop(chance.randrange(len(open_calls)))
+                    bench.desks[ended].settle(bench.now_us, taken_there, None)
+                case 3:
+                    late.append((number, desk.ask(bench.now_us)))
+                    desk.lost(late[-1][1])
+                    desk.alone = False  # shares have tests of their own
+                case 4 if late:
+                    whose, sync = late.pop(0)
+                    bench.book.sync(f"w{whose}", sync, bench.now_us)
+                case _:
+                    bench.wait(chance.choice([1_000, 30_000, 400_000]))
+            assert len(open_calls) <= 3
+        for ended, taken_there in open_calls:
+            bench.desks[ended].settle(bench.now_us, taken_there, None)
+        bench.wait(3 * SECOND_US)
+        for _ in range(3):
+            taken(bench.call(0, 3, meter="concurrency"))
 
 
 def test_what_a_dead_worker_held_comes_back() -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from backstay.core.caller import Caller, CallLimits
@@ -12,9 +13,8 @@ from backstay.policy import load_policy
 
 
 def caller(**more: Any) -> Caller:
-    return Caller(
-        **{"tenant_id": "acme", "kind": "key", "id": "key_1", "name": "bot", "rights": frozenset({"call"}), **more}
-    )
+    bot = Caller(tenant_id="acme", kind="key", id="key_1", name="bot", rights=frozenset({"call"}))
+    return msgspec.structs.replace(bot, **more)
 
 
 def rules(*entries: dict[str, Any]) -> LimitRules:

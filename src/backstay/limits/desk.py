@@ -41,6 +41,8 @@ class Desk:
         self._workers = 0
         self._purses: dict[LimitId, Purse] = {}
         self._dirty: dict[LimitId, Purse] = {}
+        self._asked: frozenset[LimitId] = frozenset()
+        """Those of the sync that is under way."""
         self._is_urgent = False
         self._hurries = False
         """Whether other workers may be waiting for what there is to say."""
@@ -116,6 +118,7 @@ class Desk:
         self._tried_us, self._hurries = now_us, False
         ids = list(self._dirty)[:_MOST_ASKS] if self._workers else []
         purses = [self._dirty.pop(id) for id in ids]
+        self._asked = frozenset(ids)
         self._is_urgent = bool(ids and self._dirty) or bool(self._dirty and not self._workers)
         book_us = now_us + self._ahead_us
         return Sync(
@@ -128,14 +131,15 @@ class Desk:
     def answer(self, sync: Sync, reply: Reply, now_us: int) -> None:
         """Take the book's answer to a sync."""
         self._ahead_us = reply.at_us - sync.sent_us
-        self._heard_us = now_us
+        self._heard_us, self._asked = now_us, frozenset()
         # While they all come back from an outage, those that are not here yet have their shares all the same.
         self._workers = max(1, reply.workers, 0 if reply.settled else self._workers)
         for answer in reply.answers:
             purse = self._purses.get(sync.ids[answer.place])
             if purse is not None:
                 purse.answer(sync.asks[answer.place], answer, sync, reply, now_us, alone=self.alone)
-        self._tidy(sync)
+                if purse.is_dirty:
+                    self._mark(purse)
         if self.alone and reply.settled:
             self.alone = False
             for purse in self._purses.values():
@@ -144,12 +148,9 @@ class Desk:
 
     def lost(self, sync: Sync) -> None:
         """Go on by this worker's own share: a sync was not answered, and nobody knows whether it was taken."""
-        self.alone = True
-        self._tidy(sync)
-
-    def _tidy(self, sync: Sync) -> None:
+        self.alone, self._asked = True, frozenset()
         for id in sync.ids:
-            if (purse := self._purses.get(id)) is not None and purse.is_dirty:
+            if (purse := self._purses.get(id)) is not None:
                 self._mark(purse)
 
     def close(self) -> None:
@@ -162,7 +163,7 @@ class Desk:
         """Drop the limits of which nothing is left to say."""
         book_us = now_us + self._ahead_us
         for id, purse in list(self._purses.items()):
-            if id not in self._dirty and purse.is_idle(book_us):
+            if id not in self._dirty and id not in self._asked and purse.is_idle(book_us):
                 del self._purses[id]
 
     def _mark(self, purse: Purse) -> None:

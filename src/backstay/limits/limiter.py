@@ -21,8 +21,7 @@ from backstay.store import Database
 _LONGEST_WAIT_S = 1.5
 _FIRST_PAUSE_S = 0.05
 _LAST_PAUSE_S = 1.0
-_SWEEP_EVERY = 60
-"""Heartbeats between two sweeps of the book."""
+_SWEEP_S = 60.0
 
 _UNITS: dict[Meter, str] = {
     "requests": "requests a minute",
@@ -134,17 +133,9 @@ class Limiter:
 
     async def run(self) -> None:
         """Keep in step with the book until cancelled."""
-        pause_s, syncs = _FIRST_PAUSE_S, 0
-        while True:
-            if await self._sync():
-                pause_s, syncs = _FIRST_PAUSE_S, syncs + 1
-                await self._until_due()
-            else:
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, _LAST_PAUSE_S)
-            if syncs % _SWEEP_EVERY == 0:
-                syncs += 1
-                await self._sweep()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_in_step())
+            tasks.create_task(self._keep_tidy())
 
     async def close(self) -> None:
         """Give back what is left at the end. Where Postgres is away, it comes back by itself."""
@@ -217,10 +208,24 @@ class Limiter:
                     await self._due.wait()
         self._next_us = 0
 
-    async def _sweep(self) -> None:
-        self._desk.forget_idle(self._now_us())
-        with suppress(StoreUnavailable):
-            await self._book.sweep()
+    async def _keep_in_step(self) -> None:
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            if await self._sync():
+                pause_s = _FIRST_PAUSE_S
+                await self._until_due()
+            else:
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LAST_PAUSE_S)
+
+    async def _keep_tidy(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            self._desk.forget_idle(self._now_us())
+            try:
+                await self._book.sweep()
+            except Exception as error:  # noqa: BLE001 - the edge of the task: what is not swept now is swept later
+                _log.warning("The book of limits was not swept: %s", error)
 
     def _now_us(self) -> int:
         return self._clock.monotonic_ns() // 1000

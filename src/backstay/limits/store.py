@@ -15,7 +15,7 @@ _replies = msgspec.json.Decoder(Reply)
 
 
 class Book:
-    """The book of one worker. Every method raises ``StoreUnavailable`` if Postgres does not answer within a second."""
+    """The book, as one worker sees it. Every method raises ``StoreUnavailable`` if Postgres does not answer in time."""
 
     def __init__(self, database: Database, worker: str, terms: Terms):
         self._database = database
