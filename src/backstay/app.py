@@ -21,6 +21,7 @@ from backstay.data_folder import read_operator_token, read_secret
 from backstay.gateway import Capacity, Gate, Gateway
 from backstay.health import HealthSharing
 from backstay.ledger import LedgerStore
+from backstay.limits import Limiter
 from backstay.live_policy import LivePolicy
 from backstay.providers import DIALECTS
 from backstay.store import Database, Journal
@@ -50,6 +51,7 @@ class App:
         self._policy = LivePolicy(settings.config, os.environ)
         self._journal = Journal.open(folder / "journal" / str(slot))
         self._ring = KeyRing(self._database, self._secret, self._clock)
+        self._limiter = Limiter(self._database, self._clock)
         self._metrics = CallMetrics(folder / "metrics", str(slot))
         self._gateway = Gateway(
             models=self._policy.models,
@@ -57,6 +59,7 @@ class App:
             journal=self._journal,
             clock=self._clock,
             observe=self._metrics.observe,
+            limiter=self._limiter,
             capture=settings.capture == "full",
         )
         self._health = HealthSharing(
@@ -84,6 +87,7 @@ class App:
             self._journal.keep(),
             self._metrics.run(),
             self._health.run(),
+            self._limiter.run(),
             self._policy.watch(self._adopt_policy),
         ):
             self._run(work)
@@ -95,6 +99,7 @@ class App:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._limiter.close()
         await self._policy.close()
         await self._ring.stop()
         await self._database.close()
@@ -107,6 +112,7 @@ class App:
     def _adopt_policy(self) -> None:
         self._gateway.models, self._gateway.prices = self._policy.models, self._policy.prices
         self._gateway.fleet.configure(self._policy.rate_limits)
+        self._limiter.rules = self._policy.limits
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -137,6 +143,8 @@ class App:
                 partial(gate.sheds.__getitem__, (priority, reason)),
                 {"priority": priority, "reason": reason},
             )
+
+        self._limiter.watch(figures.add_counter)
 
     def _build_asgi(self, authenticate: api.Authenticator) -> api.FrontDoor:
         settings, database = self._settings, self._database

@@ -10,6 +10,7 @@ from backstay.core.errors import ConfigError
 from backstay.gateway import Models
 from backstay.health import RateLimits
 from backstay.ledger import PriceBook
+from backstay.limits import LimitRules
 from backstay.policy import DEFAULT_FILE, load_policy
 from backstay.providers import Providers
 
@@ -33,6 +34,7 @@ class LivePolicy:
         self.models = Models({})
         self.prices = PriceBook({})
         self.rate_limits: Mapping[str, RateLimits] = {}
+        self.limits = LimitRules()
 
     def load(self) -> None:
         """Read the file and put it in force.
@@ -45,6 +47,7 @@ class LivePolicy:
         models, prices = build_models(policy, providers), PriceBook(policy.prices)
         self.models, self.prices, self.problem = models, prices, None
         self.rate_limits = rate_limits(policy)
+        self.limits = LimitRules(policy.limits)
 
     async def watch(self, on_change: Callable[[], None]) -> None:
         """Follow the file until cancelled, and call back each time that a new policy is in force."""

@@ -12,6 +12,7 @@ from pydantic_core import CoreSchema
 from backstay.core.errors import ConfigError
 from backstay.gateway import OnBrokenStream, Strategy
 from backstay.ledger import PriceOverride
+from backstay.limits import LimitConfig
 from backstay.providers import ProviderConfig, TimeoutsConfig, implicit_providers
 
 DEFAULT_FILE = Path("backstay.toml")
@@ -94,6 +95,7 @@ class PolicyFile(_Table):
     models: dict[ModelName, ModelConfig] = Field(default_factory=dict[str, ModelConfig])
     targets: dict[TargetName, TargetConfig] = Field(default_factory=dict[str, TargetConfig])
     prices: dict[TargetName, PriceOverride] = Field(default_factory=dict[str, PriceOverride])
+    limits: list[LimitConfig] = Field(default_factory=list[LimitConfig], description="Of callers.")
 
 
 BUILT_IN_PROVIDERS: Mapping[str, Mapping[str, Any]] = {
@@ -151,6 +153,7 @@ def _with_defaults(written: PolicyFile, environ: Mapping[str, str]) -> PolicyFil
         models={**models, **written.models},
         targets={**BUILT_IN_TARGETS, **written.targets},
         prices=written.prices,
+        limits=written.limits,
     )
 
 

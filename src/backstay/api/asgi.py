@@ -2,6 +2,7 @@
 
 from starlette.types import ASGIApp
 
+from backstay.api.bodies import Receive
 from backstay.api.wires import Scope, Send, Wire, Wires
 from backstay.core.errors import BackstayError
 from backstay.providers import ANTHROPIC, OPENAI

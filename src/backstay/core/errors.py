@@ -10,6 +10,7 @@ BackstayError
 ├── Forbidden                     403  the key or person may not do this
 ├── NotFound                      404
 ├── Conflict                      409
+├── RateLimited                   429  a limit of the caller is used up
 ├── Overloaded                    503  this worker cannot take the call now
 │   ├── Draining                  503
 │   ├── StoreUnavailable          503  Postgres is needed for this and does not answer
@@ -100,6 +101,14 @@ class Conflict(BackstayError):
 
     code = "conflict"
     status = 409
+
+
+class RateLimited(BackstayError):
+    """A limit of the key, user, tenant or feature is used up. Try again after `retry-after`, or ask for more."""
+
+    code = "rate_limited"
+    status = 429
+    retryable = True
 
 
 class Overloaded(BackstayError):

@@ -13,6 +13,7 @@ from backstay.core.errors import BackstayError, Draining
 from backstay.core.money import usd
 from backstay.gateway.answering import Answering
 from backstay.gateway.attempt import Answer, Call
+from backstay.gateway.limiting import limit_headers, pass_limits, settle_limits
 from backstay.gateway.order import order_targets
 from backstay.gateway.recording import Recording
 from backstay.gateway.resolve import Models, Resolved, resolve
@@ -22,6 +23,7 @@ from backstay.gateway.stream import Piece
 from backstay.gateway.types import Headers, Incoming, Sink
 from backstay.health import Fleet
 from backstay.ledger import PriceBook
+from backstay.limits import Limiter
 from backstay.store import Journal, JournalFull
 from backstay.tracing import Span
 
@@ -47,6 +49,8 @@ class Gateway(msgspec.Struct, kw_only=True):
     """For jitter and shares of traffic."""
     observe: Callable[[Span], None]
     """Called with each finished call's span: metrics."""
+    limiter: Limiter | None = None
+    """``None`` limits nobody."""
     capture: bool = True
     """Whether traces keep the text of requests and answers."""
     draining: bool = False
@@ -68,6 +72,8 @@ async def call(gateway: Gateway, incoming: Incoming, sink: Sink) -> None:
         admit(gateway)
         recording.request = resolve(gateway.models, incoming)
         answering = route(gateway, recording, recording.request)
+        if gateway.limiter is not None:
+            await pass_limits(gateway.limiter, recording)
         reserve(gateway, recording)
         answer = await answering.answer()
         if answer.is_stream:
@@ -136,6 +142,7 @@ def settle_and_record(gateway: Gateway, recording: Recording) -> None:
     recording.written = True
     recording.close()
     settle(gateway.prices, recording)
+    settle_limits(recording)
     span = recording.root()
     parts = recording.frame(span, capture=gateway.capture)
     try:
@@ -196,4 +203,4 @@ def _route_headers(recording: Recording) -> Headers:
         headers.append((b"x-backstay-target", recording.attempts[-1].target.name.encode("latin-1", "replace")))
     if recording.degraded is not None:
         headers.append((b"x-backstay-degraded", recording.degraded.encode()))
-    return headers
+    return [*headers, *limit_headers(recording)]

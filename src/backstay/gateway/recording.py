@@ -15,6 +15,7 @@ from backstay.gateway.resolve import Resolved
 from backstay.gateway.tries import Reason
 from backstay.gateway.types import Incoming, Target
 from backstay.ledger import Cost, LedgerEntry
+from backstay.limits import Admission
 from backstay.providers import ReplySummary, accumulate
 from backstay.records import CallDocument, IntentDocument
 from backstay.tracing import Span, SpanStatus
@@ -59,6 +60,7 @@ class Recording:
         self.started_ns = clock.monotonic_ns()
         self.clock = clock
         self.request: Resolved | None = None
+        self.admission: Admission | None = None
         self.attempts: list[Attempt] = []
         self.error: BackstayError | None = None
         self.status: SpanStatus = "ok"
