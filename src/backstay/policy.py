@@ -61,6 +61,9 @@ class ModelConfig(_Table):
     )
     retries: int = Field(default=8, ge=0, le=50, description="Tries beyond one for each target.")
     queue_s: float = Field(default=5.0, ge=0, description="Longest wait for a target that is at its limits.")
+    hedge: float = Field(
+        default=0.0, ge=0, le=1, description="Share of calls in which a second target may be asked beside a late one."
+    )
     on_broken_stream: OnBrokenStream = Field(
         default="error", description="When a stream breaks midway: tell the caller, or let the next target go on."
     )

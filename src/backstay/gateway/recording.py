@@ -85,6 +85,17 @@ class Recording:
         attempt.error = error
         attempt.status = "error" if error is not None else self.status
 
+    def cancel_attempt(self, attempt: Attempt) -> None:
+        """Close an attempt that is not waited for any more; the first time counts."""
+        self.end_attempt(attempt)
+        if attempt.error is None and attempt.summary is None:
+            attempt.status = "cancelled"
+
+    def answered_by(self, attempt: Attempt) -> None:
+        """Note which attempt gave the answer: it is the last one, whenever it began."""
+        self.attempts.remove(attempt)
+        self.attempts.append(attempt)
+
     def fail(self, error: BackstayError) -> None:
         self.status, self.error, self.http_status = "error", error, error.status
 

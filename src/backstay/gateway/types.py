@@ -71,6 +71,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     sticky: bool = False
     """Whether a user stays with one target, which keeps the provider's prompt cache warm."""
     retry: RetryPolicy = RetryPolicy()
+    hedge_share: float = 0.0
+    """Share of the calls in which a second target may be asked beside one that is late; 0: none."""
     on_broken_stream: OnBrokenStream = "error"
     degraded: Degraded = Degraded()
     is_conditional: bool = False
