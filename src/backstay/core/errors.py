@@ -12,6 +12,7 @@ BackstayError
 ├── Overloaded                    503  this worker cannot take the call now
 │   ├── Draining                  503
 │   └── StoreUnavailable          503  Postgres is needed for this and does not answer
+├── NotCached                     504  only a kept answer was wanted, and there is none
 ├── ProviderError                 varies: the provider's answer is an error
 │   ├── ProviderUnreachable       502
 │   └── ProviderTimeout           504
@@ -111,6 +112,13 @@ class StoreUnavailable(Overloaded):
     """Postgres does not answer, and this needs it. Calls with known keys go on; try this again shortly."""
 
     code = "store_unavailable"
+
+
+class NotCached(BackstayError):
+    """No answer is kept for this request, and `cache-control: only-if-cached` forbids asking the model."""
+
+    code = "not_cached"
+    status = 504
 
 
 class ProviderError(BackstayError):
