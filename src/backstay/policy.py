@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from backstay.cache import CacheConfig
 from backstay.core.errors import ConfigError
 from backstay.ledger import PriceOverride
 from backstay.providers import ProviderConfig, TimeoutsConfig, implicit_providers
@@ -27,6 +28,7 @@ class ModelConfig(_Table):
 
     targets: list[TargetName] = Field(min_length=1, description="Tried in this order.")
     timeout: TimeoutsConfig | None = Field(default=None, description="Instead of the provider's own.")
+    cache: CacheConfig = Field(default=CacheConfig(), description="Whether its answers are kept.")
 
 
 class PolicyFile(_Table):

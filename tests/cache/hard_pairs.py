@@ -1,4 +1,4 @@
-"""Owns pairs of questions that look alike and must not share an answer. Written before the vetoes, for no list of words.
+"""Owns pairs of questions that look alike and must not share an answer. Written before the vetoes and their lists.
 
 ``DEVELOPMENT`` may be looked at while the vetoes are made; ``HELD_OUT`` is only ever counted on.
 """
