@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 
 from backstay import api, console
 from backstay.access import AuditLog, KeyRing, Keys, Mailer, People, Sessions
+from backstay.cache import Cache
 from backstay.catalog import describe
 from backstay.core.caller import Caller
 from backstay.core.clock import SystemClock
@@ -51,6 +52,7 @@ class App:
         )
         self._ring = KeyRing(self._database, self._secret, self._clock)
         self._metrics = CallMetrics(folder / "metrics", str(slot))
+        self._cache = Cache(self._database, self._clock, memory_bytes=settings.cache_memory_bytes)
         self._gateway = Gateway(
             models=self._policy.models,
             prices=self._policy.prices,
@@ -75,8 +77,14 @@ class App:
         except StoreUnavailable as error:
             _log.warning("Starting without Postgres. %s", error.message)
         await self._ring.start()
+        self._cache.start()
         self._watch_figures()
-        for work in (self._shipper.run(), self._metrics.run(), self._policy.watch(self._adopt_policy)):
+        for work in (
+            self._shipper.run(),
+            self._metrics.run(),
+            self._policy.watch(self._adopt_policy),
+            self._cache.run(),
+        ):
             self._run(work)
 
     async def stop(self) -> None:
@@ -87,6 +95,7 @@ class App:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._cache.stop()
         await self._policy.close()
         await self._ring.stop()
         await self._database.close()
@@ -132,6 +141,7 @@ class App:
             audit=audit,
             traces=traces,
             ledger=ledger,
+            cache=self._cache,
             catalog=self._describe,
             read_call=lambda span: read_call(span, DIALECTS),
         )

@@ -1,16 +1,20 @@
 """Owns the cache of one worker: recall an answer, or lead the one call that everybody who asks the same waits for."""
 
 import asyncio
+import datetime as dt
 import logging
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
+import msgspec
+
 from backstay.cache.flights import Flight, carry
 from backstay.cache.keeper import Keeper
 from backstay.cache.memory import Kept, Memory
 from backstay.cache.notices import CHANNEL, Notices
-from backstay.cache.store import CacheStore
+from backstay.cache.semantic import Semantics
+from backstay.cache.store import CacheGroup, CacheStore
 from backstay.cache.tally import Tallies
 from backstay.cache.types import Answer, Ask, CachePolicy, Hit, HitKind, Purge
 from backstay.core.chat import ChatResponse, FinishReason, Refusal
@@ -18,6 +22,7 @@ from backstay.core.clock import Clock
 from backstay.core.errors import BackstayError, NotCached
 from backstay.core.ids import new_id
 from backstay.core.money import NanoUSD
+from backstay.core.ports import Embedder
 from backstay.core.usage import Usage
 from backstay.store import Database
 
@@ -36,12 +41,14 @@ _SULK_S = 5.0
 class Cache:
     """The answers that one worker knows, in front of those that all workers share."""
 
-    def __init__(self, database: Database, clock: Clock, *, memory_bytes: int):
+    def __init__(self, database: Database, clock: Clock, *, memory_bytes: int, embedder: Embedder | None = None):
+        """Args: ``embedder``: what questions are compared by; ``None``: only equal requests share an answer."""
         self.memory = Memory(memory_bytes)
         self._database = database
         self._clock = clock
         self._store = CacheStore(database, new_id("wrk"))
         self._tallies = Tallies()
+        self.semantics = Semantics(self._store, embedder) if embedder is not None else None
         self.keeper = Keeper(self._store, self._tallies, clock)
         self._flights: dict[bytes, Flight] = {}
         self._notices = Notices(self.memory, self.keeper)
@@ -83,10 +90,14 @@ class Cache:
         if flight is not None and ask.policy.wait_s > 0:
             turn = await flight.follow()
             if turn != "lead":
-                return self._hit(ask, turn)
+                return self._hit(ask, *turn)
             flight.take_off(ask.policy.wait_s)
             return Lead(self, ask, flight)
         return await self._take_off(ask)
+
+    async def stats(self, tenant_id: str, *, since: dt.date, model: str | None = None) -> list[CacheGroup]:
+        """Add up what is kept now and how often it helped since a day. Raises ``StoreUnavailable``."""
+        return await self._store.stats(tenant_id, since=since, model=model)
 
     async def purge(self, purge: Purge) -> int:
         """Delete answers, here and on every worker, and return how many were shared. Raises ``StoreUnavailable``."""
@@ -94,6 +105,18 @@ class Cache:
         gone = await self._store.purge(purge)
         self._notices.purge(purge)
         return gone
+
+    async def purge_like(self, tenant_id: str, text: str) -> int:
+        """Delete the answers to questions near a text, such as one whose answer was corrected. Returns how many went.
+
+        Wide on purpose: what goes for nothing is asked again. 0 where questions are not compared.
+
+        Raises:
+            StoreUnavailable: Postgres does not answer.
+            ProviderError: The embedding model does not answer.
+        """
+        keys = await self.semantics.alike(tenant_id, text) if self.semantics is not None else ()
+        return await self.purge(Purge(tenant_id=tenant_id, keys=keys)) if keys else 0
 
     async def _take_off(self, ask: Ask) -> "Hit | Lead":
         """Be the first who asks: look what other workers know, then lead."""
@@ -112,8 +135,38 @@ class Cache:
             flight.succeed(found)
             return self._hit(ask, found)
         flight.is_claimed = found
+        try:
+            similar, vector = await self._similar(ask)
+        except BaseException:
+            self.fail(ask, flight, None)
+            raise
+        if similar is not None:
+            flight.succeed(similar.answer, "semantic")
+            self._release(ask, flight)
+            return similar
         flight.take_off(ask.policy.wait_s)
-        return Lead(self, ask, flight)
+        return Lead(self, ask, flight, vector)
+
+    async def _similar(self, ask: Ask) -> tuple[Hit | None, tuple[float, ...]]:
+        """Look for an answer to a question of the same meaning. Returns the question's embedding too, to be kept."""
+        if self.semantics is None or not self.semantics.is_on(ask):
+            return None, ()
+        vector = await self.semantics.embed(ask)
+        if not vector:
+            return None, ()
+        try:
+            found = await self.semantics.find(ask, vector)
+        except Exception as error:  # noqa: BLE001 - the edge of the cache: what goes wrong here must not fail a call
+            self._sulk(error)
+            return None, vector
+        if found is None or not self._is_fresh(ask, found.answer):
+            return None, vector
+        hit = self._hit(ask, found.answer, "semantic")
+        return msgspec.structs.replace(hit, score=found.score, question=found.question), vector
+
+    def _sulk(self, error: Exception) -> None:
+        self._sulks_until_ns = self._clock.monotonic_ns() + int(_SULK_S * 1e9)
+        _log.warning("the shared cache is left out for %.0f s: %r", _SULK_S, error)
 
     async def _shared(self, ask: Ask) -> Answer | bool:
         """Look into Postgres, and wait while another worker asks the same. False: Postgres or the other took too long.
@@ -138,8 +191,7 @@ class Cache:
                             await notice.wait()
                     notice.clear()
         except Exception as error:  # noqa: BLE001 - the edge of the cache, see above
-            self._sulks_until_ns = self._clock.monotonic_ns() + int(_SULK_S * 1e9)
-            _log.warning("the shared cache is left out for %.0f s: %r", _SULK_S, error)
+            self._sulk(error)
             return False
 
     async def _kept_only(self, ask: Ask) -> Hit:
@@ -164,7 +216,9 @@ class Cache:
         )
         return Hit(answer=answer, kind=kind, age_s=self._age_s(answer))
 
-    def settle(self, ask: Ask, flight: Flight | None, answer: Answer, *, worth_keeping: bool) -> None:
+    def settle(
+        self, ask: Ask, flight: Flight | None, answer: Answer, vector: tuple[float, ...], *, worth_keeping: bool
+    ) -> None:
         """Give a leader's answer to all who wait, and keep it where it is worth that."""
         self._tallies.count("miss", ask.tenant_id, ask.model, ask.feature, at_ns=self._clock.now_ns(), saved=None)
         if flight is not None:
@@ -172,7 +226,9 @@ class Cache:
         if worth_keeping and len(answer.body) <= ask.policy.max_answer_bytes:
             kept = Kept.of(ask, answer)
             self.memory.put(kept)
-            self.keeper.put(kept)
+            self.keeper.put(
+                msgspec.structs.replace(kept, context=ask.context, question=ask.question or "", vector=vector)
+            )
         self._release(ask, flight)
 
     def fail(self, ask: Ask, flight: Flight | None, error: BackstayError | None) -> None:
@@ -197,10 +253,11 @@ class Cache:
 class Lead:
     """The duty to ask the model for all who ask the same. It must end in ``keep`` or ``fail``; the first counts."""
 
-    def __init__(self, cache: Cache, ask: Ask, flight: Flight | None):
+    def __init__(self, cache: Cache, ask: Ask, flight: Flight | None, vector: tuple[float, ...] = ()):
         self._cache = cache
         self._ask = ask
         self._flight = flight
+        self._vector = vector
         self._ended = False
 
     @property
@@ -241,7 +298,8 @@ class Lead:
             created_ns=created_ns,
             expires_ns=expires_ns,
         )
-        self._cache.settle(self._ask, self._flight, answer, worth_keeping=response is None or _is_good(response))
+        is_good = response is None or _is_good(response)
+        self._cache.settle(self._ask, self._flight, answer, self._vector, worth_keeping=is_good)
 
     def fail(self, error: BackstayError | None = None) -> None:
         """Say that no answer comes of it. ``None``: the caller went away."""

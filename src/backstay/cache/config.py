@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from backstay.cache.types import CachePolicy, Scope, SemanticPolicy
+from backstay.cache.types import CachePolicy, Scope
 
 
 class CacheConfig(BaseModel):
@@ -34,22 +34,17 @@ class CacheConfig(BaseModel):
     calibration: Path | None = Field(
         default=None, description="Labelled pairs or questions that the bound is shown on, a JSONL file."
     )
-    shadow_share: float = Field(
-        default=0.0, ge=0, le=1, description="Share of semantic hits that ask the model as well, to compare."
-    )
 
     @model_validator(mode="after")
     def _complete(self) -> "CacheConfig":
         if self.semantic and not self.exact:
-            raise ValueError("semantic needs exact = true: what is the same is the same first")
+            raise ValueError("semantic needs exact = true: what is equal means the same")
+        if self.semantic and self.calibration is None:
+            raise ValueError("semantic needs a calibration file: without labels no bound on false hits can be shown")
         return self
 
-    def as_policy(self, targets: Sequence[str], semantic: SemanticPolicy | None = None) -> CachePolicy | None:
-        """Return the policy for a model with these targets; ``None`` where its answers are not kept.
-
-        Args:
-            semantic: What calibration certified; ``None`` where it could not, or was not asked to.
-        """
+    def as_policy(self, targets: Sequence[str]) -> CachePolicy | None:
+        """Return the policy for a model with these targets; ``None`` where its answers are not kept."""
         if not self.exact:
             return None
         return CachePolicy(
@@ -60,6 +55,6 @@ class CacheConfig(BaseModel):
             scope=self.scope,
             max_temperature=self.max_temperature,
             wait_s=self.wait_s,
-            semantic=semantic,
+            semantic=self.semantic,
             targets=tuple(targets),
         )

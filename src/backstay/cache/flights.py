@@ -6,13 +6,13 @@ from collections import deque
 from collections.abc import Coroutine
 from typing import Any, Literal
 
-from backstay.cache.types import Answer
+from backstay.cache.types import Answer, HitKind
 from backstay.core.errors import BackstayError
 
 _MOST_LEADERS = 3
 """How many leaders of one flight may fail before those who still wait are told the last one's error."""
 
-Turn = Answer | Literal["lead"]
+Turn = tuple[Answer, HitKind] | Literal["lead"]
 
 
 class Flight:
@@ -53,12 +53,12 @@ class Flight:
             self._left(turn)
             raise
 
-    def succeed(self, answer: Answer) -> None:
+    def succeed(self, answer: Answer, kind: HitKind = "hit") -> None:
         """Give the answer to all who wait."""
         self._land()
         for turn in self._waiting:
             if not turn.done():
-                turn.set_result(answer)
+                turn.set_result((answer, kind))
 
     def fail(self, error: BackstayError | None = None) -> None:
         """Let the next in line lead. An error that asking again would not mend is told to all who wait.

@@ -18,6 +18,10 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     feature: str | None
     answer: Answer
+    context: bytes = b""
+    question: str = ""
+    vector: tuple[float, ...] = ()
+    """The embedding of the question; empty where questions are not compared."""
 
     @classmethod
     def of(cls, ask: Ask, answer: Answer) -> "Kept":

@@ -100,3 +100,31 @@ select model, nullif(feature, '') as feature, coalesce(entries, 0) as entries, c
 from kept full join helped using (model, feature)
 where (%(model)s::text is null or model = %(model)s)
 order by coalesce(saved_nanousd, 0) desc, model, feature;
+
+-- name: ensure_semantic
+select ensure_semantic_cache() as is_there;
+
+-- name: look_far
+-- The index looks on until enough rows meet the conditions, and not only among the nearest of all tenants.
+select set_config('hnsw.iterative_scan', 'relaxed_order', true);
+
+-- name: nearest
+-- Kept questions of one conversation's state by their distance, as real[] for the verifier.
+select cache_vectors.key, question, embedding::real[] as embedding
+from cache_vectors join cache_entries using (tenant_id, key)
+where tenant_id = %(tenant_id)s and context = %(context)s and expires_at > now()
+order by embedding <=> %(vector)s::vector
+limit %(limit)s;
+
+-- name: alike
+-- Keys of kept questions that are near a text, whatever the model and the conversation.
+select key from cache_vectors
+where tenant_id = %(tenant_id)s and embedding <=> %(vector)s::vector <= %(distance)s
+order by embedding <=> %(vector)s::vector
+limit %(limit)s;
+
+-- name: keep_vectors
+insert into cache_vectors (tenant_id, key, context, question, embedding)
+select * from unnest(%(tenant_id)s::text[], %(key)s::bytea[], %(context)s::bytea[], %(question)s::text[],
+                     %(embedding)s::vector[])
+on conflict (tenant_id, key) do nothing;

@@ -24,6 +24,9 @@ name here and by its targets. Sources: openai Python SDK 3.54.0, anthropic Pytho
 _ORDERED = frozenset({"tools", "functions", "response_format", "output_config", "output_format"})
 """Fields in which the order of names counts: a model sees a JSON schema's properties in the order they were sent."""
 
+_LONGEST_QUESTION = 1000
+"""Characters. Of a longer one the embedding would see a part only."""
+
 _DEFAULT_TEMPERATURE = 1.0
 """Of both vendors. Sources: their API references (2026-08)."""
 
@@ -62,6 +65,7 @@ def build_ask(
         return None
     if not _is_cool(policy, fields):
         return None
+    ignored = _IGNORED.get(dialect, frozenset())
     shared_by = {"tenant": "", "feature": feature, "key": key_id, "user": user}[policy.scope]
     head = (
         tenant_id,
@@ -74,9 +78,10 @@ def build_ask(
         sorted((forward or {}).items()),
     )
     try:
-        parts = _canonical(fields, _IGNORED.get(dialect, frozenset()))
+        parts = _canonical(fields, ignored)
     except (ValueError, RecursionError):  # not JSON after all, ambiguous, or not UTF-8: for the provider to refuse
         return None
+    question, context = _split(policy, fields, head, ignored) if operation == "chat" else (None, b"")
     return Ask(
         tenant_id=tenant_id,
         key=_digest(head, parts),
@@ -84,7 +89,37 @@ def build_ask(
         feature=feature,
         policy=policy,
         directives=directives,
+        context=context,
+        question=question,
     )
+
+
+def _split(
+    policy: CachePolicy, fields: Mapping[str, msgspec.Raw], head: Any, ignored: frozenset[str]
+) -> tuple[str | None, bytes]:
+    """Take what the user said last off a conversation: its text, and a hash of all the rest."""
+    if not policy.semantic or "messages" not in fields:
+        return None, b""
+    messages = _decoder.decode(str(fields["messages"], "utf-8"))
+    last = messages.pop() if isinstance(messages, list) and messages else None
+    text = _said(last)
+    if not text or len(text) > _LONGEST_QUESTION:
+        return None, b""
+    parts = [_sorted.encode(messages), *_canonical(fields, ignored | {"messages"})]
+    return text, _digest(head, parts)
+
+
+def _said(message: Any) -> str | None:
+    """Return what a message says, where it is the user's, and text alone."""
+    match message:
+        case {"role": "user", "content": str(text), **rest} if not rest:
+            return text.strip()
+        case {"role": "user", "content": [{"type": "text", "text": str(text), **more}], **rest} if (
+            not rest and not more
+        ):
+            return text.strip()
+        case _:
+            return None
 
 
 def _is_cool(policy: CachePolicy, fields: Mapping[str, msgspec.Raw]) -> bool:

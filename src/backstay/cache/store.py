@@ -37,6 +37,14 @@ class CacheGroup(msgspec.Struct, frozen=True, kw_only=True):
     """What the hits would have cost; those whose cost is unknown are left out."""
 
 
+class Near(msgspec.Struct, frozen=True, kw_only=True):
+    """A kept question near a new one."""
+
+    key: bytes
+    question: str
+    vector: list[float]
+
+
 class CacheStore:
     """The cache in Postgres. Every verb raises ``StoreUnavailable`` where it does not answer."""
 
@@ -73,11 +81,36 @@ class CacheStore:
         async with self._database.system(timeout_s=_WRITE_S) as connection:
             if kept:
                 await connection.execute(_QUERIES["keep"], _columns([_row(each) for each in kept]))
+            vectors = [_vector_row(each) for each in kept if each.vector]
+            if vectors:
+                await connection.execute(_QUERIES["keep_vectors"], _columns(vectors))
             if tallies:
                 await connection.execute(_QUERIES["count_days"], _columns([msgspec.structs.asdict(t) for t in tallies]))
             if released:
                 places = _columns([{"tenant_id": tenant_id, "key": key} for tenant_id, key in released])
                 await connection.execute(_QUERIES["release"], {**places, "holder": self._holder})
+
+    async def ensure_semantic(self) -> bool:
+        """Make the table of questions where it is missing; false without pgvector of 0.8 or newer."""
+        async with self._database.system() as connection:
+            row = await (await connection.execute(_QUERIES["ensure_semantic"])).fetchone()
+            return row is not None and row["is_there"]
+
+    async def nearest(self, ask: Ask, vector: Sequence[float], limit: int) -> list[Near]:
+        """Read the kept questions that are nearest to one, within its conversation's state."""
+        values = {"tenant_id": ask.tenant_id, "context": ask.context, "vector": _literal(vector), "limit": limit}
+        async with self._database.tenant(ask.tenant_id, timeout_s=LOOKUP_S) as connection:
+            await connection.execute(_QUERIES["look_far"])
+            rows = await (await connection.execute(_QUERIES["nearest"], values)).fetchall()
+        return [Near(key=bytes(row["key"]), question=row["question"], vector=row["embedding"]) for row in rows]
+
+    async def alike(self, tenant_id: str, vector: Sequence[float], *, distance: float, limit: int) -> list[bytes]:
+        """Read the keys of kept questions within a cosine distance of a text, the nearest first."""
+        values = {"tenant_id": tenant_id, "vector": _literal(vector), "distance": distance, "limit": limit}
+        async with self._database.tenant(tenant_id) as connection:
+            await connection.execute(_QUERIES["look_far"])
+            rows = await (await connection.execute(_QUERIES["alike"], values)).fetchall()
+        return [bytes(row["key"]) for row in rows]
 
     async def sweep(self, bounds: Mapping[str, int]) -> None:
         """Delete what has expired, and the oldest beyond each model's bound in bytes. One worker at a time does it."""
@@ -142,6 +175,21 @@ def _row(kept: Kept) -> dict[str, Any]:
         "created_at": _time(answer.created_ns),
         "expires_at": _time(answer.expires_ns),
     }
+
+
+def _vector_row(kept: Kept) -> dict[str, Any]:
+    return {
+        "tenant_id": kept.tenant_id,
+        "key": kept.key,
+        "context": kept.context,
+        "question": kept.question,
+        "embedding": _literal(kept.vector),
+    }
+
+
+def _literal(vector: Sequence[float]) -> str:
+    """Write a vector as pgvector reads it."""
+    return "[" + ",".join(map(repr, map(float, vector))) + "]"
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

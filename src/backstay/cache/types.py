@@ -13,15 +13,6 @@ Scope = Literal["tenant", "feature", "key", "user"]
 HitKind = Literal["hit", "semantic"]
 
 
-class SemanticPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How alike two questions must be to share an answer, as it was certified on labelled pairs."""
-
-    threshold: float
-    """Lowest score of the verifier, from 0 to 1."""
-    shadow_share: float = 0.0
-    """Share of hits, 0 to 1, that ask the model all the same, to compare."""
-
-
 class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
     """What is kept for one model, and for how long."""
 
@@ -35,8 +26,8 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Requests of a higher temperature pass by the cache; ``None``: none do."""
     wait_s: float = 30.0
     """Longest wait for the same question of another caller."""
-    semantic: SemanticPolicy | None = None
-    """``None``: only equal requests share an answer."""
+    semantic: bool = False
+    """Whether questions that mean the same share an answer, once it is shown how alike they must be."""
     targets: tuple[str, ...] = ()
     """The model's targets: another list of them means other answers."""
 
@@ -63,9 +54,9 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     policy: CachePolicy
     directives: Directives = Directives()
     context: bytes = b""
-    """SHA-256 of all but the last thing that the user said."""
+    """SHA-256 of all but the last thing that the user said: only within one are questions compared."""
     question: str | None = None
-    """The last thing that the user said, where it alone is text; ``None`` where questions cannot be compared."""
+    """The last thing that the user said, where it alone is text; ``None`` where questions are not compared."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

@@ -30,6 +30,9 @@ class Settings(BaseSettings):
     )
     url: str = Field(default="http://127.0.0.1:8400", description="Where the command line finds the server.")
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024, description="Largest request body taken, in bytes.")
+    cache_memory_bytes: int = Field(
+        default=64 * 1024 * 1024, ge=0, description="Kept answers that each worker holds in memory, in bytes."
+    )
     drain_s: float = Field(
         default=60.0, ge=0, description="Longest time that SIGTERM waits for open streams, in seconds."
     )

@@ -54,3 +54,42 @@ end $$;
 
 grant select, insert, update, delete on cache_entries, cache_claims to backstay_app, backstay_system;
 grant select, insert, update on cache_days to backstay_app, backstay_system;
+
+-- Questions by their embeddings. Needs pgvector, which a Postgres may lack or get later: a worker that wants it calls
+-- this. True: the table is there. The questions go with their answers.
+create function ensure_semantic_cache() returns boolean
+language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+  perform pg_advisory_xact_lock(hashtext('backstay.cache.vectors'));
+  if to_regclass('cache_vectors') is not null then
+    return true;
+  end if;
+  if not exists (select from pg_available_extensions where name = 'vector'
+                 and string_to_array(default_version, '.')::int[] >= array[0, 8]) then
+    return false;
+  end if;
+  create extension if not exists vector;
+  create table cache_vectors (
+    tenant_id text not null,
+    key       bytea not null,
+    context   bytea not null,
+    question  text not null,
+    embedding vector(384) not null,
+    primary key (tenant_id, key),
+    foreign key (tenant_id, key) references cache_entries on delete cascade
+  );
+  create index cache_vectors_context on cache_vectors (tenant_id, context);
+  create index cache_vectors_near on cache_vectors using hnsw (embedding vector_cosine_ops);
+  alter table cache_vectors enable row level security;
+  alter table cache_vectors force row level security;
+  create policy one_tenant on cache_vectors to backstay_app using (tenant_id = backstay_tenant())
+    with check (tenant_id = backstay_tenant());
+  create policy all_tenants on cache_vectors to backstay_system using (true) with check (true);
+  grant select on cache_vectors to backstay_app;
+  grant select, insert, update, delete on cache_vectors to backstay_system;
+  return true;
+exception when insufficient_privilege then
+  return false;
+end $$;
+revoke all on function ensure_semantic_cache() from public;
+grant execute on function ensure_semantic_cache() to backstay_system;
