@@ -20,7 +20,7 @@ from backstay.data_folder import read_operator_token, read_secret
 from backstay.gateway import Gateway, interrupted
 from backstay.ledger import MERGE_ENTRIES, LedgerStore
 from backstay.live_policy import LivePolicy
-from backstay.providers import DIALECTS
+from backstay.providers import DIALECTS, ProviderEmbedder
 from backstay.store import Database, Journal, Shipper
 from backstay.tracing import MERGE_SPANS, CallMetrics, TraceStore, read_call
 
@@ -52,7 +52,12 @@ class App:
         )
         self._ring = KeyRing(self._database, self._secret, self._clock)
         self._metrics = CallMetrics(folder / "metrics", str(slot))
-        self._cache = Cache(self._database, self._clock, memory_bytes=settings.cache_memory_bytes)
+        self._cache = Cache(
+            self._database,
+            self._clock,
+            memory_bytes=settings.cache_memory_bytes,
+            embedder=ProviderEmbedder(lambda: self._policy.providers["local"]),
+        )
         self._gateway = Gateway(
             models=self._policy.models,
             prices=self._policy.prices,
@@ -107,6 +112,7 @@ class App:
 
     def _adopt_policy(self) -> None:
         self._gateway.models, self._gateway.prices = self._policy.models, self._policy.prices
+        self._run(self._cache.adopt({name: model.cache for name, model in self._policy.file.models.items()}))
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

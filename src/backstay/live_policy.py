@@ -9,8 +9,8 @@ from backstay.catalog import build_models
 from backstay.core.errors import ConfigError
 from backstay.gateway import Models
 from backstay.ledger import PriceBook
-from backstay.policy import DEFAULT_FILE, load_policy
-from backstay.providers import Providers
+from backstay.policy import DEFAULT_FILE, PolicyFile, load_policy
+from backstay.providers import Provider, Providers
 
 _log = logging.getLogger("backstay.policy")
 
@@ -31,6 +31,8 @@ class LivePolicy:
         """Why the file as it is now is not in force; ``None`` when it is."""
         self.models = Models({})
         self.prices = PriceBook({})
+        self.file = PolicyFile()
+        self.providers: Mapping[str, Provider] = {}
 
     def load(self) -> None:
         """Read the file and put it in force.
@@ -42,6 +44,7 @@ class LivePolicy:
         providers = self._providers.build(policy.providers)
         models, prices = build_models(policy, providers), PriceBook(policy.prices)
         self.models, self.prices, self.problem = models, prices, None
+        self.file, self.providers = policy, providers
 
     async def watch(self, on_change: Callable[[], None]) -> None:
         """Follow the file until cancelled, and call back each time that a new policy is in force."""

@@ -45,7 +45,14 @@ def maybe_ask(
 ) -> Ask | None:
     text = body if isinstance(body, bytes) else json.dumps({"model": "m", **body}).encode()
     fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-    named = {"operation": "chat", "model": "m", "tenant_id": "acme", "key_id": "key_1", "feature": "search", **more}
+    named: dict[str, Any] = {
+        "operation": "chat",
+        "model": "m",
+        "tenant_id": "acme",
+        "key_id": "key_1",
+        "feature": "search",
+        **more,
+    }
     return build_ask(policy, fields, dialect=dialect, directives=read_directives(cache_control), **named)
 
 

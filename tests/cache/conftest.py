@@ -1,7 +1,7 @@
 """Owns the fixtures of the cache's tests: workers that share one Postgres."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
@@ -17,7 +17,7 @@ def clock() -> HandClock:
 
 
 @asynccontextmanager
-async def _running(cache: Cache) -> AsyncIterator[Cache]:
+async def _running(cache: Cache) -> AsyncGenerator[Cache]:
     cache.start()
     task = asyncio.create_task(cache.run())
     try:

@@ -5,6 +5,7 @@ import datetime as dt
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 import pytest
@@ -27,14 +28,14 @@ async def until(condition: Callable[[], Awaitable[bool]], limit_s: float = 5.0) 
         await asyncio.sleep(0.02)
 
 
-async def is_hit(cache: Cache, **more: str) -> bool:
+async def is_hit(cache: Cache, **more: Any) -> bool:
     found = await cache.recall(ask(**more))
     if isinstance(found, Lead):
         found.fail()
     return isinstance(found, Hit)
 
 
-async def keep_one(cache: Cache, **more: str) -> None:
+async def keep_one(cache: Cache, **more: Any) -> None:
     """Answer the usual question, and wait until Postgres has it."""
     lead = await cache.recall(ask(**more))
     assert isinstance(lead, Lead)

@@ -10,7 +10,7 @@ from asking import POLICY, QUESTION, ask, maybe_ask
 from backstay.cache import build_ask
 from backstay.cache.directives import read_directives
 
-TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {}, "b": {}}}}}]
+TOOLS: list[Any] = [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {}, "b": {}}}}}]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from asking import POLICY, ask, keep
 from cache_clock import HandClock
 
-from backstay.cache import Cache, Hit
+from backstay.cache import Cache, CacheConfig, Hit
 from backstay.cache.cache import Lead
 from backstay.cache.topics import Vectors
 from backstay.providers.local_embedder import Embedder
@@ -50,11 +50,15 @@ def labels(tmp_path: Path) -> Path:
     return file
 
 
+def config(labels: Path, bound: float) -> CacheConfig:
+    return CacheConfig(exact=True, semantic=True, calibration=labels, max_false_hits=bound, confidence=0.9)
+
+
 @pytest.fixture
 async def cache(database: Database, embedder: LocalEmbedder, labels: Path) -> AsyncIterator[Cache]:
     cache = Cache(database, HandClock(), memory_bytes=1 << 20, embedder=embedder)
     assert cache.semantics is not None
-    await cache.semantics.prepare({"m": (labels, 0.05, 0.9)})
+    await cache.semantics.prepare({"m": config(labels, 0.05)})
     assert cache.semantics.problems == {}
     yield cache
 
@@ -111,10 +115,10 @@ async def test_what_is_not_calibrated_is_off(cache: Cache, labels: Path, databas
     """Without a certificate there is no semantic hit, and the reason is told."""
     assert cache.semantics is not None
     await answer(cache, question("How do I return a parcel?"))
-    await cache.semantics.prepare({"m": (labels, 0.001, 0.99)})
+    await cache.semantics.prepare({"m": config(labels, 0.001)})
     assert "stays off" in cache.semantics.problems["m"]
     assert await hit(cache, question("How can I return a parcel?")) is None
-    await cache.semantics.prepare({"m": (labels.with_name("absent"), 0.05, 0.9)})
+    await cache.semantics.prepare({"m": config(labels.with_name("absent"), 0.05)})
     assert "cannot be read" in cache.semantics.problems["m"]
 
 

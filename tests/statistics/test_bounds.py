@@ -25,7 +25,7 @@ def test_a_bound_is_where_the_tail_is_what_is_left() -> None:
 
 
 def _draw(random: np.random.Generator, size: int) -> tuple[list[float], list[bool]]:
-    """Scores between 0 and 1 that are wrong with a probability of (1 - score)² / 2: the rate above t is (1 - t)² / 6."""
+    """Scores between 0 and 1 that are wrong with probability (1 - score)² / 2: the rate above t is (1 - t)² / 6."""
     scores = random.random(size)
     return scores.tolist(), (random.random(size) < (1 - scores) ** 2 / 2).tolist()
 

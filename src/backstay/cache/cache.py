@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from backstay.cache.config import CacheConfig
 from backstay.cache.flights import Flight, carry
 from backstay.cache.keeper import Keeper
 from backstay.cache.memory import Kept, Memory
@@ -16,7 +17,7 @@ from backstay.cache.notices import CHANNEL, Notices
 from backstay.cache.semantic import Semantics
 from backstay.cache.store import CacheGroup, CacheStore
 from backstay.cache.tally import Tallies
-from backstay.cache.types import Answer, Ask, CachePolicy, Hit, HitKind, Purge
+from backstay.cache.types import Answer, Ask, Hit, HitKind, Purge
 from backstay.core.chat import ChatResponse, FinishReason, Refusal
 from backstay.core.clock import Clock
 from backstay.core.errors import BackstayError, NotCached
@@ -68,9 +69,11 @@ class Cache:
             async with asyncio.timeout(limit_s):
                 await self.keeper.flush()
 
-    def adopt(self, policies: Mapping[str, CachePolicy]) -> None:
-        """Take over the bounds of the policy in force, by model."""
-        self.keeper.bounds = {model: policy.max_bytes for model, policy in policies.items()}
+    async def adopt(self, configs: Mapping[str, CacheConfig]) -> None:
+        """Take over the policy in force, by model. Where models are to be calibrated, that takes its time."""
+        self.keeper.bounds = {model: config.max_bytes for model, config in configs.items() if config.exact}
+        if self.semantics is not None:
+            await self.semantics.prepare({model: config for model, config in configs.items() if config.semantic})
 
     async def recall(self, ask: Ask) -> "Hit | Lead":
         """Find the answer to a question, or become the one who asks the model. Waits while somebody else asks.

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from backstay.cache.topics import Vectors, learn_topics
 from backstay.cache.verifier import CANDIDATES, Match, Verifier, choose
@@ -25,8 +24,6 @@ _LEARNED_PERCENT = 70
 
 _BLOCK = 256
 """Questions whose cosines are computed at once: one large product is many times faster than many small ones."""
-
-Rows = npt.NDArray[np.intp]
 
 
 class LabelledQuestion(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,15 +139,15 @@ def match_all(
             best = choose(
                 verifier.scores(questions[row], kept[near]), readings[row], [kept_readings[place] for place in near]
             )
-            match = None if best is None else Match(place=int(near[best.place]), score=best.score)
+            match = None if best is None else Match(place=near[best.place], score=best.score)
             found.append(None if match is not None and among_themselves and match.place == row else match)
     return found
 
 
-def _nearest(cosines: Vectors) -> Rows:
+def _nearest(cosines: Vectors) -> list[int]:
     if len(cosines) <= CANDIDATES:
-        return np.arange(len(cosines))
-    return np.argpartition(-cosines, CANDIDATES)[:CANDIDATES]
+        return list(range(len(cosines)))
+    return np.argpartition(-cosines, CANDIDATES)[:CANDIDATES].tolist()
 
 
 def _from_questions(
@@ -161,13 +158,13 @@ def _from_questions(
     So neither what asks nor what is kept was learned from, as it will be in use.
     """
     parts = np.array([_part(question.text) for question in questions])
-    learned = np.flatnonzero(parts == 0)
+    learned: list[int] = np.flatnonzero(parts == 0).tolist()
     intents = [question.intent for question in questions]
     verifier = Verifier(topics=learn_topics(vectors[learned], [intents[row] for row in learned]))
     readings = [read(question.text) for question in questions]
     scores: list[float] = []
     errors: list[bool] = []
-    halves = np.flatnonzero(parts == 1), np.flatnonzero(parts == 2)
+    halves: tuple[list[int], list[int]] = np.flatnonzero(parts == 1).tolist(), np.flatnonzero(parts == 2).tolist()
     for asked, kept in (halves, halves[::-1]):
         for row, match in zip(asked, _match(verifier, vectors, readings, asked, kept), strict=True):
             scores.append(match.score if match else 0.0)
@@ -176,7 +173,7 @@ def _from_questions(
 
 
 def _match(
-    verifier: Verifier, vectors: Vectors, readings: Sequence[Reading], asked: Rows, kept: Rows
+    verifier: Verifier, vectors: Vectors, readings: Sequence[Reading], asked: list[int], kept: list[int]
 ) -> list[Match | None]:
     return match_all(
         verifier, vectors[asked], [readings[row] for row in asked], vectors[kept], [readings[row] for row in kept]

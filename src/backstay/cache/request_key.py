@@ -100,9 +100,8 @@ def _split(
     """Take what the user said last off a conversation: its text, and a hash of all the rest."""
     if not policy.semantic or "messages" not in fields:
         return None, b""
-    messages = _decoder.decode(str(fields["messages"], "utf-8"))
-    last = messages.pop() if isinstance(messages, list) and messages else None
-    text = _said(last)
+    messages: Any = _decoder.decode(str(fields["messages"], "utf-8"))
+    text = _said(messages.pop()) if isinstance(messages, list) and messages else None
     if not text or len(text) > _LONGEST_QUESTION:
         return None, b""
     parts = [_sorted.encode(messages), *_canonical(fields, ignored | {"messages"})]

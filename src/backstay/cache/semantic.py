@@ -3,12 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from backstay.cache.calibration import Calibration, calibrate, read_labels
+from backstay.cache.calibration import Calibration, Labels, calibrate, read_labels
+from backstay.cache.config import CacheConfig
 from backstay.cache.store import CacheStore
 from backstay.cache.topics import Vectors
 from backstay.cache.types import Answer, Ask
@@ -45,29 +45,28 @@ class Semantics:
         self._store = store
         self._embedder = embedder
         self._calibrated: dict[str, Calibration] = {}
+        self._done: dict[tuple[Labels, float, float], Calibration] = {}
+        self._preparing = asyncio.Lock()
 
     def is_on(self, ask: Ask) -> bool:
         """Whether a question may be answered by another one's answer."""
         return ask.question is not None and ask.model in self._calibrated
 
-    async def prepare(self, wanted: Mapping[str, tuple[Path, float, float]]) -> None:
-        """Calibrate models; those that are not named, or cannot be certified, are off, and ``problems`` says why.
-
-        Args:
-            wanted: By model: the file of labels, the bound on false hits, the confidence.
-        """
-        self._calibrated = {model: known for model, known in self._calibrated.items() if model in wanted}
-        self.problems = {}
-        for model, (file, bound, confidence) in wanted.items():
-            try:
-                calibration = await self._calibrate(file, bound, confidence)
-            except BackstayError as error:
-                self._off(model, str(error))
-                continue
-            if calibration.certificate is None:
-                self._off(model, calibration.problem or "")
-            else:
-                self._calibrated[model] = calibration
+    async def prepare(self, configs: Mapping[str, CacheConfig]) -> None:
+        """Calibrate models; those that are not named, or cannot be certified, are off, and ``problems`` says why."""
+        async with self._preparing:
+            self._calibrated = {model: known for model, known in self._calibrated.items() if model in configs}
+            self.problems = {}
+            for model, config in configs.items():
+                try:
+                    calibration = await self._calibrate(config)
+                except BackstayError as error:
+                    self._off(model, str(error))
+                    continue
+                if calibration.certificate is None:
+                    self._off(model, calibration.problem or "")
+                else:
+                    self._calibrated[model] = calibration
 
     async def embed(self, ask: Ask) -> tuple[float, ...]:
         """Embed a question; empty where the embedding model does not answer in a moment."""
@@ -101,14 +100,22 @@ class Semantics:
         vector: list[float] = (await self._embedder.embed([text]))[0].tolist()
         return tuple(await self._store.alike(tenant_id, vector, distance=_ALIKE, limit=_MOST_ALIKE))
 
-    async def _calibrate(self, file: Path, bound: float, confidence: float) -> Calibration:
+    async def _calibrate(self, config: CacheConfig) -> Calibration:
+        """Calibrate on a file, once for as long as it and the bound stay the same."""
         if not await self._store.ensure_semantic():
             raise BackstayError("This Postgres has no pgvector 0.8 or newer. Install it, or switch semantic off.")
-        labels = read_labels(file)
+        assert config.calibration is not None, "CacheConfig demands it"
+        labels = await asyncio.to_thread(read_labels, config.calibration)
+        done = (labels, config.max_false_hits, config.confidence)
+        if done in self._done:
+            return self._done[done]
         texts = labels.texts
         pieces = [await self._embedder.embed(texts[start : start + _PIECE]) for start in range(0, len(texts), _PIECE)]
         vectors: Vectors = np.concatenate(pieces) if pieces else np.zeros((0, 1), dtype=np.float32)
-        return await asyncio.to_thread(calibrate, labels, vectors, bound=bound, confidence=confidence)
+        self._done[done] = await asyncio.to_thread(
+            calibrate, labels, vectors, bound=config.max_false_hits, confidence=config.confidence
+        )
+        return self._done[done]
 
     def _off(self, model: str, problem: str) -> None:
         self._calibrated.pop(model, None)

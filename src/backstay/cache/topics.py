@@ -60,4 +60,4 @@ def learn_topics(vectors: Vectors, intents: Sequence[str]) -> Topics:
 def _slope(weights: Vectors, vectors: Vectors, labels: npt.NDArray[np.intp]) -> Vectors:
     wrong = Topics(weights=weights).probabilities(vectors)
     wrong[np.arange(len(labels)), labels] -= 1
-    return vectors.T @ wrong / np.float32(len(labels)) + np.float32(_DECAY) * weights
+    return np.asarray(vectors.T @ wrong / len(labels) + _DECAY * weights, dtype=np.float32)

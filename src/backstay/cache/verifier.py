@@ -43,10 +43,11 @@ class Match(msgspec.Struct, frozen=True, kw_only=True):
 
 def choose(scores: Vectors, question: Reading, kept: Sequence[Reading], *, threshold: float = 0.0) -> Match | None:
     """Choose the candidate of the best score that no difference forbids; ``None`` where none reaches the threshold."""
-    for place in np.argsort(-scores, kind="stable"):
+    order: list[int] = np.argsort(-scores, kind="stable").tolist()
+    for place in order:
         score = float(scores[place])
         if score <= 0 or score < threshold:
             return None
         if veto(question, kept[place]) is None:
-            return Match(place=int(place), score=score)
+            return Match(place=place, score=score)
     return None

@@ -92,8 +92,9 @@ def evaluate(
     source = calibration or settings.calibration or kept
     if source is None:
         raise ConfigError("There is nothing to calibrate on. Name a file of labelled questions with --calibration.")
+    *_, asked = data
     answer = try_cache(
-        data[-1], kept, source,
+        asked, kept, source,
         bound=max_false_hits or settings.max_false_hits, confidence=confidence or settings.confidence,
     )  # fmt: skip
     if cli.json:
