@@ -57,6 +57,8 @@ class Semantics:
         async with self._preparing:
             self._calibrated = {model: known for model, known in self._calibrated.items() if model in configs}
             self.problems = {}
+            in_use = {id(known) for known in self._calibrated.values()}
+            self._done = {labels: known for labels, known in self._done.items() if id(known) in in_use}
             for model, config in configs.items():
                 try:
                     calibration = await self._calibrate(config)

@@ -1,6 +1,7 @@
 """Owns ``backstay cache``: what is kept, letting go of it, and the trial of a semantic cache."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def purge(cli: Cli, everything: bool, **conditions: str | None) -> None:
 )
 @command
 def evaluate(
-    cli: Cli, data: tuple[Path, ...], kept: Path | None, calibration: Path | None, model: str | None,
+    cli: Cli, data: Sequence[Path], kept: Path | None, calibration: Path | None, model: str | None,
     config: Path | None, max_false_hits: float | None, confidence: float | None,
 ) -> None:  # fmt: skip
     """Try a semantic cache on labelled questions: how often it would answer, and how often wrongly. Needs no server."""
@@ -92,9 +93,8 @@ def evaluate(
     source = calibration or settings.calibration or kept
     if source is None:
         raise ConfigError("There is nothing to calibrate on. Name a file of labelled questions with --calibration.")
-    *_, asked = data
     answer = try_cache(
-        asked, kept, source,
+        data[-1], kept, source,
         bound=max_false_hits or settings.max_false_hits, confidence=confidence or settings.confidence,
     )  # fmt: skip
     if cli.json:
