@@ -65,6 +65,7 @@ class App:
             clock=self._clock,
             observe=self._metrics.observe,
             capture=settings.capture == "full",
+            cache=self._cache,
         )
         self._tasks: list[asyncio.Task[None]] = []
         self.asgi = self._build_asgi(api.Authenticator(self._ring, read_operator_token(folder) or ""))

@@ -27,6 +27,7 @@ def build_models(policy: PolicyFile, providers: Mapping[str, Provider]) -> Model
             name=name,
             targets=tuple(target(each) for each in config.targets),
             timeouts=config.timeout.as_timeouts() if config.timeout else None,
+            cache=config.cache.as_policy(config.targets),
         )
         for name, config in policy.models.items()
     }

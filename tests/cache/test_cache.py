@@ -12,8 +12,9 @@ import pytest
 from asking import POLICY, CountedModel, ask, call, keep
 from cache_clock import HandClock
 
-from backstay.cache import Cache, CacheStore, Hit, Purge
+from backstay.cache import Cache, Hit, Purge
 from backstay.cache.cache import Lead
+from backstay.cache.store import CacheStore
 from backstay.core.chat import FinishReason
 from backstay.core.errors import InvalidRequest, NotCached, ProviderUnreachable
 from backstay.store import Database

@@ -8,6 +8,7 @@ import msgspec
 
 from backstay.access import clean_label
 from backstay.api.auth import Authenticate
+from backstay.cache import read_directives
 from backstay.core.errors import BackstayError, InvalidRequest, RequestTooLarge
 from backstay.core.ids import parse_traceparent
 from backstay.gateway import Gateway, Headers, Incoming, call
@@ -88,6 +89,7 @@ class Wires:
             tags=_tags(headers) or caller.tags,
             trace_id=trace_id,
             parent_id=parent_id,
+            cache_control=read_directives(_text(headers, b"cache-control")),
         )
         await _while_connected(call(self._gateway, incoming, sink), receive)
 

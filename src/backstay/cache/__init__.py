@@ -8,14 +8,13 @@ from backstay.cache.config import CacheConfig
 from backstay.cache.directives import read_directives
 from backstay.cache.replay import replay
 from backstay.cache.request_key import build_ask
-from backstay.cache.store import CacheStore
-from backstay.cache.types import CachePolicy, Hit, Purge
+from backstay.cache.types import CachePolicy, Directives, Hit, Purge
 
 __all__ = [
     "Cache",
     "CacheConfig",
     "CachePolicy",
-    "CacheStore",
+    "Directives",
     "Hit",
     "Lead",
     "Purge",

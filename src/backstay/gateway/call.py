@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import msgspec
 
+from backstay.cache import Cache, Hit, Lead
 from backstay.core.clock import Clock
 from backstay.core.errors import BackstayError, Draining
-from backstay.core.money import usd
+from backstay.core.money import NanoUSD, usd
 from backstay.gateway.attempt import Answer, Call, attempt_targets
+from backstay.gateway.recall import Leavable, hand_in, read_hit, recall
 from backstay.gateway.recording import Recording
 from backstay.gateway.resolve import Models, resolve
 from backstay.gateway.settle import settle
@@ -36,6 +38,7 @@ class Gateway(msgspec.Struct, kw_only=True):
     clock: Clock
     observe: Callable[[Span], None]
     """Called with each finished call's span: metrics."""
+    cache: Cache | None = None
     capture: bool = True
     """Whether traces keep the text of requests and answers."""
     draining: bool = False
@@ -52,29 +55,86 @@ async def call(gateway: Gateway, incoming: Incoming, sink: Sink) -> None:
         asyncio.CancelledError: The caller went away, or the worker ends. What was received is recorded and priced.
     """
     recording = Recording(incoming, gateway.clock)
-    answer: Answer | None = None
     gateway.open_calls += 1
     try:
         admit(gateway)
         recording.request = resolve(gateway.models, incoming)
-        reserve(gateway, recording)
-        answer = await attempt_targets(
-            Call(incoming=incoming, request=recording.request, recording=recording, clock=gateway.clock)
-        )
-        await (_reply if answer.stream is None else _relay)(gateway, recording, answer, sink)
+        found = await recall(gateway.cache, recording) if gateway.cache else None
+        if isinstance(found, Hit):
+            await _give(gateway, recording, found, sink)
+            return
     except Exception as problem:  # noqa: BLE001 - the edge of a call: whatever went wrong, it is recorded and answered
-        error = problem if isinstance(problem, BackstayError) else _unforeseen(problem)
-        recording.fail(error)
-        settle_and_record(gateway, recording)
-        await _tell(recording, error, sink)
+        await _failed(gateway, recording, problem, sink)
+        return
     except asyncio.CancelledError:
-        recording.status = "cancelled"
-        settle_and_record(gateway, recording)
+        _cancelled(gateway, recording)
         raise
     finally:
         gateway.open_calls -= 1
+    if found is None:
+        await _ask(gateway, recording, None, sink)
+        return
+    recording.missed = True
+    leavable = Leavable(sink)
+    try:
+        await found.carry(_ask(gateway, recording, found, leavable))
+    except asyncio.CancelledError:
+        leavable.gone = True
+        raise
+
+
+async def _ask(gateway: Gateway, recording: Recording, lead: Lead | None, sink: Sink) -> None:
+    """Ask the model, answer, record; and hand the answer in where others may want it."""
+    assert recording.request is not None
+    answer: Answer | None = None
+    gateway.open_calls += 1
+    try:
+        reserve(gateway, recording)
+        answer = await attempt_targets(
+            Call(incoming=recording.incoming, request=recording.request, recording=recording, clock=gateway.clock)
+        )
+        await (_reply if answer.stream is None else _relay)(gateway, recording, answer, sink)
+        if lead is not None:
+            hand_in(lead, recording)
+    except Exception as problem:  # noqa: BLE001 - the edge of a call, as above
+        error = await _failed(gateway, recording, problem, sink)
+        if lead is not None:
+            lead.fail(error)
+    except asyncio.CancelledError:
+        _cancelled(gateway, recording)
+        raise
+    finally:
+        gateway.open_calls -= 1
+        if lead is not None:
+            lead.fail()
         if answer is not None and answer.stream is not None:
             await answer.stream.close()
+
+
+async def _failed(gateway: Gateway, recording: Recording, problem: Exception, sink: Sink) -> BackstayError:
+    error = problem if isinstance(problem, BackstayError) else _unforeseen(problem)
+    recording.fail(error)
+    settle_and_record(gateway, recording)
+    await _tell(recording, error, sink)
+    return error
+
+
+def _cancelled(gateway: Gateway, recording: Recording) -> None:
+    recording.status = "cancelled"
+    settle_and_record(gateway, recording)
+
+
+async def _give(gateway: Gateway, recording: Recording, hit: Hit, sink: Sink) -> None:
+    """Answer with what is kept, once it is recorded: it costs nothing."""
+    body, stream = read_hit(recording, hit)
+    recording.hit, recording.output, recording.http_status = hit, body, 200
+    settle_and_record(gateway, recording)
+    headers = [*_call_headers(recording), *hit.headers(), (b"x-backstay-cost-usd", usd(NanoUSD(0)).encode())]
+    if stream is None:
+        await sink.reply(200, [(b"content-type", b"application/json"), *headers], body)
+    else:
+        await sink.begin(200, [*_SSE_HEADERS, *headers])
+        await sink.write(stream, end=True)
 
 
 def admit(gateway: Gateway) -> None:
@@ -151,4 +211,5 @@ async def _tell(recording: Recording, error: BackstayError, sink: Sink) -> None:
 def _call_headers(recording: Recording) -> Headers:
     trace_id = recording.trace_id.encode()
     name = b"request-id" if recording.incoming.dialect.name == "anthropic" else b"x-request-id"
-    return [(b"x-backstay-trace-id", trace_id), (name, trace_id)]
+    missed = [(b"x-backstay-cache", b"miss")] if recording.missed else []
+    return [(b"x-backstay-trace-id", trace_id), (name, trace_id), *missed]

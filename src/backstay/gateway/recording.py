@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from backstay.cache import Hit
 from backstay.core.chat import ChatEvent
 from backstay.core.clock import Clock
 from backstay.core.errors import BackstayError, ProviderError
@@ -85,6 +86,9 @@ class Recording:
         self.http_status: int | None = None
         self.output = b""
         self.written = False
+        self.hit: Hit | None = None
+        self.missed = False
+        """Whether the cache was asked and had no answer."""
 
     def begin_attempt(self, target: Target) -> Attempt:
         attempt = Attempt(target=target, started_ns=self.clock.monotonic_ns(), span_id=new_span_id())
@@ -201,7 +205,11 @@ class Recording:
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
             cost_nanousd=self.cost_nanousd,
-            attributes={"gen_ai.operation.name": incoming.operation, "gen_ai.request.model": model},
+            attributes={
+                "gen_ai.operation.name": incoming.operation,
+                "gen_ai.request.model": model,
+                **_cache_attributes(self.hit),
+            },
             input_dialect=incoming.dialect.name,
             output_dialect=incoming.dialect.name if self.output or (last and last.events) else None,
         )
@@ -255,6 +263,15 @@ class Recording:
             price_source=cost.source,
             lines=cost.lines,
         )
+
+
+def _cache_attributes(hit: Hit | None) -> dict[str, Any]:
+    if hit is None:
+        return {}
+    origin = hit.answer
+    attributes = {"backstay.cache": hit.kind, "backstay.cache.trace_id": origin.trace_id}
+    more = {"backstay.cache.saved_nanousd": origin.cost_nanousd, "backstay.cache.question": hit.question}
+    return {**attributes, **{name: value for name, value in more.items() if value is not None}}
 
 
 def _attributes(operation: str, number: int, attempt: Attempt) -> dict[str, Any]:

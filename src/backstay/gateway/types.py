@@ -5,6 +5,7 @@ from typing import Protocol
 
 import msgspec
 
+from backstay.cache import CachePolicy, Directives
 from backstay.core.caller import Caller
 from backstay.providers import Dialect, Operation, Provider, Timeouts
 
@@ -32,6 +33,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     targets: tuple[Target, ...]
     timeouts: Timeouts | None = None
     """``None`` leaves the provider's own."""
+    cache: CachePolicy | None = None
+    """``None``: its answers are not kept."""
 
 
 class Incoming(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +51,7 @@ class Incoming(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     trace_id: str | None = None
     parent_id: str | None = None
+    cache_control: Directives = Directives()
 
 
 class Sink(Protocol):
