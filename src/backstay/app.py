@@ -201,12 +201,17 @@ class App:
             problem = self._policy.problem
             return f"The policy file is refused, the one before it is in force. {problem}" if problem else None
 
+        async def cache() -> str | None:
+            off = [f"The semantic cache of {model} is off. {why}" for model, why in self._cache.problems.items()]
+            return " ".join(off) or None
+
         return [
             api.Check(name="keys", probe=keys, essential=True),
             api.Check(name="journal", probe=journal, essential=True),
             api.Check(name="calls", probe=calls, essential=True),
             api.Check(name="postgres", probe=postgres),
             api.Check(name="policy", probe=policy),
+            api.Check(name="cache", probe=cache),
         ]
 
 

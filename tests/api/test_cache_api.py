@@ -1,9 +1,11 @@
 """The API and the commands of the cache, against a server of their own."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from serving import Server, run, serving
@@ -55,3 +57,36 @@ def test_a_trial_needs_no_server(tmp_path: Path) -> None:
     file.write_text("nonsense")
     done = run("cache", "eval", "--data", str(file), "--calibration", str(file), cwd=tmp_path)
     assert done.returncode != 0 and "questions.jsonl:1" in done.stderr
+
+
+async def test_two_workers_share_answers(tmp_path: Path) -> None:
+    """Over HTTP: the second equal call is a hit on any worker, ``no-cache`` asks again, and the statistics know."""
+    (tmp_path / "backstay.toml").write_text(
+        '[models.faq]\ntargets = ["sim/gpt-4o-mini"]\n[models.faq.cache]\nexact = true\n'
+    )
+    started = await asyncio.to_thread(lambda: (context := serving(tmp_path, "--workers", "2"), context.__enter__()))
+    context, server = started
+    try:
+        made = await asyncio.to_thread(server.ask, "keys", "create", "--name", "app")
+        body = {"model": "faq", "messages": [{"role": "user", "content": "How do I return a parcel?"}]}
+
+        async def ask(**headers: str) -> str:
+            headers["authorization"] = f"Bearer {made['key']}"
+            async with aiohttp.ClientSession(headers=headers) as session:
+                async with session.post(server.url + "/v1/chat/completions", json=body) as answer:
+                    assert answer.status == 200
+                    return answer.headers["x-backstay-cache"]
+
+        assert await ask() == "miss"
+        await asyncio.sleep(0.5)
+        assert [await ask() for _ in range(10)] == ["hit"] * 10
+        assert await ask(**{"cache-control": "no-cache"}) == "miss"
+        await asyncio.sleep(3)
+        (row,) = (await asyncio.to_thread(server.ask, "cache", "stats"))["rows"]
+        assert (row["model"], row["entries"], row["hits"], row["misses"]) == ("faq", 1, 10, 2)
+        assert row["saved_usd"] > "0.000000"
+        assert await asyncio.to_thread(server.ask, "cache", "purge", "--model", "faq") == {"purged": 1}
+        await asyncio.sleep(0.2)
+        assert await ask() == "miss"
+    finally:
+        await asyncio.to_thread(context.__exit__, None, None, None)

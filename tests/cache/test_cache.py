@@ -239,6 +239,19 @@ async def test_a_call_that_nobody_waits_for_is_cancelled(cache: Cache) -> None:
     assert await asyncio.wait_for(call(cache, ask(), model), 2) == "Paris, 2."
 
 
+async def test_a_caller_that_leaves_at_any_step_blocks_nobody(cache: Cache) -> None:
+    """A caller is cancelled after 0, 1, 2, … steps of the loop: the next one is always answered."""
+    for steps in range(40):
+        asked = ask({"messages": [{"role": "user", "content": str(steps)}]})
+        model = CountedModel(latency_s=0)
+        task = asyncio.create_task(call(cache, asked, model))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.wait_for(call(cache, asked, model), 2)
+
+
 async def test_a_slow_leader_is_joined_by_one(cache: Cache) -> None:
     """A leader that takes longer than callers wait is joined by one of them, and the first answer counts for all."""
     policy = msgspec.structs.replace(POLICY, wait_s=0.3)

@@ -55,6 +55,11 @@ class Cache:
         self._notices = Notices(self.memory, self.keeper)
         self._sulks_until_ns = 0
 
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """Why the semantic cache is off for models whose policy wants it, by model."""
+        return self.semantics.problems if self.semantics is not None else {}
+
     def start(self) -> None:
         """Follow what other workers keep and purge."""
         self._database.listen(CHANNEL, self._notices.on_event, on_gap=self._notices.on_gap)
@@ -130,7 +135,8 @@ class Cache:
         try:
             found = await self._shared(ask)
         except BaseException:
-            flight.fail()
+            flight.is_claimed = True  # it may be: who was cut off in the middle does not know
+            self.fail(ask, flight, None)
             raise
         if isinstance(found, Answer):
             if purges == self._notices.purges:
@@ -318,8 +324,13 @@ class Lead:
         """
         if self._flight is None:
             await work
-        else:
+            return
+        try:
             await carry(self._flight, work)
+        except asyncio.CancelledError:
+            if not self._flight.is_abandoned:
+                self.fail()  # work that was cancelled before it began could not say so
+            raise
 
 
 def _is_good(response: ChatResponse) -> bool:

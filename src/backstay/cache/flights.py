@@ -78,6 +78,11 @@ class Flight:
         self._abandoned = work
 
     @property
+    def is_abandoned(self) -> bool:
+        """Whether the work goes on without its caller."""
+        return self._abandoned is not None
+
+    @property
     def has_landed(self) -> bool:
         """Whether nobody is on it any more: who asks from now on begins anew."""
         return self._flights.get(self._key) is not self

@@ -1,10 +1,15 @@
 """Owns the step between a call and the cache: what it asks, giving a kept answer, and handing a new one in."""
 
+import logging
+
 from backstay.cache import Cache, Hit, Lead, build_ask, replay
 from backstay.core.chat import ChatResponse
+from backstay.core.errors import BackstayError
 from backstay.gateway.recording import Recording
 from backstay.gateway.types import Headers, Sink
 from backstay.providers import DIALECTS, accumulate
+
+_log = logging.getLogger(__name__)
 
 
 async def recall(cache: Cache, recording: Recording) -> Hit | Lead | None:
@@ -46,13 +51,21 @@ def read_hit(recording: Recording, hit: Hit) -> tuple[bytes, bytes | None]:
 
 
 def hand_in(lead: Lead, recording: Recording) -> None:
-    """Hand a whole, settled answer in: to all who wait for it, and to be kept."""
+    """Hand a whole, settled answer in: to all who wait for it, and to be kept.
+
+    The caller has the answer already: one that cannot be read is let go, and the next in line asks.
+    """
     incoming, attempt = recording.incoming, recording.attempts[-1]
     body = recording.output
     response: ChatResponse | None = None
-    if incoming.operation == "chat":
-        response = incoming.dialect.read_response(body) if body else accumulate(attempt.events)
-        body = body or incoming.dialect.write_response(response)
+    try:
+        if incoming.operation == "chat":
+            response = incoming.dialect.read_response(body) if body else accumulate(attempt.events)
+            body = body or incoming.dialect.write_response(response)
+    except BackstayError as error:
+        _log.warning("The answer of %s is not kept: %r", attempt.target.name, error)
+        lead.fail()
+        return
     lead.keep(
         body,
         response,
