@@ -45,6 +45,7 @@ def _build_model(name: str, config: ModelConfig, policy: PolicyFile, targets: "_
             ),
             is_conditional=any(target.can != ANYTHING for target in built),
         ),
+        cache=config.cache.as_policy([target.name for target in built]),
     )
 
 

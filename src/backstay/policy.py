@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
 from pydantic_core import CoreSchema
 
+from backstay.cache import CacheConfig
 from backstay.core.errors import ConfigError
 from backstay.gateway import OnBrokenStream, Strategy
 from backstay.ledger import PriceOverride
@@ -68,6 +69,7 @@ class ModelConfig(_Table):
         default="error", description="When a stream breaks midway: tell the caller, or let the next target go on."
     )
     timeout: TimeoutsConfig | None = Field(default=None, description="Instead of the provider's own.")
+    cache: CacheConfig = Field(default=CacheConfig(), description="Whether its answers are kept.")
     degraded: DegradedConfig = Field(default=DegradedConfig(), description="What comes when no target answers.")
 
     @model_validator(mode="after")
