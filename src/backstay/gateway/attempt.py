@@ -7,6 +7,7 @@ import msgspec
 from backstay.core.chat import ChatRequest
 from backstay.core.clock import Clock
 from backstay.core.errors import BackstayError, InvalidRequest, ProviderError, Untranslatable
+from backstay.gateway.naming import NamingReader, named
 from backstay.gateway.recording import Attempt, Recording
 from backstay.gateway.resolve import Resolved
 from backstay.gateway.settle import estimate_tokens
@@ -18,6 +19,7 @@ from backstay.providers import (
     Fields,
     ProviderRequest,
     ReplySummary,
+    in_words_of,
     read_embeddings_summary,
 )
 
@@ -134,10 +136,13 @@ def _neutral(call: Call) -> ChatRequest:
 
 
 def _translated_body(call: Call, target: Target) -> bytes:
-    dialect = target.provider.dialect
-    if call.incoming.operation != "chat":
-        raise Untranslatable(f"{target.name} cannot answer {call.incoming.path}.", param="model")
-    return dialect.write_request(_neutral(call), target.model_id)
+    dialect, incoming = target.provider.dialect, call.incoming
+    if incoming.operation != "chat":
+        raise Untranslatable(f"{target.name} cannot answer {incoming.path}.", param="model")
+    try:
+        return dialect.write_request(_neutral(call), target.model_id)
+    except Untranslatable as error:
+        raise in_words_of(incoming.dialect.name, error, spoken=dialect.name, fields=call.request.fields) from None
 
 
 def _is_counted_here(call: Call, target: Target) -> bool:
@@ -157,7 +162,8 @@ def _whole(call: Call, target: Target, attempt: Attempt, body: bytes) -> Answer:
     spoken, wanted = target.provider.dialect, call.incoming.dialect
     attempt.summary = _summary(call, spoken, body)
     if spoken.name != wanted.name:
-        body = wanted.write_response(spoken.read_response(body))
+        answer = named(spoken.read_response(body), call_id=call.recording.call_id, model_id=target.model_id)
+        body = wanted.write_response(answer)
     return Answer(attempt=attempt, body=body)
 
 
@@ -177,7 +183,8 @@ async def _open_stream(call: Call, target: Target, attempt: Attempt, exchange: E
         passage = Untouched(hide_usage=_adds_usage(call, target))
     else:
         passage = Translated(wanted, _neutral(call))
-    stream = OpenStream(exchange, spoken.stream_reader(), passage, attempt.events)
+    reader = NamingReader(spoken.stream_reader(), call_id=call.recording.call_id, model_id=target.model_id)
+    stream = OpenStream(exchange, reader, passage, attempt.events)
     pieces = stream.pieces()
     held: list[Piece] = []
     try:

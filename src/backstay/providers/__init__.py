@@ -8,6 +8,7 @@ from backstay.providers.anthropic import ANTHROPIC
 from backstay.providers.config import ProviderConfig, TimeoutsConfig, implicit_providers
 from backstay.providers.dialects import DIALECTS
 from backstay.providers.openai import OPENAI, read_embeddings_summary
+from backstay.providers.refusals import in_words_of
 from backstay.providers.registry import Providers
 from backstay.providers.types import (
     Dialect,
@@ -39,6 +40,7 @@ __all__ = [
     "TimeoutsConfig",
     "accumulate",
     "implicit_providers",
+    "in_words_of",
     "read_embeddings_summary",
     "summarize",
 ]

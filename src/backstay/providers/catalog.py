@@ -11,6 +11,8 @@ import msgspec
 
 from backstay.providers.openai import Quirks
 
+DialectName = Literal["openai", "anthropic", "bedrock"]
+
 Auth = Literal["bearer", "api-key", "x-api-key"]
 """The header that carries the key: ``Authorization: Bearer …``, Azure's ``api-key`` or Anthropic's ``x-api-key``."""
 
@@ -19,9 +21,9 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     """One row of facts."""
 
     name: str
-    dialect: Literal["openai", "anthropic"] = "openai"
+    dialect: DialectName = "openai"
     base_url: str | None
-    """``None``: each customer has their own."""
+    """``None``: each customer has their own. ``{region}`` stands for the customer's region."""
     auth: Auth = "bearer"
     key_env: str | None = None
     """The environment variable in which the vendor's own tools look for the key; ``None``: it needs none."""
@@ -49,6 +51,16 @@ _ROWS = (
         auth="x-api-key",
         key_env="ANTHROPIC_API_KEY",
         price_provider="anthropic",
+    ),
+    # Without an API key, requests are signed with AWS's credentials (`aws.AwsSigner`).
+    # Source: docs.aws.amazon.com/general/latest/gr/bedrock.html and …/bedrock/latest/userguide/api-keys-use.html
+    # (2026-11).
+    Vendor(
+        name="bedrock",
+        dialect="bedrock",
+        base_url="https://bedrock-runtime.{region}.amazonaws.com",
+        key_env="AWS_BEARER_TOKEN_BEDROCK",
+        price_provider="aws",
     ),
     # The v1 API, GA since 2025-08, is https://RESOURCE.openai.azure.com/openai/v1; with `api_version` in the config,
     # the dated one: RESOURCE…/openai/deployments/MODEL/…?api-version=….

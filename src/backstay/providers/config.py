@@ -2,12 +2,12 @@
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from backstay.providers.catalog import BUILT_IN_DIALECTS, VENDORS
+from backstay.providers.catalog import BUILT_IN_DIALECTS, VENDORS, DialectName
 from backstay.providers.secrets import is_reference
 from backstay.providers.types import Timeouts
 
@@ -43,10 +43,16 @@ class ProviderConfig(BaseModel):
     )
     timeouts: TimeoutsConfig = TimeoutsConfig()
     api_version: str | None = Field(default=None, description="Azure's dated API; default: its v1 API.")
+    region: str | None = Field(
+        default=None, pattern=r"^[a-z0-9-]+$", description="Of Bedrock: AWS's region; default: `AWS_REGION`."
+    )
+    profile: str | None = Field(
+        default=None, description="Of Bedrock: a profile of `~/.aws/config`; default: AWS's own chain of credentials."
+    )
     price_as: str | None = Field(
         default=None, pattern=r"^[^/\s]+/\S+$", description="Price its calls as this model, as in `openai/gpt-4o-mini`."
     )
-    speaks: Literal["openai", "anthropic"] = Field(default="openai", description="Of the simulator: its wire.")
+    speaks: DialectName = Field(default="openai", description="Of the simulator: its wire.")
     seed: int = Field(default=0, description="Of the simulator: the same seed gives the same run.")
     script: dict[str, Any] | None = Field(default=None, description="Of the simulator: how it behaves.")
 
@@ -98,17 +104,24 @@ class ProviderConfig(BaseModel):
             raise ValueError(f"{self.dialect} needs a base_url: every customer has their own address")
         if self.api_version is not None and self.dialect != "azure":
             raise ValueError("api_version is Azure's")
+        if (self.region or self.profile) and self.dialect != "bedrock":
+            raise ValueError("region and profile are Bedrock's")
         if self.script is not None and self.dialect != "simulator":
             raise ValueError("script is the simulator's")
         return self
 
     @property
-    def dialect_name(self) -> Literal["openai", "anthropic"]:
+    def dialect_name(self) -> DialectName:
         """The dialect that it speaks on the wire."""
         vendor = VENDORS.get(self.dialect)
         if vendor is not None:
             return vendor.dialect
         return self.speaks if self.dialect == "simulator" else "openai"
+
+
+def region_in(environ: Mapping[str, str]) -> str | None:
+    """Return AWS's region as its own tools find it in the environment."""
+    return environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or None
 
 
 def implicit_providers(environ: Mapping[str, str]) -> dict[str, ProviderConfig]:
@@ -117,6 +130,10 @@ def implicit_providers(environ: Mapping[str, str]) -> dict[str, ProviderConfig]:
     for vendor in VENDORS.values():
         base_url = vendor.base_url or environ.get("AZURE_OPENAI_ENDPOINT", "").rstrip("/")
         if not vendor.key_env or not environ.get(vendor.key_env) or not base_url:
+            continue
+        if "{region}" in base_url:
+            if region_in(environ) is not None:
+                found[vendor.name] = ProviderConfig(dialect=vendor.name, api_key=f"env:{vendor.key_env}")
             continue
         if vendor.base_url is None and not base_url.endswith("/openai/v1"):
             base_url += "/openai/v1"

@@ -7,7 +7,7 @@ end, and is cut at once when the answer is given up.
 import asyncio
 import io
 from collections.abc import AsyncIterator, Mapping
-from typing import NoReturn
+from typing import NoReturn, Protocol
 from urllib.parse import quote, urlsplit
 from urllib.request import getproxies
 
@@ -18,8 +18,7 @@ from yarl import URL
 from backstay import __version__
 from backstay.core.errors import ProviderError, ProviderTimeout, ProviderUnreachable, Untranslatable
 from backstay.providers.secrets import REDACTED, Secret
-from backstay.providers.sse import FrameSplitter
-from backstay.providers.types import Dialect, Operation, ProviderRequest, Timeouts
+from backstay.providers.types import Dialect, Operation, ProviderRequest, Splitter, Timeouts
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 """Longest whole answer taken, in bytes: a full batch of embeddings fits."""
@@ -30,8 +29,20 @@ STREAMED_UPLOAD_BYTES = 1024 * 1024
 PATHS: Mapping[str, Mapping[Operation, str]] = {
     "openai": {"chat": "/chat/completions", "embeddings": "/embeddings"},
     "anthropic": {"chat": "/v1/messages", "count_tokens": "/v1/messages/count_tokens"},
+    "bedrock": {"chat": "/model/{model}/converse"},
 }
 """Where each operation is below a provider's base URL."""
+
+STREAM_PATHS: Mapping[str, Mapping[Operation, str]] = {"bedrock": {"chat": "/model/{model}/converse-stream"}}
+"""Where an operation is as a stream, if it is elsewhere then."""
+
+
+class Signer(Protocol):
+    """Makes the headers that prove who sends a request, from the request itself."""
+
+    async def sign(self, url: str, body: bytes) -> Mapping[str, str]:
+        """Raises ``ProviderError`` where there is no credential to sign with."""
+        ...
 
 
 def open_session() -> aiohttp.ClientSession:
@@ -62,6 +73,7 @@ class HttpProvider:
         is_free: bool = False,
         reports_stream_usage: bool = True,
         api_version: str | None = None,
+        signer: Signer | None = None,
     ):
         """Describe a provider.
 
@@ -71,6 +83,7 @@ class HttpProvider:
             secrets: Cut out of error answers.
             timeouts: Used where a request brings none.
             api_version: Azure's dated API, which has the model's name in its path.
+            signer: For vendors that want each request signed.
         """
         self.name = name
         self.dialect = dialect
@@ -84,9 +97,11 @@ class HttpProvider:
         self._timeouts = timeouts or Timeouts()
         self._base_url = base_url
         self._api_version = api_version
+        self._signer = signer
         self._urls: dict[Operation, URL] = {}
         if api_version is None:
-            self._urls = {operation: self._url(path) for operation, path in PATHS[dialect.name].items()}
+            paths = PATHS[dialect.name].items()
+            self._urls = {operation: self._url(path) for operation, path in paths if "{model}" not in path}
         own = {"content-type": "application/json", "user-agent": f"backstay/{__version__}", **(headers or {})}
         self._headers = {False: CIMultiDict(own), True: CIMultiDict({**own, "accept-encoding": "identity"})}
         """By whether a stream is wanted: compressing one would hold its pieces back."""
@@ -104,10 +119,14 @@ class HttpProvider:
         if url is not None:
             return url
         path = PATHS[self.dialect.name].get(request.operation)
+        if request.stream and self.dialect.name in STREAM_PATHS:
+            path = STREAM_PATHS[self.dialect.name].get(request.operation)
         if path is None:
             raise Untranslatable(f"{self.name} has no endpoint for {request.operation}.", param="model")
-        base = self._base_url.removesuffix("/v1").removesuffix("/openai")
         model = quote(request.model_id, safe="")
+        if self._api_version is None:
+            return self._url(path.replace("{model}", model))
+        base = self._base_url.removesuffix("/v1").removesuffix("/openai")
         return URL(f"{base}/openai/deployments/{model}{path}?api-version={self._api_version}", encoded=True)
 
     async def send(self, request: ProviderRequest) -> "HttpExchange":
@@ -116,6 +135,7 @@ class HttpProvider:
         Raises:
             ProviderUnreachable: No connection, or it broke.
             ProviderTimeout: The connection, or a stream's first piece, took too long.
+            ProviderError: There is no credential to sign it with.
             Untranslatable: The provider's dialect has no such operation.
         """
         timeouts = request.timeouts or self._timeouts
@@ -128,12 +148,15 @@ class HttpProvider:
                     response = await self._post(request, timeouts)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             self._explain(error, timeouts)
-        return HttpExchange(response, deadline, self._secrets if response.status >= 400 else ())
+        secrets = self._secrets if response.status >= 400 else ()
+        return HttpExchange(response, deadline, secrets, self.dialect.framing.splitter())
 
     async def _post(self, request: ProviderRequest, timeouts: Timeouts) -> aiohttp.ClientResponse:
-        own, body = self._headers[request.stream], request.body
+        url, own, body = self.url_of(request), self._headers[request.stream], request.body
+        if self._signer is not None:
+            own = CIMultiDict({**own, **await self._signer.sign(str(url), body)})
         return await self._session.post(
-            self.url_of(request),
+            url,
             data=body if len(body) < STREAMED_UPLOAD_BYTES else io.BytesIO(body),
             headers={**request.headers, **own} if request.headers else own,
             allow_redirects=False,
@@ -203,12 +226,19 @@ class Deadline:
 class HttpExchange:
     """An answer whose headers have arrived."""
 
-    def __init__(self, response: aiohttp.ClientResponse, deadline: Deadline | None, secrets: tuple[bytes, ...]):
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        deadline: Deadline | None,
+        secrets: tuple[bytes, ...],
+        splitter: Splitter,
+    ):
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
         self._response = response
         self._deadline = deadline
         self._secrets = secrets
+        self._splitter = splitter
 
     async def read(self) -> bytes:
         """Read the whole body, decompressed.
@@ -243,14 +273,14 @@ class HttpExchange:
         return bytes(body)
 
     async def frames(self) -> AsyncIterator[bytes]:
-        """Iterate over whole server-sent events as they arrive.
+        """Iterate over the stream's whole frames as they arrive.
 
         Raises:
-            ProviderUnreachable: The connection broke, or ended inside an event.
+            ProviderUnreachable: The connection broke, or ended inside a frame.
             ProviderTimeout: The first piece, the next or the end took too long.
-            ProviderError: It is no event stream, or an event is larger than the bound.
+            ProviderError: It is no event stream, or a frame is damaged or larger than the bound.
         """
-        content, deadline, splitter = self._response.content, self._deadline, FrameSplitter()
+        content, deadline, splitter = self._response.content, self._deadline, self._splitter
         assert deadline is not None, "it was asked for as a stream"
         if self._response.content_type == "application/json":
             raise ProviderError("The provider answered a request for a stream with one JSON document.", retryable=True)
@@ -269,11 +299,9 @@ class HttpExchange:
                 self._give_up(TimeoutError())
             for frame in splitter.feed(chunk):
                 yield frame
-        rest = splitter.finish()
-        if rest.endswith((b"\n", b"\r")) and not rest.isspace():
-            yield rest + b"\n"  # some servers leave the last event's blank line out
-        elif not rest.isspace() and rest:
-            raise ProviderUnreachable("The provider's stream ended inside an event.")
+        last = splitter.end()
+        if last:
+            yield last
 
     def _give_up(self, error: Exception) -> NoReturn:
         self._response.close()

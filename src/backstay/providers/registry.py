@@ -5,9 +5,10 @@ from collections.abc import Mapping
 import aiohttp
 
 from backstay.core.errors import ConfigError
-from backstay.providers.anthropic import ANTHROPIC
+from backstay.providers.aws import AwsSigner
 from backstay.providers.catalog import VENDORS, Vendor
-from backstay.providers.config import ProviderConfig
+from backstay.providers.config import ProviderConfig, region_in
+from backstay.providers.dialects import DIALECTS
 from backstay.providers.http import HttpProvider, auth_headers, open_session
 from backstay.providers.local import LocalProvider
 from backstay.providers.openai import OpenAIDialect
@@ -53,11 +54,16 @@ def _build_http(
     base_url = config.base_url or vendor.base_url
     assert base_url is not None, "ProviderConfig demands it of vendors without an address of their own"
     key = None if config.api_key is None else read_secret(config.api_key, environ)
+    signer: AwsSigner | None = None
+    if vendor.dialect == "bedrock":
+        region = _region(config, environ)
+        base_url = base_url.replace("{region}", region)
+        signer = AwsSigner(name, region=region, profile=config.profile) if key is None else None
     own, secrets = _read_headers(config, environ)
     version = {"anthropic-version": _ANTHROPIC_VERSION} if vendor.dialect == "anthropic" else {}
     return HttpProvider(
         name,
-        ANTHROPIC if vendor.dialect == "anthropic" else OpenAIDialect(vendor.quirks),
+        OpenAIDialect(vendor.quirks) if vendor.dialect == "openai" else DIALECTS[vendor.dialect],
         session,
         base_url=base_url,
         headers={**version, **auth_headers(vendor.auth, key), **own},
@@ -67,7 +73,15 @@ def _build_http(
         is_free=vendor.is_free and config.price_as is None,
         reports_stream_usage=vendor.quirks.reports_stream_usage,
         api_version=config.api_version,
+        signer=signer,
     )
+
+
+def _region(config: ProviderConfig, environ: Mapping[str, str]) -> str:
+    region = config.region or region_in(environ)
+    if region is None:
+        raise ConfigError('It needs a region: set `region = "us-east-1"` or AWS_REGION.')
+    return region
 
 
 def _read_headers(config: ProviderConfig, environ: Mapping[str, str]) -> tuple[dict[str, str], tuple[Secret, ...]]:

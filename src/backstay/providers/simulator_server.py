@@ -1,4 +1,4 @@
-"""Owns the simulator as an HTTP server: both vendors' wires on real sockets, which really break.
+"""Owns the simulator as an HTTP server: each dialect's wire on real sockets, which really break.
 
 It takes any key. ``/_simulator/`` changes and shows the simulation while it runs, for callers on the same machine:
 ``GET`` and ``PUT script`` (JSON), ``GET stats``, ``POST reset``.
@@ -6,10 +6,12 @@ It takes any key. ``/_simulator/`` changes and shows the simulation while it run
 
 import asyncio
 import ipaddress
+import re
 import socket
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 from aiohttp import StreamReader, web
@@ -18,6 +20,7 @@ from aiohttp.http import RawRequestMessage
 
 from backstay.core.errors import BackstayError, ConfigError, Forbidden, InvalidRequest, NotFound, RequestTooLarge
 from backstay.providers.anthropic import ANTHROPIC
+from backstay.providers.bedrock import BEDROCK
 from backstay.providers.openai import OPENAI
 from backstay.providers.simulator.performance import Ending, Performance
 from backstay.providers.simulator.provider import Pace
@@ -35,6 +38,8 @@ _OPERATIONS: Mapping[str, tuple[Dialect, Operation]] = {
     "/v1/messages": (ANTHROPIC, "chat"),
     "/v1/messages/count_tokens": (ANTHROPIC, "count_tokens"),
 }
+
+_BEDROCK = re.compile(r"/model/(?P<model>[^/]+)/converse(?P<stream>-stream)?")
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 """``SO_LINGER`` on, for 0 s: closing sends RST instead of FIN."""
@@ -96,8 +101,8 @@ class SimulatorServer:
         await self._listener.wait_closed()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        known = _OPERATIONS.get(request.path) if request.method == "POST" else None
-        dialect = known[0] if known else _dialect_of(request)
+        known = _find(request)
+        dialect = known.dialect if known else _dialect_of(request)
         try:
             body = await request.read()
             if known is None:
@@ -106,7 +111,10 @@ class SimulatorServer:
             return _error(RequestTooLarge(f"The simulator takes bodies up to {MAX_BODY_BYTES} bytes."), dialect)
         except BackstayError as error:
             return _error(error, dialect)
-        return await _perform(self.simulation.perform(*known, body), request)
+        performance = self.simulation.perform(
+            known.dialect, known.operation, body, model=known.model, stream=known.stream
+        )
+        return await _perform(performance, request)
 
     def _aside(self, request: web.BaseRequest, body: bytes) -> web.Response:
         """Answer what is no call of a model."""
@@ -164,6 +172,25 @@ def _make_request(
     """Make a request with room for long prompts: aiohttp's own limit is 1 MiB."""
     loop = asyncio.get_running_loop()
     return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY_BYTES)
+
+
+class _Known(msgspec.Struct, frozen=True):
+    """What a URL asks for."""
+
+    dialect: Dialect
+    operation: Operation
+    model: str | None = None
+    stream: bool = False
+
+
+def _find(request: web.BaseRequest) -> _Known | None:
+    """Find what a request asks for; ``None`` where it is no call of a model."""
+    if request.method != "POST":
+        return None
+    if request.path in _OPERATIONS:
+        return _Known(*_OPERATIONS[request.path])
+    path = _BEDROCK.fullmatch(request.rel_url.raw_path)
+    return path and _Known(BEDROCK, "chat", unquote(path["model"]), path["stream"] is not None)
 
 
 def _dialect_of(request: web.BaseRequest) -> Dialect:

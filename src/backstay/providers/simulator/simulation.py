@@ -34,24 +34,28 @@ class Simulation:
         self._began_ns = self._clock.monotonic_ns()
         self.outcomes.clear()
 
-    def perform(self, dialect: Dialect, operation: Operation, body: bytes) -> Performance:
-        """Decide what one call gets."""
+    def perform(
+        self, dialect: Dialect, operation: Operation, body: bytes, *, model: str | None = None, stream: bool = False
+    ) -> Performance:
+        """Decide what one call gets. ``model`` and ``stream`` are what its URL says, where the body does not."""
         sequence = self._sequence
         self._sequence += 1
         try:
-            performance = self._perform(dialect, operation, body, sequence)
+            performance = self._perform(dialect, operation, body, sequence, _in_url(model, stream))
         except InvalidRequest as error:
             performance = perform_error(error, dialect, outcome="invalid")
         self.outcomes[performance.outcome] += 1
         return performance
 
-    def _perform(self, dialect: Dialect, operation: Operation, body: bytes, sequence: int) -> Performance:
+    def _perform(
+        self, dialect: Dialect, operation: Operation, body: bytes, sequence: int, in_url: Fields
+    ) -> Performance:
         if operation == "embeddings":
             wanted = read_embeddings_request(body)
             texts = [item if isinstance(item, str) else " ".join(map(str, item)) for item in wanted.inputs()]
             rows = [embed(text, wanted.dimensions) for text in texts]
             return perform_body(write_embeddings_response(rows, wanted, tokens=sum(map(tokens_in, texts))))
-        fields = _fields(body)
+        fields = {**in_url, **_fields(body)}
         if operation == "count_tokens":
             # The same fields as a call's, but for the limit, which a call must have.
             request = dialect.read_request({"max_tokens": msgspec.Raw(b"1"), **fields})
@@ -62,6 +66,12 @@ class Simulation:
         created_s = self._clock.now_ns() // 1_000_000_000
         planned = plan(behaviour, request, chance_of(self.seed, sequence, body), created_s=created_s)
         return perform_plan(planned, request, dialect)
+
+
+def _in_url(model: str | None, stream: bool) -> Fields:
+    if model is None:
+        return {}
+    return {"model": msgspec.Raw(msgspec.json.encode(model)), "stream": msgspec.Raw(b"true" if stream else b"false")}
 
 
 def _fields(body: bytes) -> Fields:
