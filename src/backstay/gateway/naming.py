@@ -1,4 +1,4 @@
-"""Owns the names of answers that have none: some dialects (Bedrock's) say neither an answer's id nor its model. Pure."""
+"""Owns the naming of answers: some dialects (Bedrock's) say neither an answer's id nor its model. Pure."""
 
 import msgspec
 

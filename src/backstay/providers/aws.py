@@ -19,7 +19,7 @@ LONG_BODY_BYTES = 256 * 1024
 """From here on hashing a body takes long enough (about a fifth of a millisecond) to be done in a thread."""
 
 RETRY_AFTER_S = 5.0
-"""How long a failed search for credentials is remembered. The search asks the network, and may take seconds."""
+"""Least time from one search for credentials to the next: it asks the network, and may take seconds."""
 
 REFRESH_LIMIT_S = 30.0
 """How long a call waits for new credentials."""
@@ -46,7 +46,7 @@ class AwsSigner:
         self._frozen: Any = None
         self._refreshing: asyncio.Task[None] | None = None
         self._failure: ProviderError | None = None
-        self._failed_at = 0.0
+        self._tried_at = -RETRY_AFTER_S
 
     async def sign(self, url: str, body: bytes) -> Mapping[str, str]:
         """Return the headers that make ``POST url`` with this JSON body a request of ours.
@@ -68,18 +68,23 @@ class AwsSigner:
 
     async def _be_ready(self) -> None:
         """See to it that there are credentials which are good now."""
-        refresh_needed = getattr(self._credentials, "refresh_needed", None)
+        refresh_needed = getattr(self._credentials, "refresh_needed", None)  # those of a user never expire
         if self._frozen is not None and (refresh_needed is None or not refresh_needed()):
             return
-        if self._frozen is None and self._failure is not None and time.monotonic() < self._failed_at + RETRY_AFTER_S:
-            raise self._failure
+        still_good = self._frozen is not None and refresh_needed is not None and not refresh_needed(refresh_in=0)
         if self._refreshing is None or self._refreshing.done():
+            if time.monotonic() < self._tried_at + RETRY_AFTER_S:
+                return self._make_do(still_good)
+            self._tried_at = time.monotonic()
             self._refreshing = asyncio.create_task(self._refresh())
-        if self._frozen is not None and refresh_needed is not None and not refresh_needed(refresh_in=0):
-            return  # they will do until the new ones are there
-        async with asyncio.timeout(REFRESH_LIMIT_S):
-            await asyncio.shield(self._refreshing)
-        if self._failure is not None:
+        if not still_good:
+            async with asyncio.timeout(REFRESH_LIMIT_S):
+                await asyncio.shield(self._refreshing)
+        return self._make_do(still_good)
+
+    def _make_do(self, still_good: bool) -> None:
+        """Go on with the credentials that are there, if they are good. Raises ``ProviderError``: why there are none."""
+        if self._failure is not None and not still_good:
             raise self._failure
 
     async def _refresh(self) -> None:
@@ -88,19 +93,18 @@ class AwsSigner:
             self._frozen = await asyncio.to_thread(self._fetch)
             self._failure = None
         except ProviderError as failure:
-            self._failure, self._failed_at = failure, time.monotonic()
+            self._failure = failure
 
     def _fetch(self) -> Any:
         """Ask ``botocore``. Blocks: it reads files, and may ask STS, SSO or the machine's metadata over the network."""
         session_module: Any = importlib.import_module("botocore.session")
-        exceptions: Any = importlib.import_module("botocore.exceptions")
         for module in ("botocore.auth", "botocore.awsrequest"):
             importlib.import_module(module)
         try:
             if self._credentials is None:
                 self._credentials = session_module.Session(profile=self._profile).get_credentials()
             frozen = None if self._credentials is None else self._credentials.get_frozen_credentials()
-        except exceptions.BotoCoreError as error:
+        except Exception as error:  # noqa: BLE001 - credentials come from other people's programs and servers
             raise ProviderError(
                 f"{self._name} got no AWS credentials: {error}", status=502, kind="authentication", retryable=True
             ) from error
