@@ -2,12 +2,11 @@
 
 import json
 import re
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import botocore.session
+import aws_sdk
 import jsonschema
 import msgspec
 
@@ -55,8 +54,7 @@ def check_openai_schema(name: str, value: Any) -> None:
 @cache
 def converse_model() -> Any:
     """Return AWS's own description of ``Converse``, as botocore has it."""
-    session: Any = botocore.session.get_session()
-    return session.get_service_model("bedrock-runtime").operation_model("Converse")
+    return aws_sdk.service_model().operation_model("Converse")
 
 
 def check_bedrock_answer(body: bytes) -> None:
@@ -68,8 +66,7 @@ def check_bedrock_shape(shape: Any, value: Any, path: str) -> None:
     """Check a JSON value against a shape: names, types, what is required, enumerations, one member of a union."""
     match shape.type_name:
         case "structure" if not getattr(shape, "is_document_type", False):
-            assert isinstance(value, dict), path
-            fields: Mapping[str, Any] = value
+            fields = msgspec.convert(value, dict[str, Any])
             assert set(fields) <= set(shape.members), f"{path}: {set(fields) - set(shape.members)}"
             assert set(shape.required_members) - {"modelId"} <= set(fields), path
             assert not shape.is_tagged_union or len(fields) == 1, path

@@ -2,17 +2,15 @@
 
 import asyncio
 import datetime
-import importlib
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import boto3
-import botocore.auth
-import botocore.session
+import aws_sdk
 import pytest
 
 from backstay.core.errors import ConfigError, ProviderError
@@ -53,7 +51,7 @@ def _stop_time(monkeypatch: pytest.MonkeyPatch) -> None:
     def now(remove_tzinfo: bool = True) -> datetime.datetime:
         return NOW.replace(tzinfo=None) if remove_tzinfo else NOW
 
-    monkeypatch.setattr(botocore.auth, "get_current_datetime", now)
+    monkeypatch.setattr(aws_sdk.auth, "get_current_datetime", now)
 
 
 def _what_boto_sends(model_id: str, token: str | None) -> Any:
@@ -64,13 +62,14 @@ def _what_boto_sends(model_id: str, token: str | None) -> Any:
         sent.append(request)
         raise RuntimeError("far enough")
 
-    client: Any = boto3.Session().client(
+    client: Any = aws_sdk.boto3.Session().client(
         "bedrock-runtime", region_name="us-east-1", aws_access_key_id=KEY_ID, aws_secret_access_key=SECRET,
         aws_session_token=token,
     )  # fmt: skip
-    client.meta.events.register("before-send.*", stop)
-    with pytest.raises(RuntimeError, match="far enough"):
-        client.converse(modelId=model_id, messages=[{"role": "user", "content": [{"text": "hi"}]}])
+    with closing(client):
+        client.meta.events.register("before-send.*", stop)
+        with pytest.raises(RuntimeError, match="far enough"):
+            client.converse(modelId=model_id, messages=[{"role": "user", "content": [{"text": "hi"}]}])
     return sent[0]
 
 
@@ -123,7 +122,7 @@ async def test_profiles_are_read(tmp_path: Path) -> None:
 async def test_without_credentials_a_call_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says what to set; the search, which may be slow, is not made for every call, but made again."""
     signer = AwsSigner("aws", region="us-east-1")
-    with pytest.raises(ProviderError, match="has no AWS credentials. Set AWS_ACCESS_KEY_ID") as error:
+    with pytest.raises(ProviderError, match=r"has no AWS credentials\. Set AWS_ACCESS_KEY_ID") as error:
         await signer.sign("https://example.com/", b"{}")
     assert (error.value.kind, error.value.retryable) == ("authentication", False)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
@@ -142,9 +141,13 @@ class Role:
         self.renewals = 0
         self.good_for_s = good_for_s
         self.fails = False
-        module: Any = importlib.import_module("botocore.credentials")
-        made = module.RefreshableCredentials.create_from_metadata(self._metadata(), self._renew, "role")
-        monkeypatch.setattr(botocore.session.Session, "get_credentials", lambda _: made)
+        self.renewed = threading.Event()
+        module: Any = aws_sdk.credentials
+        self._made: Any = module.RefreshableCredentials.create_from_metadata(self._metadata(), self._renew, "role")
+        monkeypatch.setattr(aws_sdk.session.Session, "get_credentials", self._found)
+
+    def _found(self, *_: Any) -> Any:
+        return self._made
 
     def _metadata(self) -> dict[str, str]:
         expiry = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=self.good_for_s)
@@ -155,10 +158,11 @@ class Role:
     def _renew(self) -> dict[str, str]:
         time.sleep(0.2)
         if self.fails:
-            error: Any = importlib.import_module("botocore.exceptions").MetadataRetrievalError
+            error: Any = aws_sdk.exceptions.MetadataRetrievalError
             raise error(error_msg="the role is gone")
         self.renewals += 1
         self.good_for_s = 3600
+        self.renewed.set()
         return self._metadata()
 
 
@@ -194,7 +198,8 @@ async def test_calls_go_on_while_credentials_are_renewed(monkeypatch: pytest.Mon
     assert await _key(signer) == "AKID0"
     _age(signer, left_s=780)
     assert [await _key(signer) for _ in range(3)] == ["AKID0"] * 3
-    await _until(lambda: role.renewals == 1)
+    await asyncio.wait_for(asyncio.to_thread(role.renewed.wait), 5)
+    await asyncio.sleep(0.05)
     assert await _key(signer) == "AKID1"
 
 
@@ -218,12 +223,6 @@ async def test_a_failed_renewal_hurts_nobody_before_the_end(monkeypatch: pytest.
 def _age(signer: AwsSigner, *, left_s: float) -> None:
     credentials: Any = vars(signer)["_credentials"]
     credentials._expiry_time = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=left_s)
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 async def test_a_region_is_needed() -> None:

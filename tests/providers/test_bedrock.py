@@ -2,13 +2,10 @@
 
 import asyncio
 import json
+from contextlib import closing
 from typing import Any
 
-import boto3
-import botocore.config
-import botocore.eventstream
-import botocore.exceptions
-import botocore.session
+import aws_sdk
 import msgspec
 import pytest
 from dialect_checks import (
@@ -93,9 +90,9 @@ def test_streams_come_back_unchanged(answer: ChatResponse, interleave: bool, chu
 
 def _check_blocks(stream: bytes) -> None:
     """Assert that botocore's parser takes every event, and that each block is closed once, after its last delta."""
-    model: Any = botocore.session.get_session().get_service_model("bedrock-runtime")
+    model: Any = aws_sdk.service_model()
     events = model.operation_model("ConverseStream").output_shape.members["stream"]
-    buffer: Any = botocore.eventstream.EventStreamBuffer()
+    buffer: Any = aws_sdk.eventstream.EventStreamBuffer()
     buffer.add_data(stream)
     opened: set[int] = set()
     closed: list[int] = []
@@ -316,13 +313,16 @@ def test_anthropics_callers_read_their_own_names(param: str, fields: dict[str, A
     assert said.message.startswith(param)
 
 
+_NOWHERE: dict[str, Any] = {"image": {"format": "png"}}
+
+
 @pytest.mark.parametrize(
     ("param", "fields"),
     [
         ("messages", {"messages": []}),
         ("messages[0].role", {"messages": [{"role": "robot", "content": []}]}),
         ("messages[0].content", {"messages": [{"role": "user"}]}),
-        ("messages[0].content[0].image.source", {"messages": [{"role": "user", "content": [{"image": {"format": "png"}}]}]}),
+        ("messages[0].content[0].image.source", {"messages": [{"role": "user", "content": [_NOWHERE]}]}),
         ("toolConfig.toolChoice", {"toolConfig": {"tools": [], "toolChoice": {}}}),
         ("inferenceConfig.maxTokens", {"inferenceConfig": {"maxTokens": "5"}}),
         ("outputConfig.textFormat.structure.jsonSchema", {"outputConfig": {"textFormat": {"type": "json_schema"}}}),
@@ -337,8 +337,8 @@ def test_requests_that_are_wrong_say_where(param: str, fields: dict[str, Any]) -
 
 
 def test_a_real_answer() -> None:
-    """An answer as AWS sends it: cached tokens are counted in, guardrails are a filter, unknown blocks are passed over."""
-    body = {
+    """As AWS sends it: cached tokens are counted in, guardrails are a filter, unknown blocks are passed over."""
+    body: dict[str, Any] = {
         "metrics": {"latencyMs": 1275},
         "output": {"message": {"content": [
             {"citationsContent": {"content": [{"text": "So "}, {"text": "it is."}], "citations": []}},
@@ -363,7 +363,7 @@ def test_a_real_answer() -> None:
 
 def test_every_error_of_the_service_has_a_kind() -> None:
     """The table names each error that AWS describes for both operations, and each exception of a stream."""
-    model: Any = botocore.session.get_session().get_service_model("bedrock-runtime")
+    model: Any = aws_sdk.service_model()
     described = {shape.name for name in ("Converse", "ConverseStream") for shape in
                  model.operation_model(name).error_shapes}  # fmt: skip
     stream = model.operation_model("ConverseStream").output_shape.members["stream"]
@@ -384,7 +384,7 @@ ERRORS: list[tuple[int, str, str, str, bool]] = [
     (400, "ValidationException", "Input is too long for requested model.", "context_length", False),
     (400, "ServiceQuotaExceededException", "You have exceeded.", "quota", False),
     (403, "AccessDeniedException", "You don't have access to the model.", "permission", False),
-    (403, "UnrecognizedClientException", "The security token included in the request is invalid.", "authentication", False),
+    (403, "UnrecognizedClientException", "The security token is invalid.", "authentication", False),
     (403, "ExpiredTokenException", "The security token included in the request is expired", "authentication", False),
     (404, "ResourceNotFoundException", "Could not resolve the foundation model.", "not_found", False),
 ]  # fmt: skip
@@ -456,31 +456,32 @@ def test_events_that_are_new_are_passed_over() -> None:
         BEDROCK.stream_reader().read(write_event(b"{", {":event-type": "metadata", ":message-type": "event"}))
 
 
-def _client(url: str) -> Any:
-    """AWS's own client, without its retries."""
-    config: Any = botocore.config.Config(retries={"max_attempts": 0}, read_timeout=10)
-    return boto3.Session().client(
+def _ask_boto(url: str, operation: str) -> Any:
+    """Ask with AWS's own client, without its retries; return the answer, or a stream's events."""
+    config = aws_sdk.config.Config(retries={"max_attempts": 0}, read_timeout=10)
+    client: Any = aws_sdk.boto3.Session().client(
         "bedrock-runtime", endpoint_url=url, region_name="eu-west-1", config=config,
         aws_access_key_id="AKID", aws_secret_access_key="secret",
     )  # fmt: skip
-
-
-def _ask(client: Any, operation: str) -> Any:
     content: Any = [{"text": "Weather?"}, {"document": {"format": "txt", "name": "a", "source": {"bytes": b"hello"}}}]
     tools: Any = [{"toolSpec": {"name": "f", "inputSchema": {"json": {"type": "object"}}}}]
-    return getattr(client, operation)(
-        modelId="arn:aws:bedrock:eu-west-1:123456789012:inference-profile/eu.anthropic.claude-opus-5",
-        messages=[{"role": "user", "content": content}],
-        toolConfig={"tools": tools, "toolChoice": {"any": {}}},
-    )
+    with closing(client):
+        answer = getattr(client, operation)(
+            modelId="arn:aws:bedrock:eu-west-1:123456789012:inference-profile/eu.anthropic.claude-opus-5",
+            messages=[{"role": "user", "content": content}],
+            toolConfig={"tools": tools, "toolChoice": {"any": {}}},
+        )
+        if operation == "converse":
+            return answer
+        with closing(answer["stream"]) as stream:
+            return list(stream)
 
 
 async def test_awss_own_client_understands_the_simulator() -> None:
     """boto3 gets whole answers and streams of calls from the simulator's socket, and usage that agrees."""
     async with simulator_server() as server:
-        client = _client(server.url)
-        whole = await asyncio.to_thread(_ask, client, "converse")
-        stream = await asyncio.to_thread(lambda: list(_ask(client, "converse_stream")["stream"]))
+        whole = await asyncio.to_thread(_ask_boto, server.url, "converse")
+        stream = await asyncio.to_thread(_ask_boto, server.url, "converse_stream")
     assert whole["stopReason"] == "tool_use"
     assert whole["output"]["message"]["content"][0]["toolUse"]["name"] == "f"
     assert [next(iter(event)) for event in stream][:2] == ["messageStart", "contentBlockStart"]
@@ -488,21 +489,16 @@ async def test_awss_own_client_understands_the_simulator() -> None:
     assert stream[-1]["metadata"]["usage"]["inputTokens"] == whole["usage"]["inputTokens"] > 0
 
 
-FAULTS: list[tuple[dict[str, Any], str]] = [
-    ({"kind": "status", "status": 429}, "ThrottlingException"),
-    ({"kind": "status", "status": 403}, "AccessDeniedException"),
-    ({"kind": "status", "status": 503}, "ServiceUnavailableException"),
-]
-
-
-@pytest.mark.parametrize(("fault", "name"), FAULTS)
-async def test_awss_own_client_raises_its_own_errors(fault: dict[str, Any], name: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "name"),
+    [(429, "ThrottlingException"), (403, "AccessDeniedException"), (503, "ServiceUnavailableException")],
+)
+async def test_awss_own_client_raises_its_own_errors(status: int, name: str) -> None:
     """Each status of the simulator is the exception that boto3 has for it; one in a stream breaks the iteration."""
-    async with simulator_server({"faults": [fault]}) as server:
-        client = _client(server.url)
-        with pytest.raises(getattr(client.exceptions, name)):
-            await asyncio.to_thread(_ask, client, "converse")
-    async with simulator_server({"faults": [{**fault, "kind": "error_event"}]}) as server:
-        client = _client(server.url)
-        with pytest.raises(botocore.exceptions.EventStreamError):
-            await asyncio.to_thread(lambda: list(_ask(client, "converse_stream")["stream"]))
+    async with simulator_server({"faults": [{"kind": "status", "status": status}]}) as server:
+        with pytest.raises(aws_sdk.exceptions.ClientError) as error:
+            await asyncio.to_thread(_ask_boto, server.url, "converse")
+        assert type(error.value).__name__ == name
+    async with simulator_server({"faults": [{"kind": "error_event", "status": status}]}) as server:
+        with pytest.raises(aws_sdk.exceptions.EventStreamError):
+            await asyncio.to_thread(_ask_boto, server.url, "converse_stream")

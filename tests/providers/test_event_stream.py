@@ -4,7 +4,7 @@ import struct
 from typing import Any
 from zlib import crc32
 
-import botocore.eventstream
+import aws_sdk
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,7 +50,7 @@ def test_messages_do_not_depend_on_the_chunks(events: list[tuple[bytes, dict[str
 @given(_events)
 def test_botocore_reads_the_same(events: list[tuple[bytes, dict[str, str]]]) -> None:
     """AWS's own parser understands what is written here."""
-    buffer: Any = botocore.eventstream.EventStreamBuffer()
+    buffer: Any = aws_sdk.eventstream.EventStreamBuffer()
     buffer.add_data(b"".join(write_event(payload, headers) for payload, headers in events))
     assert [(message.payload, message.headers) for message in buffer] == events
 

@@ -74,13 +74,14 @@ class AwsSigner:
         still_good = self._frozen is not None and refresh_needed is not None and not refresh_needed(refresh_in=0)
         if self._refreshing is None or self._refreshing.done():
             if time.monotonic() < self._tried_at + RETRY_AFTER_S:
-                return self._make_do(still_good)
+                self._make_do(still_good)
+                return
             self._tried_at = time.monotonic()
             self._refreshing = asyncio.create_task(self._refresh())
         if not still_good:
             async with asyncio.timeout(REFRESH_LIMIT_S):
                 await asyncio.shield(self._refreshing)
-        return self._make_do(still_good)
+        self._make_do(still_good)
 
     def _make_do(self, still_good: bool) -> None:
         """Go on with the credentials that are there, if they are good. Raises ``ProviderError``: why there are none."""
@@ -104,7 +105,7 @@ class AwsSigner:
             if self._credentials is None:
                 self._credentials = session_module.Session(profile=self._profile).get_credentials()
             frozen = None if self._credentials is None else self._credentials.get_frozen_credentials()
-        except Exception as error:  # noqa: BLE001 - credentials come from other people's programs and servers
+        except Exception as error:  # credentials come from other people's programs and servers
             raise ProviderError(
                 f"{self._name} got no AWS credentials: {error}", status=502, kind="authentication", retryable=True
             ) from error
