@@ -315,19 +315,18 @@ def test_anthropics_callers_read_their_own_names(param: str, fields: dict[str, A
 
 _NOWHERE: dict[str, Any] = {"image": {"format": "png"}}
 
+WRONG: list[tuple[str, dict[str, Any]]] = [
+    ("messages", {"messages": []}),
+    ("messages[0].role", {"messages": [{"role": "robot", "content": []}]}),
+    ("messages[0].content", {"messages": [{"role": "user"}]}),
+    ("messages[0].content[0].image.source", {"messages": [{"role": "user", "content": [_NOWHERE]}]}),
+    ("toolConfig.toolChoice", {"toolConfig": {"tools": [], "toolChoice": {}}}),
+    ("inferenceConfig.maxTokens", {"inferenceConfig": {"maxTokens": "5"}}),
+    ("outputConfig.textFormat.structure.jsonSchema", {"outputConfig": {"textFormat": {"type": "json_schema"}}}),
+]
 
-@pytest.mark.parametrize(
-    ("param", "fields"),
-    [
-        ("messages", {"messages": []}),
-        ("messages[0].role", {"messages": [{"role": "robot", "content": []}]}),
-        ("messages[0].content", {"messages": [{"role": "user"}]}),
-        ("messages[0].content[0].image.source", {"messages": [{"role": "user", "content": [_NOWHERE]}]}),
-        ("toolConfig.toolChoice", {"toolConfig": {"tools": [], "toolChoice": {}}}),
-        ("inferenceConfig.maxTokens", {"inferenceConfig": {"maxTokens": "5"}}),
-        ("outputConfig.textFormat.structure.jsonSchema", {"outputConfig": {"textFormat": {"type": "json_schema"}}}),
-    ],
-)  # fmt: skip
+
+@pytest.mark.parametrize(("param", "fields"), WRONG)
 def test_requests_that_are_wrong_say_where(param: str, fields: dict[str, Any]) -> None:
     """A field of the wrong type, or one that is missing, is named by its path."""
     body = {"model": "m", "messages": [{"role": "user", "content": [{"text": "hi"}]}], **fields}
