@@ -5,6 +5,7 @@ from typing import Any
 
 boto3: Any = importlib.import_module("boto3")
 auth: Any = importlib.import_module("botocore.auth")
+awsrequest: Any = importlib.import_module("botocore.awsrequest")
 config: Any = importlib.import_module("botocore.config")
 credentials: Any = importlib.import_module("botocore.credentials")
 eventstream: Any = importlib.import_module("botocore.eventstream")

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 import anthropic.types
 import msgspec
 import openai.types.chat
-from dialect_checks import check_bedrock_answer, check_openai_schema
+from dialect_checks import check_bedrock_answer, check_gemini_answer, check_openai_schema
 
 from backstay.core.chat import ChatEvent, ChatRequest, ChatResponse, Message, Started, Text
 from backstay.core.errors import ProviderError
@@ -84,6 +84,8 @@ async def answers_to_the_letter(provider: Provider, model_id: str) -> None:
             openai.types.chat.ChatCompletion.model_validate_json(body, strict=True)
         case "anthropic":
             anthropic.types.Message.model_validate_json(body, strict=True)
+        case "gemini":
+            check_gemini_answer(body)
         case _:
             check_bedrock_answer(body)
 

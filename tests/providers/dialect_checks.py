@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import aws_sdk
+import google.genai.types
 import jsonschema
 import msgspec
 
@@ -14,6 +15,7 @@ from backstay.core.chat import ChatEvent
 from backstay.providers import Fields, StreamReader
 from backstay.providers.anthropic import AnthropicDialect
 from backstay.providers.bedrock import BedrockDialect
+from backstay.providers.gemini import GeminiDialect
 from backstay.providers.sse import SSE
 from backstay.providers.types import Framing
 
@@ -32,6 +34,7 @@ class StoppedClock:
 
 ANTHROPIC_NOW = AnthropicDialect(StoppedClock())
 BEDROCK_NOW = BedrockDialect(StoppedClock())
+GEMINI_NOW = GeminiDialect(StoppedClock())
 
 
 def fields_of(body: Any) -> Fields:
@@ -83,6 +86,11 @@ def check_bedrock_shape(shape: Any, value: Any, path: str) -> None:
             assert type(value) is int, path
         case _:
             pass
+
+
+def check_gemini_answer(body: bytes) -> None:
+    """Raise ``pydantic.ValidationError`` if an answer is not as Google's SDK has it, which forbids unknown fields."""
+    google.genai.types.GenerateContentResponse.model_validate(msgspec.json.decode(body))
 
 
 def is_path_in(path: str, body: Any) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import hashlib
 import subprocess
 import sys
 import threading
@@ -9,18 +10,27 @@ import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import aws_sdk
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import some
+from yarl import URL
 
 from backstay.core.errors import ConfigError, ProviderError
-from backstay.providers import ProviderConfig, ProviderRequest
-from backstay.providers.aws import RETRY_AFTER_S, AwsSigner
+from backstay.providers import Body, ProviderConfig, ProviderRequest
+from backstay.providers.aws import RETRY_AFTER_S, SERVICE, AwsSigner
 from backstay.providers.http import HttpProvider, open_session
+from backstay.providers.paths import PATHS, fill_model
 from backstay.providers.registry import build_provider
+from backstay.providers.secrets import Secret
+from backstay.providers.sigv4 import Credentials, RequestSigner, hash_body
 
 KEY_ID, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 NOW = datetime.datetime(2026, 11, 24, 12, 0, 0, tzinfo=datetime.UTC)
+URL_OF_NONE = URL("https://example.com/")
 ARN = "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-opus-5"
 
 RECORDED = (
@@ -47,11 +57,27 @@ def in_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
 
 
-def _stop_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    def now(remove_tzinfo: bool = True) -> datetime.datetime:
-        return NOW.replace(tzinfo=None) if remove_tzinfo else NOW
+class HandSetClock:
+    """A clock that stands still unless a test sets it."""
 
-    monkeypatch.setattr(aws_sdk.auth, "get_current_datetime", now)
+    def __init__(self, now: datetime.datetime = NOW):
+        self.now = now
+        self.since_start_s = 0.0
+
+    def now_ns(self) -> int:
+        return int(self.now.timestamp()) * 1_000_000_000
+
+    def monotonic_ns(self) -> int:
+        return int(self.since_start_s * 1e9)
+
+
+def _botocore_at(now: datetime.datetime) -> Any:
+    """Let botocore sign as if it were another time."""
+
+    def get(remove_tzinfo: bool = True) -> datetime.datetime:
+        return now.replace(tzinfo=None) if remove_tzinfo else now
+
+    return patch.object(aws_sdk.auth, "get_current_datetime", get)
 
 
 def _what_boto_sends(model_id: str, token: str | None) -> Any:
@@ -79,17 +105,17 @@ async def test_requests_are_those_of_awss_own_client(
     monkeypatch: pytest.MonkeyPatch, in_environment: None, model_id: str, token: str | None
 ) -> None:
     """Address and signature are what boto3 sends for the same call at the same moment, letter by letter."""
-    _stop_time(monkeypatch)
     if token is not None:
         monkeypatch.setenv("AWS_SESSION_TOKEN", token)
-    expected = _what_boto_sends(model_id, token)
+    with _botocore_at(NOW):
+        expected = _what_boto_sends(model_id, token)
     async with open_session() as session:
         config = ProviderConfig(dialect="bedrock", region="us-east-1")
         provider = build_provider("aws", config, session=session, environ={})
         assert isinstance(provider, HttpProvider)
-        url = str(provider.url_of(ProviderRequest(operation="chat", model_id=model_id, body=b"")))
-    headers = await AwsSigner("aws", region="us-east-1").sign(url, expected.body)
-    assert url == expected.url
+        url = provider.url_of(ProviderRequest(operation="chat", model_id=model_id, body=b""))
+    headers = await AwsSigner("aws", region="us-east-1", clock=HandSetClock()).sign(url, expected.body)
+    assert str(url) == expected.url
     wanted = {name.lower(): _text(value) for name, value in expected.headers.items()}
     assert headers == {name: wanted[name] for name in headers}
     assert ("x-amz-security-token" in headers) == (token is not None)
@@ -100,38 +126,76 @@ def _text(value: Any) -> str:
 
 
 async def test_a_signature_stays_the_same(monkeypatch: pytest.MonkeyPatch, in_environment: None) -> None:
-    """A recorded request has its recorded signature, whichever botocore is installed; long bodies are signed alike."""
-    _stop_time(monkeypatch)
-    signer = AwsSigner("aws", region="us-east-1")
-    url = "https://bedrock-runtime.us-east-1.amazonaws.com/model/amazon.nova-lite-v1%3A0/converse"
+    """A recorded request has its recorded signature; long bodies, and those in pieces, are signed alike."""
+    signer = AwsSigner("aws", region="us-east-1", clock=HandSetClock())
+    path = "/model/amazon.nova-lite-v1%3A0/converse"
+    url = URL(f"https://bedrock-runtime.us-east-1.amazonaws.com{path}", encoded=True)
     assert (await signer.sign(url, b"{}"))["authorization"] == RECORDED
+    assert (await signer.sign(url, (b"{", memoryview(b"}"))))["authorization"] == RECORDED
     monkeypatch.setattr("backstay.providers.aws.LONG_BODY_BYTES", 1)
     assert (await signer.sign(url, b"{}"))["authorization"] == RECORDED
+
+
+_hosts = st.sampled_from(
+    ["https://bedrock-runtime.us-east-1.amazonaws.com", "http://127.0.0.1:4010", "https://a.example:443/some/where",
+     "http://[::1]:80", "http://[::1]:4010", "https://vpce-1.example.com/~x"]
+)  # fmt: skip
+_models = st.text(min_size=1).filter(lambda name: name.strip(".")) | st.sampled_from(
+    [ARN, "us.anthropic.claude-opus-5"]
+)
+_moments = st.datetimes(datetime.datetime(2020, 1, 1), datetime.datetime(2049, 12, 31), timezones=st.just(datetime.UTC))
+_words = st.text("abcXYZ019/+=", min_size=1, max_size=60)
+_SIGNER = RequestSigner(region="eu-west-1", service=SERVICE)
+"""Shared by all examples, so that a key kept for one must not be used for another."""
+
+
+@some
+@given(_hosts, _models, st.sampled_from(["chat", "chat stream"]), st.binary(max_size=300), _moments,
+       st.tuples(_words, _words, st.none() | _words))  # fmt: skip
+def test_signatures_are_botocores(
+    host: str, model_id: str, kind: str, body: bytes, now: datetime.datetime, credentials: tuple[str, str, str | None]
+) -> None:
+    """Whatever the address, the model, the body, the moment and the credentials: letter by letter the same."""
+    url = URL(host + fill_model(PATHS["bedrock"][kind], model_id), encoded=True)
+    access_key, secret_key, token = credentials
+    request: Any = aws_sdk.awsrequest.AWSRequest("POST", str(url), {"content-type": "application/json"}, data=body)
+    with _botocore_at(now):
+        aws_sdk.auth.SigV4Auth(aws_sdk.credentials.Credentials(*credentials), SERVICE, "eu-west-1").add_auth(request)
+    ours = Credentials(access_key=access_key, secret_key=Secret(secret_key), token=token)
+    headers = _SIGNER.sign(url, hash_body(body), ours, now_s=now.timestamp())
+    assert headers == {name.lower(): str(value) for name, value in request.headers.items()}
+
+
+@given(st.lists(st.binary(max_size=20)))
+def test_a_body_in_pieces_has_the_hash_of_the_whole(pieces: list[bytes]) -> None:
+    """However it is cut."""
+    body: Body = tuple(memoryview(piece) for piece in pieces)
+    assert hash_body(body) == hash_body(b"".join(pieces)) == hashlib.sha256(b"".join(pieces)).hexdigest()
 
 
 async def test_profiles_are_read(tmp_path: Path) -> None:
     """A named profile of the shared files signs."""
     (tmp_path / "credentials").write_text(f"[acme]\naws_access_key_id = AKIDACME\naws_secret_access_key = {SECRET}\n")
-    headers = await AwsSigner("aws", region="eu-west-1", profile="acme").sign("https://example.com/", b"{}")
+    headers = await AwsSigner("aws", region="eu-west-1", profile="acme").sign(URL_OF_NONE, b"{}")
     assert "Credential=AKIDACME/" in headers["authorization"]
     with pytest.raises(ProviderError, match=r"got no AWS credentials: .*\(nobody\)") as error:
-        await AwsSigner("aws", region="eu-west-1", profile="nobody").sign("https://example.com/", b"{}")
+        await AwsSigner("aws", region="eu-west-1", profile="nobody").sign(URL_OF_NONE, b"{}")
     assert error.value.kind == "authentication"
 
 
 async def test_without_credentials_a_call_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says what to set; the search, which may be slow, is not made for every call, but made again."""
-    signer = AwsSigner("aws", region="us-east-1")
+    clock = HandSetClock()
+    signer = AwsSigner("aws", region="us-east-1", clock=clock)
     with pytest.raises(ProviderError, match=r"has no AWS credentials\. Set AWS_ACCESS_KEY_ID") as error:
-        await signer.sign("https://example.com/", b"{}")
+        await signer.sign(URL_OF_NONE, b"{}")
     assert (error.value.kind, error.value.retryable) == ("authentication", False)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     with pytest.raises(ProviderError, match="has no AWS credentials"):
-        await signer.sign("https://example.com/", b"{}")
-    later = time.monotonic() + RETRY_AFTER_S
-    monkeypatch.setattr("backstay.providers.aws.time", type("Later", (), {"monotonic": lambda: later}))
-    assert KEY_ID in (await signer.sign("https://example.com/", b"{}"))["authorization"]
+        await signer.sign(URL_OF_NONE, b"{}")
+    clock.since_start_s += RETRY_AFTER_S
+    assert KEY_ID in (await signer.sign(URL_OF_NONE, b"{}"))["authorization"]
 
 
 class Role:
@@ -167,7 +231,7 @@ class Role:
 
 
 async def _key(signer: AwsSigner) -> str:
-    headers = await signer.sign("https://example.com/", b"{}")
+    headers = await signer.sign(URL_OF_NONE, b"{}")
     return headers["authorization"].partition("Credential=")[2].partition("/")[0]
 
 
@@ -221,7 +285,7 @@ async def test_a_failed_renewal_hurts_nobody_before_the_end(monkeypatch: pytest.
 
 
 def _age(signer: AwsSigner, *, left_s: float) -> None:
-    credentials: Any = vars(signer)["_credentials"]
+    credentials: Any = vars(signer)["_source"]
     credentials._expiry_time = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=left_s)
 
 

@@ -25,7 +25,7 @@ from strategies import anthropic_requests, bedrock_answers, bedrock_requests, ev
 from backstay.core.chat import ChatRequest, ChatResponse, Image, Message, StreamFailed, Text
 from backstay.core.errors import InvalidRequest, ProviderError, Untranslatable
 from backstay.core.usage import Usage
-from backstay.providers import ANTHROPIC, OPENAI, Dialect, accumulate, in_words_of, summarize
+from backstay.providers import ANTHROPIC, OPENAI, Dialect, accumulate, summarize
 from backstay.providers.bedrock import BEDROCK
 from backstay.providers.bedrock import errors as bedrock_errors
 from backstay.providers.bedrock.request_writer import HARMLESS_HINTS
@@ -121,9 +121,8 @@ def test_nothing_of_others_requests_is_lost(request_: ChatRequest, model_id: str
     try:
         written = BEDROCK.write_request(caller.read_request(fields), model_id)
     except Untranslatable as error:
-        said = in_words_of(caller.name, error, spoken="bedrock", fields=fields)
-        assert said.param is not None
-        assert is_path_in(said.param, msgspec.json.decode(body)), said.param
+        assert error.param is not None
+        assert is_path_in(error.param, msgspec.json.decode(body)), error.param
         return
     assert BEDROCK.read_request(_fields(written, "m")).extras == {}
 
@@ -308,9 +307,8 @@ def test_anthropics_callers_read_their_own_names(param: str, fields: dict[str, A
     sent = fields_of({"model": "m", "max_tokens": 9, "messages": [USER], **fields})
     with pytest.raises(Untranslatable) as refused:
         BEDROCK.write_request(ANTHROPIC.read_request(sent), LLAMA)
-    said = in_words_of("anthropic", refused.value, spoken="bedrock", fields=sent)
-    assert said.param == param
-    assert said.message.startswith(param)
+    assert refused.value.param == param
+    assert refused.value.message.startswith(param)
 
 
 _NOWHERE: dict[str, Any] = {"image": {"format": "png"}}

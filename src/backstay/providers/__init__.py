@@ -8,9 +8,10 @@ from backstay.providers.anthropic import ANTHROPIC
 from backstay.providers.config import ProviderConfig, TimeoutsConfig, implicit_providers
 from backstay.providers.dialects import DIALECTS
 from backstay.providers.openai import OPENAI, read_embeddings_summary
-from backstay.providers.refusals import in_words_of
+from backstay.providers.rate_limits import read_rate_limits
 from backstay.providers.registry import Providers
 from backstay.providers.types import (
+    Body,
     Dialect,
     Exchange,
     Fields,
@@ -19,6 +20,7 @@ from backstay.providers.types import (
     ProviderRequest,
     ReplySummary,
     StreamReader,
+    StreamWriter,
     Timeouts,
 )
 
@@ -26,6 +28,7 @@ __all__ = [
     "ANTHROPIC",
     "DIALECTS",
     "OPENAI",
+    "Body",
     "Dialect",
     "Exchange",
     "Fields",
@@ -36,11 +39,13 @@ __all__ = [
     "Providers",
     "ReplySummary",
     "StreamReader",
+    "StreamWriter",
     "Timeouts",
     "TimeoutsConfig",
     "accumulate",
     "implicit_providers",
     "in_words_of",
     "read_embeddings_summary",
+    "read_rate_limits",
     "summarize",
 ]

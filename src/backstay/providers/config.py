@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from backstay.providers.catalog import BUILT_IN_DIALECTS, VENDORS, DialectName
+from backstay.providers.catalog import BUILT_IN_DIALECTS, VENDORS, DialectName, Vendor
 from backstay.providers.secrets import is_reference
 from backstay.providers.types import Timeouts
 
@@ -21,6 +21,13 @@ class TimeoutsConfig(BaseModel):
     first_token_s: float = Field(default=60.0, gt=0, description="Until a stream's first piece.")
     idle_s: float = Field(default=60.0, gt=0, description="Between two pieces of a stream.")
     total_s: float = Field(default=600.0, gt=0, description="Until the whole answer is there.")
+
+    @model_validator(mode="after")
+    def _possible(self) -> "TimeoutsConfig":
+        for name in ("connect_s", "first_token_s", "idle_s"):
+            if {name, "total_s"} <= self.model_fields_set and getattr(self, name) > self.total_s:
+                raise ValueError(f"{name} is longer than total_s: it could never be reached")
+        return self
 
     def as_timeouts(self) -> Timeouts:
         """Return the neutral form."""
@@ -129,13 +136,20 @@ def implicit_providers(environ: Mapping[str, str]) -> dict[str, ProviderConfig]:
     found: dict[str, ProviderConfig] = {}
     for vendor in VENDORS.values():
         base_url = vendor.base_url or environ.get("AZURE_OPENAI_ENDPOINT", "").rstrip("/")
-        if not vendor.key_env or not environ.get(vendor.key_env) or not base_url:
+        key_env = _key_env(vendor, environ)
+        if key_env is None or not base_url:
             continue
         if "{region}" in base_url:
             if region_in(environ) is not None:
-                found[vendor.name] = ProviderConfig(dialect=vendor.name, api_key=f"env:{vendor.key_env}")
+                found[vendor.name] = ProviderConfig(dialect=vendor.name, api_key=f"env:{key_env}")
             continue
         if vendor.base_url is None and not base_url.endswith("/openai/v1"):
             base_url += "/openai/v1"
-        found[vendor.name] = ProviderConfig(dialect=vendor.name, base_url=base_url, api_key=f"env:{vendor.key_env}")
+        found[vendor.name] = ProviderConfig(dialect=vendor.name, base_url=base_url, api_key=f"env:{key_env}")
     return found
+
+
+def _key_env(vendor: Vendor, environ: Mapping[str, str]) -> str | None:
+    """Return the variable that the vendor's key is in; ``None`` where it is in none."""
+    names = (vendor.key_env, *vendor.other_key_envs)
+    return next((name for name in names if name is not None and environ.get(name)), None)

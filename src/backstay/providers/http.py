@@ -5,10 +5,9 @@ end, and is cut at once when the answer is given up.
 """
 
 import asyncio
-import io
 from collections.abc import AsyncIterator, Mapping
 from typing import NoReturn, Protocol
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import aiohttp
@@ -17,30 +16,22 @@ from yarl import URL
 
 from backstay import __version__
 from backstay.core.errors import ProviderError, ProviderTimeout, ProviderUnreachable, Untranslatable
+from backstay.providers.paths import PATHS, Paths, fill_model, join_path
 from backstay.providers.secrets import REDACTED, Secret
-from backstay.providers.types import Dialect, Operation, ProviderRequest, Splitter, Timeouts
+from backstay.providers.types import Body, Dialect, ProviderRequest, Splitter, Timeouts
+from backstay.providers.upload import STREAMED_UPLOAD_BYTES, Upload
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 """Longest whole answer taken, in bytes: a full batch of embeddings fits."""
 
-STREAMED_UPLOAD_BYTES = 1024 * 1024
-"""Request bodies from here on are written piece by piece, so that other calls go on meanwhile."""
-
-PATHS: Mapping[str, Mapping[Operation, str]] = {
-    "openai": {"chat": "/chat/completions", "embeddings": "/embeddings"},
-    "anthropic": {"chat": "/v1/messages", "count_tokens": "/v1/messages/count_tokens"},
-    "bedrock": {"chat": "/model/{model}/converse"},
-}
-"""Where each operation is below a provider's base URL."""
-
-STREAM_PATHS: Mapping[str, Mapping[Operation, str]] = {"bedrock": {"chat": "/model/{model}/converse-stream"}}
-"""Where an operation is as a stream, if it is elsewhere then."""
+_MOST_TIMEOUTS = 64
+"""Kept ready."""
 
 
 class Signer(Protocol):
     """Makes the headers that prove who sends a request, from the request itself."""
 
-    async def sign(self, url: str, body: bytes) -> Mapping[str, str]:
+    async def sign(self, url: URL, body: Body) -> Mapping[str, str]:
         """Raises ``ProviderError`` where there is no credential to sign with."""
         ...
 
@@ -72,7 +63,7 @@ class HttpProvider:
         price_provider: str | None = None,
         is_free: bool = False,
         reports_stream_usage: bool = True,
-        api_version: str | None = None,
+        paths: Paths | None = None,
         signer: Signer | None = None,
     ):
         """Describe a provider.
@@ -82,7 +73,7 @@ class HttpProvider:
             headers: Sent with every request; they win over the caller's.
             secrets: Cut out of error answers.
             timeouts: Used where a request brings none.
-            api_version: Azure's dated API, which has the model's name in its path.
+            paths: Where the operations are, unless where the dialect has them.
             signer: For vendors that want each request signed.
         """
         self.name = name
@@ -95,39 +86,21 @@ class HttpProvider:
         self._session = session
         self._secrets = tuple(secret.reveal().encode() for secret in secrets)
         self._timeouts = timeouts or Timeouts()
-        self._base_url = base_url
-        self._api_version = api_version
         self._signer = signer
-        self._urls: dict[Operation, URL] = {}
-        if api_version is None:
-            paths = PATHS[dialect.name].items()
-            self._urls = {operation: self._url(path) for operation, path in paths if "{model}" not in path}
+        paths = PATHS[dialect.name] if paths is None else paths
+        self._urls = {operation: join_path(base_url, path) for operation, path in paths.items()}
         own = {"content-type": "application/json", "user-agent": f"backstay/{__version__}", **(headers or {})}
         self._headers = {False: CIMultiDict(own), True: CIMultiDict({**own, "accept-encoding": "identity"})}
         """By whether a stream is wanted: compressing one would hold its pieces back."""
         self._client_timeouts: dict[tuple[float, float | None], aiohttp.ClientTimeout] = {}
 
-    def _url(self, path: str) -> URL:
-        base = self._base_url
-        if path.startswith("/v1/") and base.endswith("/v1"):
-            base = base.removesuffix("/v1")
-        return URL(base + path, encoded=True)
-
     def url_of(self, request: ProviderRequest) -> URL:
         """Return where a request goes. Raises ``Untranslatable`` if the dialect has no such operation."""
-        url = self._urls.get(request.operation)
-        if url is not None:
-            return url
-        path = PATHS[self.dialect.name].get(request.operation)
-        if request.stream and self.dialect.name in STREAM_PATHS:
-            path = STREAM_PATHS[self.dialect.name].get(request.operation)
-        if path is None:
+        template = self._urls.get(f"{request.operation} stream") if request.stream else None
+        template = template or self._urls.get(request.operation)
+        if template is None:
             raise Untranslatable(f"{self.name} has no endpoint for {request.operation}.", param="model")
-        model = quote(request.model_id, safe="")
-        if self._api_version is None:
-            return self._url(path.replace("{model}", model))
-        base = self._base_url.removesuffix("/v1").removesuffix("/openai")
-        return URL(f"{base}/openai/deployments/{model}{path}?api-version={self._api_version}", encoded=True)
+        return URL(fill_model(template, request.model_id), encoded=True)
 
     async def send(self, request: ProviderRequest) -> "HttpExchange":
         """Start an exchange and return when the answer's status and headers are there, whatever the status.
@@ -154,10 +127,11 @@ class HttpProvider:
     async def _post(self, request: ProviderRequest, timeouts: Timeouts) -> aiohttp.ClientResponse:
         url, own, body = self.url_of(request), self._headers[request.stream], request.body
         if self._signer is not None:
-            own = CIMultiDict({**own, **await self._signer.sign(str(url), body)})
+            async with asyncio.timeout(timeouts.total_s):  # it may have to wait for credentials
+                own = CIMultiDict({**own, **await self._signer.sign(url, body)})
         return await self._session.post(
             url,
-            data=body if len(body) < STREAMED_UPLOAD_BYTES else io.BytesIO(body),
+            data=body if isinstance(body, bytes) and len(body) < STREAMED_UPLOAD_BYTES else Upload(body),
             headers={**request.headers, **own} if request.headers else own,
             allow_redirects=False,
             timeout=self._client_timeout(timeouts.connect_s, None if request.stream else timeouts.total_s),
@@ -168,7 +142,8 @@ class HttpProvider:
         found = self._client_timeouts.get((connect_s, total_s))
         if found is None:
             found = aiohttp.ClientTimeout(total=total_s, sock_connect=connect_s)
-            self._client_timeouts[connect_s, total_s] = found
+            if len(self._client_timeouts) < _MOST_TIMEOUTS:  # a call's deadline makes limits that never come again
+                self._client_timeouts[connect_s, total_s] = found
         return found
 
     def _explain(self, error: Exception, timeouts: Timeouts) -> NoReturn:

@@ -5,39 +5,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from backstay.core.errors import Untranslatable
-from backstay.providers.types import Fields
 
 
 def refuse(param: str, why: str) -> Untranslatable:
     """Make the error for a field that the target's dialect cannot carry."""
     return Untranslatable(f"{param}: {why} Leave it out, or choose a model that speaks your dialect.", param=param)
-
-
-_WORDS: Mapping[str, str] = {
-    "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
-    "reasoning_effort": "output_config.effort",
-    "response_format": "output_config.format",
-}
-"""Anthropic's names of fields that OpenAI's dialect has as well."""
-
-
-def in_words_of(caller: str, error: Untranslatable, *, spoken: str, fields: Fields) -> Untranslatable:
-    """Return a refusal by the caller's name of the field.
-
-    A dialect beyond OpenAI's and Anthropic's (``spoken``), which refuse each other's words by themselves, names fields
-    as OpenAI's callers do; for Anthropic's, whose ``system`` is not among the messages, they are renamed here.
-    """
-    param = error.param or ""
-    if caller != "anthropic" or spoken == "openai":
-        return error
-    if bytes(fields.get("system", b"null")) not in (b"null", b'""', b"[]"):
-        param = re.sub(r"^messages\[(\d+)\]", _without_system, param).replace("system.content", "system", 1)
-    param = _WORDS.get(param, param)
-    return Untranslatable(error.message.replace(error.param or "", param, 1), param=param)
-
-
-def _without_system(index: re.Match[str]) -> str:
-    return "system" if index[1] == "0" else f"messages[{int(index[1]) - 1}]"
 
 
 def refuse_fields(fields: Mapping[str, Any], target: str) -> None:

@@ -10,6 +10,7 @@ from backstay.providers.anthropic.request_reader import read_request
 from backstay.providers.anthropic.request_writer import DEFAULT_MAX_TOKENS, write_request
 from backstay.providers.anthropic.response import read_response, read_summary, write_response
 from backstay.providers.anthropic.stream import AnthropicStreamReader, AnthropicStreamWriter
+from backstay.providers.anthropic.token_count import AnthropicCounter
 from backstay.providers.sse import SSE
 from backstay.providers.types import Fields, ReplySummary
 
@@ -24,6 +25,8 @@ class AnthropicDialect:
 
     def __init__(self, clock: Clock | None = None):
         self._clock = clock or SystemClock()
+        self.embeddings = None
+        self.counter = AnthropicCounter()
 
     def read_request(self, fields: Fields) -> ChatRequest:
         return read_request(fields)

@@ -24,6 +24,8 @@ class BedrockDialect:
 
     def __init__(self, clock: Clock | None = None):
         self._clock = clock or SystemClock()
+        self.embeddings = None
+        self.counter = None
 
     def read_request(self, fields: Fields) -> ChatRequest:
         return read_request(fields)

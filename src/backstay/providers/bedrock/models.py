@@ -18,6 +18,7 @@ import msgspec
 
 from backstay.core.chat import ChatRequest
 from backstay.providers.bedrock.media import TARGET
+from backstay.providers.caller_paths import field_path
 from backstay.providers.refusals import refuse
 
 Family = Literal["anthropic", "nova", "other"]
@@ -42,7 +43,7 @@ def write_effort(request: ChatRequest, family: Family) -> str | None:
     if effort is None or effort == "none" or family == "nova":
         return None
     if effort not in _EFFORTS:
-        raise refuse("reasoning_effort", f"{TARGET} knows no effort {effort!r}.")
+        raise refuse(field_path(request, "reasoning_effort"), f"{TARGET} knows no effort {effort!r}.")
     return _EFFORTS[effort]
 
 
@@ -57,7 +58,7 @@ def write_model_fields(request: ChatRequest, family: Family) -> dict[str, Any]:
             wanted = {
                 "top_k": request.top_k,
                 "thinking.budget_tokens": request.reasoning_budget_tokens,
-                "reasoning_effort": "none" if request.reasoning_effort == "none" else None,
+                field_path(request, "reasoning_effort"): "none" if request.reasoning_effort == "none" else None,
             }
             _refuse(wanted, "this model")
             _refuse_serial_tools(request)
@@ -93,7 +94,7 @@ def _write_nova(request: ChatRequest) -> dict[str, Any]:
         fields["reasoningConfig"] = {"type": "disabled"}
     elif effort is not None:
         if effort not in _NOVA_EFFORTS:
-            raise refuse("reasoning_effort", f"Amazon Nova knows no effort {effort!r}.")
+            raise refuse(field_path(request, "reasoning_effort"), f"Amazon Nova knows no effort {effort!r}.")
         fields["reasoningConfig"] = {"type": "enabled", "maxReasoningEffort": _NOVA_EFFORTS[effort]}
     return fields
 
@@ -106,7 +107,8 @@ def _refuse(fields: dict[str, Any], who: str) -> None:
 
 def _refuse_serial_tools(request: ChatRequest) -> None:
     if request.tools and request.parallel_tool_calls is False:
-        raise refuse("parallel_tool_calls", f"{TARGET} can ask only Anthropic's models for one tool call at a time.")
+        name = field_path(request, "parallel_tool_calls")
+        raise refuse(name, f"{TARGET} can ask only Anthropic's models for one tool call at a time.")
 
 
 class ModelFields(msgspec.Struct, frozen=True, kw_only=True):

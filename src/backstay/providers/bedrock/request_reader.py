@@ -68,6 +68,7 @@ def read_request(fields: Fields) -> ChatRequest:
         user=user,
         metadata=labels,
         service_tier=None if tier is None else tier.required("type", str),
+        caller_dialect="bedrock",
         extras=extras,
     )
     if own.rest:

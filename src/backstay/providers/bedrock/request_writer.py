@@ -37,7 +37,9 @@ from backstay.providers.anthropic.tool_input import write_input
 from backstay.providers.bedrock.media import TARGET, DocumentNames, write_audio, write_document, write_image
 from backstay.providers.bedrock.models import Family, family_of, write_effort, write_model_fields
 from backstay.providers.bedrock.response import write_reasoning
+from backstay.providers.caller_paths import field_path, message_path, tool_result_path
 from backstay.providers.refusals import own_extras, refuse, refuse_fields
+from backstay.providers.signatures import signature_for
 
 STOP_SEQUENCE_PATH = "/stop_sequence"
 """Where Anthropic's models say which sequence stopped them."""
@@ -69,7 +71,7 @@ HARMLESS_HINTS = {
 """Others' fields that are left out because they cannot change the answer, each with the reason.
 
 Besides: an image's ``detail`` (images are always seen whole here), the strictness of a JSON schema (output always fits
-it here), and reasoning of earlier turns that nobody signed.
+it here), and reasoning of earlier turns that nobody signed, or another vendor's models did.
 """
 
 _TIERS = ("default", "flex", "priority", "reserved")
@@ -82,7 +84,7 @@ def write_request(request: ChatRequest, model_id: str) -> bytes:
     family = family_of(model_id)
     extras = _own_extras(request, family)
     _refuse_fields(request)
-    system, messages = _MessageWriter().write(request.messages)
+    system, messages = _MessageWriter(request).write()
     body: dict[str, Any] = {"messages": messages}
     if system:
         body["system"] = system
@@ -124,7 +126,8 @@ def _refuse_fields(request: ChatRequest) -> None:
     if request.temperature is not None and request.temperature > 1:
         raise refuse("temperature", f"{TARGET} takes 0 to 1.")
     if request.output_format is not None and request.output_format.schema is None:
-        raise refuse("response_format", f"{TARGET} gives JSON only with a schema (`json_schema`).")
+        name = field_path(request, "response_format")
+        raise refuse(name, f"{TARGET} gives JSON only with a schema (`json_schema`).")
 
 
 def _tier(tier: str | None) -> str:
@@ -209,18 +212,19 @@ def _cache_point(ttl: str | None) -> list[dict[str, Any]]:
 class _MessageWriter:
     """Writes the messages of one request."""
 
-    def __init__(self) -> None:
+    def __init__(self, request: ChatRequest) -> None:
+        self._request = request
         self._names = DocumentNames()
 
-    def write(self, messages: Sequence[Message]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    def write(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Return the ``system`` blocks and the messages."""
         system: list[dict[str, Any]] = []
         written: list[dict[str, Any]] = []
-        for index, message in enumerate(messages):
-            path = f"messages[{index}]"
+        for index, message in enumerate(self._request.messages):
+            path = message_path(self._request, index)
             if message.name is not None:
                 raise refuse(f"{path}.name", f"{TARGET} has no names for speakers.")
-            blocks = self._write_parts(message.parts, f"{path}.content")
+            blocks = self._write_parts(message.parts, path)
             role = _role(message)
             if role == "system" and not written:
                 system += blocks
@@ -231,7 +235,8 @@ class _MessageWriter:
         if not written:
             raise refuse("messages", f"{TARGET} needs at least one message that is not empty, besides the system's.")
         if written[-1]["role"] == "assistant":
-            raise refuse(f"messages[{len(messages) - 1}]", f"{TARGET} would go on with it instead of answering it.")
+            path = message_path(self._request, len(self._request.messages) - 1)
+            raise refuse(path, f"{TARGET} would go on with it instead of answering it.")
         for message in written:
             message["content"] = _results_first(message["content"])
         return system, written
@@ -239,7 +244,10 @@ class _MessageWriter:
     def _write_parts(self, parts: Sequence[Part], path: str) -> list[dict[str, Any]]:
         blocks: list[dict[str, Any]] = []
         for index, part in enumerate(parts):
-            block = self._write_part(part, f"{path}[{index}]")
+            place = f"{path}.content[{index}]"
+            if isinstance(part, ToolResult):
+                place = tool_result_path(self._request, path, index)
+            block = self._write_part(part, place)
             if block is not None:
                 blocks += [block, *_cache_point(_cache_of(part))]
         return blocks
@@ -260,13 +268,19 @@ class _MessageWriter:
             case ToolResult():
                 return {"toolResult": self._write_result(part, path)}
             case Reasoning():
-                unsigned = part.redacted is None and part.signature is None
-                return None if unsigned else {"reasoningContent": write_reasoning(part)}
+                return _write_thought(part)
 
     def _write_result(self, part: ToolResult, path: str) -> dict[str, Any]:
         content = [self._write_part(inner, f"{path}.content[{index}]") for index, inner in enumerate(part.parts)]
         written: dict[str, Any] = {"toolUseId": part.tool_use_id, "content": [block for block in content if block]}
         return {**written, "status": "error"} if part.is_error else written
+
+
+def _write_thought(part: Reasoning) -> dict[str, Any] | None:
+    """Write a thought that goes back to who signed it: Anthropic's models take their own, wherever they were sold."""
+    if part.redacted is None and signature_for("anthropic", part.signature) is None:
+        return None
+    return {"reasoningContent": write_reasoning(part)}
 
 
 def _role(message: Message) -> str:

@@ -18,7 +18,7 @@ Ending = Literal["complete", "break", "hang"]
 _JSON = {"content-type": "application/json"}
 
 _ID_PREFIX = {"openai": "chatcmpl-", "anthropic": "msg_"}
-"""Dialects without one do not name their answers."""
+"""How the ids of a dialect's answers begin, if they all begin alike."""
 
 
 class Piece(msgspec.Struct, frozen=True):

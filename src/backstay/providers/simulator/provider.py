@@ -9,9 +9,10 @@ from backstay.core.errors import ProviderTimeout, ProviderUnreachable
 from backstay.providers.catalog import DialectName
 from backstay.providers.dialects import DIALECTS
 from backstay.providers.http import Deadline
+from backstay.providers.paths import PATHS
 from backstay.providers.simulator.performance import Ending, Performance
 from backstay.providers.simulator.script import Script
-from backstay.providers.simulator.simulation import Simulation
+from backstay.providers.simulator.simulation import Simulation, address
 from backstay.providers.types import Dialect, Framing, ProviderRequest, Timeouts
 
 _FOREVER_S = 365 * 86_400.0
@@ -42,9 +43,9 @@ class Simulator:
     async def send(self, request: ProviderRequest) -> "SimulatedExchange":
         """Start an exchange. Raises ``ProviderUnreachable`` and ``ProviderTimeout`` where the script says so."""
         stage = Stage(request.timeouts or Timeouts(), stream=request.stream)
-        performance = self.simulation.perform(
-            self.dialect, request.operation, request.body, model=request.model_id, stream=request.stream
-        )
+        is_addressed = "{model}" in PATHS[self.dialect.name]["chat"]
+        addressed = address(request.model_id, stream=request.stream) if is_addressed else {}
+        performance = self.simulation.perform(self.dialect, request.operation, request.whole_body, addressed)
         await stage.wait(performance.latency_s)
         if performance.status is None:
             await stage.end(performance.ending)
