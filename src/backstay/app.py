@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 
 from backstay import api, console
 from backstay.access import AuditLog, KeyRing, Keys, Mailer, People, Sessions
+from backstay.cache import Cache
 from backstay.catalog import describe
 from backstay.core.caller import Caller
 from backstay.core.clock import SystemClock
@@ -23,7 +24,7 @@ from backstay.health import HealthSharing
 from backstay.ledger import LedgerStore
 from backstay.limits import Limiter
 from backstay.live_policy import LivePolicy
-from backstay.providers import DIALECTS
+from backstay.providers import DIALECTS, ProviderEmbedder
 from backstay.store import Database, Journal
 from backstay.tracing import CallMetrics, TraceStore, read_call
 
@@ -53,6 +54,12 @@ class App:
         self._ring = KeyRing(self._database, self._secret, self._clock)
         self._limiter = Limiter(self._database, self._clock)
         self._metrics = CallMetrics(folder / "metrics", str(slot))
+        self._cache = Cache(
+            self._database,
+            self._clock,
+            memory_bytes=settings.cache_memory_bytes,
+            embedder=ProviderEmbedder(lambda: self._policy.providers["local"]),
+        )
         self._gateway = Gateway(
             models=self._policy.models,
             prices=self._policy.prices,
@@ -61,6 +68,7 @@ class App:
             observe=self._metrics.observe,
             limiter=self._limiter,
             capture=settings.capture == "full",
+            cache=self._cache,
         )
         self._health = HealthSharing(
             self._gateway.fleet, self._database, self._clock, worker=f"{socket.gethostname()}:{os.getpid()}"
@@ -82,12 +90,14 @@ class App:
         except StoreUnavailable as error:
             _log.warning("Starting without Postgres. %s", error.message)
         await self._ring.start()
+        self._cache.start()
         self._watch_figures()
         for work in (
             self._journal.keep(),
             self._metrics.run(),
             self._health.run(),
             self._limiter.run(),
+            self._cache.run(),
             self._policy.watch(self._adopt_policy),
         ):
             self._run(work)
@@ -100,6 +110,7 @@ class App:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._limiter.close()
+        await self._cache.stop()
         await self._policy.close()
         await self._ring.stop()
         await self._database.close()
@@ -113,6 +124,7 @@ class App:
         self._gateway.models, self._gateway.prices = self._policy.models, self._policy.prices
         self._gateway.fleet.configure(self._policy.rate_limits)
         self._limiter.rules = self._policy.limits
+        self._run(self._cache.adopt({name: model.cache for name, model in self._policy.file.models.items()}))
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -163,6 +175,7 @@ class App:
             audit=audit,
             traces=traces,
             ledger=ledger,
+            cache=self._cache,
             catalog=self._describe,
             read_call=lambda span: read_call(span, DIALECTS),
         )
@@ -215,12 +228,17 @@ class App:
             problem = self._policy.problem
             return f"The policy file is refused, the one before it is in force. {problem}" if problem else None
 
+        async def cache() -> str | None:
+            off = [f"The semantic cache of {model} is off. {why}" for model, why in self._cache.problems.items()]
+            return " ".join(off) or None
+
         return [
             api.Check(name="keys", probe=keys, essential=True),
             api.Check(name="journal", probe=journal, essential=True),
             api.Check(name="calls", probe=calls, essential=True),
             api.Check(name="postgres", probe=postgres),
             api.Check(name="policy", probe=policy),
+            api.Check(name="cache", probe=cache),
         ]
 
 

@@ -15,6 +15,7 @@ from backstay.access import AuditLog, KeyRing, Keys, People, Sessions
 from backstay.api.auth import Authenticator
 from backstay.api.manage import ManageDeps, routes
 from backstay.api.problems import EXCEPTION_HANDLERS
+from backstay.cache import Cache
 from backstay.console import CatalogModel, CatalogTarget
 from backstay.core.caller import Caller
 from backstay.core.clock import SystemClock
@@ -50,6 +51,7 @@ async def app(database: Database) -> AsyncIterator[Starlette]:
         audit=AuditLog(database),
         traces=TraceStore(database),
         ledger=LedgerStore(database),
+        cache=Cache(database, SystemClock(), memory_bytes=0),
         catalog=catalog,
         read_call=lambda span: read_call(span, DIALECTS),
     )

@@ -25,6 +25,7 @@ from backstay.api.health import routes as health_routes
 from backstay.api.manage import ENDPOINTS, ManageDeps, routes
 from backstay.api.openapi import openapi_document
 from backstay.api.problems import EXCEPTION_HANDLERS
+from backstay.cache import Cache
 from backstay.console import CatalogModel
 from backstay.core.caller import Caller
 from backstay.core.clock import SystemClock
@@ -81,6 +82,7 @@ def build(url: str) -> Starlette:
         audit=AuditLog(database),
         traces=TraceStore(database),
         ledger=LedgerStore(database),
+        cache=Cache(database, SystemClock(), memory_bytes=0),
         catalog=catalog,
         read_call=lambda span: read_call(span, {}),
     )

@@ -290,6 +290,36 @@ async def test_a_route_may_end_in_something_less(house: House, wire: str, stream
     assert house.documents[-1].spans[0].cost_nanousd == 0
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_late_target_is_hedged(house: House, stream: bool):
+    """When the first target is late, the second is asked too; its answer comes, the loser is given up and priced."""
+    house.offer("m", simulator("one"), simulator("two"), route=Route(hedge_share=0.5))
+    for _ in range(25):
+        await house.call({**STORY_PLEASE, "stream": stream})
+    one = simulator("one", latency_s=5.0)
+    house.offer("m", one, simulator("two"), route=Route(hedge_share=0.5))
+    async with asyncio.timeout(3.0):
+        sink = await house.call({**STORY_PLEASE, "stream": stream})
+    assert sink.headers["x-backstay-target"] == "two/gpt-4o-mini"
+    assert STORY in (text_of(sink, OPENAI) if stream else sink.body.decode())
+    root, loser, winner = house.documents[-1].spans
+    assert (root.status, loser.status, winner.status) == ("ok", "cancelled", "ok")
+    assert winner.attributes["backstay.attempt.reason"] == "hedge"
+    assert [entry.estimated for entry in house.documents[-1].entries] == [True, False]
+    assert house.gateway.fleet.of("one/gpt-4o-mini").in_flight == 0
+
+
+async def test_hedges_are_a_bounded_share(house: House):
+    """However late the first target is, no more than the share of calls is made twice."""
+    house.offer("m", simulator("one"), simulator("two"), route=Route(hedge_share=0.1))
+    for _ in range(25):
+        await house.call(ASK)
+    house.offer("m", simulator("one", latency_s=0.01), simulator("two", latency_s=0.02), route=Route(hedge_share=0.1))
+    for _ in range(60):
+        assert (await house.call(ASK)).status == 200
+    assert house.gateway.fleet.of("two/gpt-4o-mini").tries <= 1 + 0.1 * 85
+
+
 async def test_a_bad_request_gets_no_stand_in(house: House):
     """What is the caller's own fault is told, not papered over."""
     house.offer("m", simulator("one", {"kind": "status", "status": 400}), route=Route(degraded=Degraded(message="No.")))

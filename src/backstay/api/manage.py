@@ -19,6 +19,10 @@ from backstay.api.openapi import openapi_document
 from backstay.api.shapes import (
     AuditList,
     AuditQuery,
+    CachePurge,
+    CacheQuery,
+    CacheReport,
+    CacheRow,
     CallList,
     CallPageQuery,
     CallQuery,
@@ -29,12 +33,15 @@ from backstay.api.shapes import (
     KeyList,
     KeyQuery,
     PersonList,
+    Purged,
     Rotation,
     SignedOut,
     TraceView,
 )
+from backstay.cache import Cache, Purge
 from backstay.core.caller import Caller
-from backstay.core.errors import BackstayError, Conflict, Forbidden, NotFound, Unauthenticated
+from backstay.core.errors import BackstayError, Conflict, Forbidden, InvalidRequest, NotFound, Unauthenticated
+from backstay.core.money import usd
 from backstay.ledger import LedgerStore
 from backstay.tracing import CallFilter, CallReading, StoredSpan, TraceStore
 
@@ -53,6 +60,7 @@ class ManageDeps:
     audit: AuditLog
     traces: TraceStore
     ledger: LedgerStore
+    cache: Cache
     catalog: Callable[[Caller], Awaitable[Sequence[Any]]]
     """Describes the models that a caller may use, with what ``ModelView`` has."""
     read_call: Callable[[StoredSpan], CallReading]
@@ -171,6 +179,43 @@ async def catalog(deps: ManageDeps, asked: Asked[Nothing, Nothing]) -> Catalog:
     return Catalog(models=[model_view(model) for model in await deps.catalog(asked.caller)])
 
 
+async def cache_stats(deps: ManageDeps, asked: Asked[CacheQuery, Nothing]) -> CacheReport:
+    since = moment(asked.query.since, dt.datetime.now(dt.UTC), "since")
+    groups = await deps.cache.stats(asked.caller.tenant_id, since=since.date(), model=asked.query.model)
+    rows = [
+        CacheRow(
+            model=group.model,
+            feature=group.feature,
+            entries=group.entries,
+            size_bytes=group.size_bytes,
+            oldest_at=group.oldest_at,
+            hits=group.hits,
+            semantic_hits=group.semantic_hits,
+            misses=group.misses,
+            saved_usd=usd(group.saved_nanousd),
+        )
+        for group in groups
+    ]
+    return CacheReport(since=since, rows=rows)
+
+
+async def purge_cache(deps: ManageDeps, asked: Asked[Nothing, CachePurge]) -> Purged:
+    body, tenant_id = asked.body, asked.caller.tenant_id
+    if body.like is not None:
+        if body != CachePurge(like=body.like):
+            raise InvalidRequest("`like` stands alone: leave the other conditions out.", param="like")
+        return Purged(purged=await deps.cache.purge_like(tenant_id, body.like))
+    before = None if body.older_than is None else moment(body.older_than, dt.datetime.now(dt.UTC), "older_than")
+    purge = Purge(
+        tenant_id=tenant_id,
+        model=body.model,
+        feature=body.feature,
+        trace_id=body.trace,
+        before_ns=None if before is None else int(before.timestamp() * 1e9),
+    )
+    return Purged(purged=await deps.cache.purge(purge))
+
+
 def _own_key(caller: Caller) -> str | None:
     """Return the key whose calls alone the caller may read; ``None`` for all of the tenant."""
     return caller.id if caller.kind == "key" and not caller.may("admin") else None
@@ -261,6 +306,14 @@ ENDPOINTS: tuple[Endpoint[ManageDeps, Any, Any], ...] = (
     get(
         "/v1/costs", "Add up costs by user, feature, model and more", costs,
         answer=CostReport, query=CostQuery, right="read",
+    ),
+    get(
+        "/v1/cache", "Show which answers are kept and what they saved, by model and feature", cache_stats,
+        answer=CacheReport, query=CacheQuery, right="admin",
+    ),
+    post(
+        "/v1/cache/purge", "Let go of kept answers, on every worker", purge_cache,
+        answer=Purged, body=CachePurge, right="admin",
     ),
     get(
         "/v1/catalog", "List the models that the caller may use, with targets and prices", catalog,

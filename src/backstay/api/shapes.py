@@ -256,6 +256,52 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
     targets: list[TargetView]
 
 
+class CacheQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    model: Name | None = None
+    since: Annotated[Moment, Meta(description="From which day on hits are counted.")] = "7d"
+
+
+class CacheRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of one model and feature now, and how often it helped."""
+
+    model: str
+    feature: str | None
+    entries: int
+    size_bytes: int
+    oldest_at: Instant | None
+    hits: int
+    semantic_hits: int
+    misses: int
+    saved_usd: ExactUSD
+    """What the hits would have cost; those of unknown cost are left out."""
+
+
+class CacheReport(msgspec.Struct, frozen=True, kw_only=True):
+    """By model and feature, those that saved most first."""
+
+    since: Instant
+    rows: list[CacheRow]
+
+
+class CachePurge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which answers are to go. They meet every condition; without any, all of the tenant's go."""
+
+    model: Name | None = None
+    feature: Label | None = None
+    trace: Id | None = None
+    """Of the call that the model answered: its whole trace id."""
+    older_than: Moment | None = None
+    like: (
+        Annotated[str, Meta(min_length=1, max_length=1000, description="Only those to questions near this one.")] | None
+    ) = None
+
+
+class Purged(msgspec.Struct, frozen=True, kw_only=True):
+    """How many answers are gone."""
+
+    purged: int
+
+
 class Catalog(msgspec.Struct, frozen=True, kw_only=True):
     """The models that the caller may use."""
 

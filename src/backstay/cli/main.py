@@ -4,6 +4,7 @@ import click
 
 from backstay import __version__
 from backstay.cli.ask import ask
+from backstay.cli.cache import cache
 from backstay.cli.check import check
 from backstay.cli.completion import completion
 from backstay.cli.context import Cli, command
@@ -36,6 +37,6 @@ def version(cli: Cli) -> None:
 
 
 for _command in (
-    serve, demo, check, ask, keys, traces, costs, models, simulate, people, login, completion, version,
+    serve, demo, check, ask, keys, traces, costs, models, cache, simulate, people, login, completion, version,
 ):  # fmt: skip
     main.add_command(_command)

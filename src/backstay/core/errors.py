@@ -16,6 +16,7 @@ BackstayError
 │   ├── StoreUnavailable          503  Postgres is needed for this and does not answer
 │   └── TargetsUnavailable        503  every target of the model is left alone now
 ├── DeadlineExceeded              504  the caller's deadline, or the model's, is over
+├── NotCached                     504  only a kept answer was wanted, and there is none
 ├── ProviderError                 varies: the provider's answer is an error
 │   ├── ProviderUnreachable       502
 │   └── ProviderTimeout           504
@@ -141,6 +142,13 @@ class DeadlineExceeded(BackstayError):
     """The time for this call is over before a target has answered. Allow more, or ask for less."""
 
     code = "deadline_exceeded"
+    status = 504
+
+
+class NotCached(BackstayError):
+    """No answer is kept for this request, and `cache-control: only-if-cached` forbids asking the model."""
+
+    code = "not_cached"
     status = 504
 
 

@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     stalled_client_s: float = Field(
         default=120.0, gt=0, description="Longest time that a caller may take nothing of its answer, in seconds."
     )
+    cache_memory_bytes: int = Field(
+        default=64 * 1024 * 1024, ge=0, description="Kept answers that each worker holds in memory, in bytes."
+    )
     drain_s: float = Field(
         default=60.0, ge=0, description="Longest time that SIGTERM waits for open streams, in seconds."
     )

@@ -8,13 +8,15 @@ from contextlib import aclosing
 
 import msgspec
 
+from backstay.cache import Cache, Hit, Lead
 from backstay.core.clock import Clock
 from backstay.core.errors import BackstayError, Draining
-from backstay.core.money import usd
+from backstay.core.money import NanoUSD, usd
 from backstay.gateway.answering import Answering
 from backstay.gateway.attempt import Answer, Call
 from backstay.gateway.limiting import limit_headers, pass_limits, settle_limits
 from backstay.gateway.order import order_targets
+from backstay.gateway.recall import Leavable, hand_in, read_hit, recall
 from backstay.gateway.recording import Recording
 from backstay.gateway.resolve import Models, Resolved, resolve
 from backstay.gateway.room import Room
@@ -51,6 +53,7 @@ class Gateway(msgspec.Struct, kw_only=True):
     """Called with each finished call's span: metrics."""
     limiter: Limiter | None = None
     """``None`` limits nobody."""
+    cache: Cache | None = None
     capture: bool = True
     """Whether traces keep the text of requests and answers."""
     draining: bool = False
@@ -71,26 +74,83 @@ async def call(gateway: Gateway, incoming: Incoming, sink: Sink) -> None:
     try:
         admit(gateway)
         recording.request = resolve(gateway.models, incoming)
-        answering = route(gateway, recording, recording.request)
         if gateway.limiter is not None:
             await pass_limits(gateway.limiter, recording)
+        found = await recall(gateway.cache, recording) if gateway.cache else None
+        if isinstance(found, Hit):
+            await _give(gateway, recording, found, sink)
+            return
+    except Exception as problem:  # noqa: BLE001 - the edge of a call: whatever went wrong, it is recorded and answered
+        await _failed(gateway, recording, problem, sink)
+        return
+    except asyncio.CancelledError:
+        _cancelled(gateway, recording)
+        raise
+    finally:
+        gateway.open_calls -= 1
+    if found is None:
+        await _ask(gateway, recording, None, sink)
+        return
+    recording.missed = True
+    leavable = Leavable(sink)
+    try:
+        await found.carry(_ask(gateway, recording, found, leavable))
+    except asyncio.CancelledError:
+        leavable.gone = True
+        raise
+
+
+async def _ask(gateway: Gateway, recording: Recording, lead: Lead | None, sink: Sink) -> None:
+    """Ask the model, answer, record; and hand the answer in where others may want it."""
+    assert recording.request is not None
+    gateway.open_calls += 1
+    try:
+        answering = route(gateway, recording, recording.request)
         reserve(gateway, recording)
         answer = await answering.answer()
         if answer.is_stream:
             await _relay(gateway, recording, answering.pieces(answer), sink)
         else:
             await _reply(gateway, recording, answer, sink)
-    except Exception as problem:  # noqa: BLE001 - the edge of a call: whatever went wrong, it is recorded and answered
-        error = problem if isinstance(problem, BackstayError) else _unforeseen(problem)
-        recording.fail(error)
-        settle_and_record(gateway, recording)
-        await _tell(recording, error, sink)
+        if lead is not None and recording.degraded is None:
+            hand_in(lead, recording)
+    except Exception as problem:  # noqa: BLE001 - the edge of a call, as above
+        error = await _failed(gateway, recording, problem, sink)
+        if lead is not None:
+            lead.fail(error)
     except asyncio.CancelledError:
-        recording.status = "cancelled"
-        settle_and_record(gateway, recording)
+        _cancelled(gateway, recording)
         raise
     finally:
         gateway.open_calls -= 1
+        if lead is not None:
+            lead.fail()
+
+
+async def _failed(gateway: Gateway, recording: Recording, problem: Exception, sink: Sink) -> BackstayError:
+    error = problem if isinstance(problem, BackstayError) else _unforeseen(problem)
+    recording.fail(error)
+    settle_and_record(gateway, recording)
+    await _tell(recording, error, sink)
+    return error
+
+
+def _cancelled(gateway: Gateway, recording: Recording) -> None:
+    recording.status = "cancelled"
+    settle_and_record(gateway, recording)
+
+
+async def _give(gateway: Gateway, recording: Recording, hit: Hit, sink: Sink) -> None:
+    """Answer with what is kept, once it is recorded: it costs nothing."""
+    body, stream = read_hit(recording, hit)
+    recording.hit, recording.output, recording.http_status = hit, body, 200
+    settle_and_record(gateway, recording)
+    headers = [*_call_headers(recording), *hit.headers(), (b"x-backstay-cost-usd", usd(NanoUSD(0)).encode())]
+    if stream is None:
+        await sink.reply(200, [(b"content-type", b"application/json"), *headers], body)
+    else:
+        await sink.begin(200, [*_SSE_HEADERS, *headers])
+        await sink.write(stream, end=True)
 
 
 def admit(gateway: Gateway) -> None:
@@ -201,6 +261,8 @@ def _route_headers(recording: Recording) -> Headers:
     if recording.attempts:
         headers.append((b"x-backstay-attempts", b"%d" % len(recording.attempts)))
         headers.append((b"x-backstay-target", recording.attempts[-1].target.name.encode("latin-1", "replace")))
+    if recording.missed:
+        headers.append((b"x-backstay-cache", b"miss"))
     if recording.degraded is not None:
         headers.append((b"x-backstay-degraded", recording.degraded.encode()))
     return [*headers, *limit_headers(recording)]

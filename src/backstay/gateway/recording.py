@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from backstay.cache import Hit
 from backstay.core.chat import ChatEvent
 from backstay.core.clock import Clock
 from backstay.core.errors import BackstayError, ProviderError
@@ -71,6 +72,9 @@ class Recording:
         self.degraded: str | None = None
         """What stood in for a real answer: ``target``, ``message`` or ``cache_stale``."""
         self.written = False
+        self.hit: Hit | None = None
+        self.missed = False
+        """Whether the cache was asked and had no answer."""
 
     def begin_attempt(self, target: Target, reason: Reason) -> Attempt:
         attempt = Attempt(target=target, reason=reason, started_ns=self.clock.monotonic_ns(), span_id=new_span_id())
@@ -84,6 +88,17 @@ class Recording:
         attempt.ended_ns = self.clock.monotonic_ns()
         attempt.error = error
         attempt.status = "error" if error is not None else self.status
+
+    def cancel_attempt(self, attempt: Attempt) -> None:
+        """Close an attempt that is not waited for any more; the first time counts."""
+        self.end_attempt(attempt)
+        if attempt.error is None and attempt.summary is None:
+            attempt.status = "cancelled"
+
+    def answered_by(self, attempt: Attempt) -> None:
+        """Note which attempt gave the answer: it is the last one, whenever it began."""
+        self.attempts.remove(attempt)
+        self.attempts.append(attempt)
 
     def fail(self, error: BackstayError) -> None:
         self.status, self.error, self.http_status = "error", error, error.status
@@ -196,7 +211,7 @@ class Recording:
         attributes: dict[str, Any] = {"gen_ai.operation.name": self.incoming.operation, "gen_ai.request.model": model}
         if self.degraded is not None:
             attributes["backstay.degraded"] = self.degraded
-        return attributes
+        return attributes | _cache_attributes(self.hit)
 
     def _first_token_ns(self) -> int | None:
         """When the caller saw something first: a stream that broke midway and went on began with its first part."""
@@ -251,6 +266,15 @@ class Recording:
             price_source=cost.source,
             lines=cost.lines,
         )
+
+
+def _cache_attributes(hit: Hit | None) -> dict[str, Any]:
+    if hit is None:
+        return {}
+    origin = hit.answer
+    attributes = {"backstay.cache": hit.kind, "backstay.cache.trace_id": origin.trace_id}
+    more = {"backstay.cache.saved_nanousd": origin.cost_nanousd, "backstay.cache.question": hit.question}
+    return {**attributes, **{name: value for name, value in more.items() if value is not None}}
 
 
 def _attributes(operation: str, number: int, attempt: Attempt) -> dict[str, Any]:

@@ -75,6 +75,8 @@ class Trying:
             self._recording.end_attempt(self.attempt, error)
             if error.retry_after_s is not None:
                 self._health.read_limits(now_s, retry_after_s=error.retry_after_s)
+        elif isinstance(error, asyncio.CancelledError):
+            self._recording.cancel_attempt(self.attempt)
         self._health.end(self._trial, now_s, outcome_of(error))
         self._room.wake()
 
