@@ -16,7 +16,7 @@ from backstay.providers.accumulate import accumulate
 from backstay.providers.simulator import Simulator
 from backstay.providers.sse import FrameSplitter
 
-Speech = Literal["openai", "anthropic"]
+Speech = Literal["openai", "anthropic", "bedrock"]
 STORY = " ".join(f"On day {day} the ship made {day * 7 % 31} miles under her backstay." for day in range(1, 9)) + " "
 TELL = {"answer": "echo", "canned": [{"contains": "story", "text": STORY}], "tokens_per_second": 5000}
 STORY_PLEASE: dict[str, Any] = {"messages": [{"role": "user", "content": "Tell me a story."}], "stream": True}
@@ -36,8 +36,8 @@ def text_of(sink: MemorySink, dialect: Dialect) -> str:
 
 
 @pytest.mark.parametrize("wire", ["openai", "anthropic"])
-@pytest.mark.parametrize("first", ["openai", "anthropic"])
-@pytest.mark.parametrize("second", ["openai", "anthropic"])
+@pytest.mark.parametrize("first", ["openai", "anthropic", "bedrock"])
+@pytest.mark.parametrize("second", ["openai", "anthropic", "bedrock"])
 @pytest.mark.parametrize("kind", ["cut", "error_event"])
 async def test_a_stream_goes_on_where_it_broke(house: House, wire: str, first: Speech, second: Speech, kind: str):
     """With `continue`, on every way: the text is whole, it is one stream, both attempts are in the trace and priced."""

@@ -46,6 +46,7 @@ __all__ = [
     "TimeoutsConfig",
     "accumulate",
     "implicit_providers",
+    "in_words_of",
     "read_embeddings_summary",
     "read_rate_limits",
     "summarize",
