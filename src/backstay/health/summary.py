@@ -16,6 +16,8 @@ Standing = Literal["drained", "open", "checking", "slow", "limited", "busy", "re
 """How a target stands, the worst of what workers say. ``open``: its breaker is, and it is left alone. ``checking``: one
 call at a time finds out whether it is well again. ``unknown``: no worker that lives has asked it."""
 
+_FROM_WORST: tuple[Standing, ...] = ("open", "checking", "slow", "limited", "busy", "ready")
+_CAUSES: tuple[Cause, ...] = ("errors", "slow", "peer")
 _BREAKERS: tuple[BreakerState, ...] = ("open", "half_open", "closed")
 """From the worst on."""
 
@@ -42,6 +44,8 @@ class TargetSummary(msgspec.Struct, frozen=True, kw_only=True):
     retries_left: float
     tries: int
     failures: int
+    error_share: float | None
+    """Of its own tries; ``None`` where there were none."""
     share: float | None
     """Of all tries at all targets; ``None`` where there were none."""
     p50_s: float | None
@@ -79,6 +83,7 @@ def _summary(
     wrong = [(report, report.state.last_error_ago_s) for report in reports if report.state.last_error_ago_s is not None]
     last = min(wrong, key=lambda each: each[0].age_s + each[1], default=None)
     tries = sum(state.recent_tries for state in states)
+    failures = sum(state.recent_failures for state in states)
     limits = [state.concurrency_limit for state in states if state.concurrency_limit is not None]
     return TargetSummary(
         target=target,
@@ -93,7 +98,8 @@ def _summary(
         concurrency_limit=sum(limits) if limits and len(limits) == len(states) else None,
         retries_left=sum(state.retries_left for state in states),
         tries=tries,
-        failures=sum(state.recent_failures for state in states),
+        failures=failures,
+        error_share=failures / tries if tries else None,
         share=tries / all_tries if all_tries else None,
         p50_s=_quantile(states, 0.5),
         p95_s=_quantile(states, 0.95),
@@ -108,9 +114,11 @@ def _summary(
 
 def _standing(states: Sequence[TargetState]) -> Standing:
     """Find the worst. A breaker that opened for slowness leaves its target in use, as the last choice."""
-    found: set[Standing] = {_of_worker(state) for state in states}
-    order: tuple[Standing, ...] = ("open", "checking", "slow", "limited", "busy", "ready")
-    return next((one for one in order if one in found), "unknown")
+    found = {_of_worker(state) for state in states}
+    for standing in _FROM_WORST:
+        if standing in found:
+            return standing
+    return "unknown"
 
 
 def _of_worker(state: TargetState) -> Standing:
@@ -123,8 +131,11 @@ def _of_worker(state: TargetState) -> Standing:
 
 def _cause(states: Sequence[TargetState]) -> Cause | None:
     """Name the cause that some worker has found out itself, before what others took over from it."""
-    causes = [state.cause for state in states if state.breaker != "closed" and state.cause is not None]
-    return next((cause for cause in causes if cause != "peer"), causes[0] if causes else None)
+    causes = {state.cause for state in states if state.breaker != "closed"}
+    for cause in _CAUSES:
+        if cause in causes:
+            return cause
+    return None
 
 
 def _free_in_s(reports: Iterable[Report]) -> float | None:
