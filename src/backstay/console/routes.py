@@ -12,7 +12,7 @@ from backstay.console.live import event
 from backstay.console.render import href
 from backstay.console.visit import Visit
 from backstay.core.errors import BackstayError, NotFound
-from backstay.gateway import Board, TargetRow, may_operate
+from backstay.gateway import Board, Model, TargetRow, may_operate
 
 _LOOK_S = 2.0
 """How often the live page looks: workers report as often."""
@@ -51,14 +51,23 @@ _FAULTS = {
 }
 
 
+class Detour(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of a model's calls while one of its targets is out of use."""
+
+    model: str
+    target: str | None
+    """That takes them; ``None``: no other can."""
+    stand_in: str | None
+    """What the callers get then; ``None``: they are refused."""
+
+
 class Line(msgspec.Struct, frozen=True, kw_only=True):
     """What is wrong with one target, and what is done about it."""
 
     row: TargetRow
     tone: str
     why: str
-    instead: tuple[tuple[str, str | None], ...]
-    """Models whose calls go there, each with the target that takes them meanwhile; ``None``: none does."""
+    instead: tuple["Detour", ...]
 
 
 async def show(visit: Visit) -> Response:
@@ -153,12 +162,22 @@ def rows_of(target: str, *, failed: bool = False) -> str:
 
 
 def _line(board: Board, row: TargetRow) -> Line:
-    models = [model for model in board.models if model.name in row.models]
-    instead = tuple((model.name, board.next_for(model, row.name)) for model in models)
+    instead = tuple(
+        Detour(model=model.name, target=board.next_for(model, row.name), stand_in=_stand_in(model, row.name))
+        for model in board.models
+        if model.name in row.models
+    )
     standing = row.health.standing
-    is_stuck = standing in ("open", "drained") and any(after is None for _, after in instead)
+    is_stuck = standing in ("open", "drained") and any(one.target is None for one in instead)
     tone = "wrong" if row.problem or standing == "open" or is_stuck else STANDINGS[standing][1]
     return Line(row=row, tone=tone, why=_why(row), instead=instead)
+
+
+def _stand_in(model: Model, name: str) -> str | None:
+    degraded = model.route.degraded
+    if degraded.target is not None and degraded.target.name != name:
+        return f"answers by {degraded.target.name}, marked as degraded"
+    return None if degraded.message is None else "the route’s fixed message, marked as degraded"
 
 
 def _why(row: TargetRow) -> str:
