@@ -19,8 +19,9 @@ from backstay.core.clock import SystemClock
 from backstay.core.errors import ConfigError, StoreUnavailable
 from backstay.core.settings import Settings
 from backstay.data_folder import read_operator_token, read_secret
-from backstay.gateway import Capacity, Gate, Gateway
-from backstay.health import HealthSharing
+from backstay.gateway import Capacity, Gate, Gateway, RouteBoard
+from backstay.health import HealthSharing, HealthStore
+from backstay.health.figures import watch as watch_targets
 from backstay.ledger import LedgerStore
 from backstay.limits import Limiter
 from backstay.live_policy import LivePolicy
@@ -134,6 +135,9 @@ class App:
     def _watch_figures(self) -> None:
         figures = self._metrics
         self._watch_gate()
+        watch_targets(self._gateway.fleet, figures.add_family)
+        room = self._gateway.room
+        figures.add_gauge("backstay_room_waiting", "Calls that wait until a target has room.", lambda: len(room))
         # To what the disk did not take yet, the shipping process adds what Postgres does not have.
         figures.add_gauge(
             "backstay_journal_backlog_bytes", "Journal not in Postgres yet.", lambda: self._journal.parked_bytes
@@ -164,6 +168,7 @@ class App:
         if settings.smtp_url is not None:
             mailer = Mailer(settings.smtp_url.get_secret_value(), settings.mail_from)
         traces, ledger, audit = TraceStore(database), LedgerStore(database), AuditLog(database)
+        routes = RouteBoard(lambda: self._gateway.models, HealthStore(database), audit, self._clock)
         keys = Keys(database, self._secret, self._clock)
         people = People(database, self._secret, public_url=settings.public_url, mailer=mailer)
         sessions = Sessions(database, self._secret, self._clock)
@@ -177,6 +182,7 @@ class App:
             ledger=ledger,
             cache=self._cache,
             catalog=self._describe,
+            routes=routes,
             read_call=lambda span: read_call(span, DIALECTS),
         )
         pages = console.ConsoleDeps(
@@ -187,6 +193,7 @@ class App:
             sessions=sessions,
             audit=audit,
             catalog=self._describe,
+            routes=routes,
             read_trace=lambda span: read_call(span, DIALECTS),
             clock=self._clock,
             secure_cookies=(settings.public_url or "").startswith("https:"),

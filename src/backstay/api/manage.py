@@ -1,4 +1,4 @@
-"""Owns Backstay's own HTTP API: keys, people, the audit log, traces, costs and the catalog of models."""
+"""Owns Backstay's own HTTP API: keys, people, the audit log, traces, costs, the catalog of models, routes."""
 
 import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -16,6 +16,7 @@ from backstay.api.answers import call_row, cost_group, cost_total, model_view, m
 from backstay.api.auth import Authenticate
 from backstay.api.endpoint import Asked, Endpoint, Nothing, build_routes, get, post
 from backstay.api.openapi import openapi_document
+from backstay.api.routes import route_target, routes_view
 from backstay.api.shapes import (
     AuditList,
     AuditQuery,
@@ -35,6 +36,8 @@ from backstay.api.shapes import (
     PersonList,
     Purged,
     Rotation,
+    Routes,
+    RouteTarget,
     SignedOut,
     TraceView,
 )
@@ -42,6 +45,7 @@ from backstay.cache import Cache, Purge
 from backstay.core.caller import Caller
 from backstay.core.errors import BackstayError, Conflict, Forbidden, InvalidRequest, NotFound, Unauthenticated
 from backstay.core.money import usd
+from backstay.gateway import RouteBoard
 from backstay.ledger import LedgerStore
 from backstay.tracing import CallFilter, CallReading, StoredSpan, TraceStore
 
@@ -63,6 +67,7 @@ class ManageDeps:
     cache: Cache
     catalog: Callable[[Caller], Awaitable[Sequence[Any]]]
     """Describes the models that a caller may use, with what ``ModelView`` has."""
+    routes: RouteBoard
     read_call: Callable[[StoredSpan], CallReading]
     """Reads what a call's root span holds of its input and output into neutral form."""
 
@@ -216,6 +221,18 @@ async def purge_cache(deps: ManageDeps, asked: Asked[Nothing, CachePurge]) -> Pu
     return Purged(purged=await deps.cache.purge(purge))
 
 
+async def list_routes(deps: ManageDeps, asked: Asked[Nothing, Nothing]) -> Routes:
+    return routes_view(await deps.routes.show(asked.caller))
+
+
+async def drain_target(deps: ManageDeps, asked: Asked[Nothing, Nothing]) -> RouteTarget:
+    return route_target(await deps.routes.drain(asked.caller, asked.request.path_params["target"]))
+
+
+async def undrain_target(deps: ManageDeps, asked: Asked[Nothing, Nothing]) -> RouteTarget:
+    return route_target(await deps.routes.undrain(asked.caller, asked.request.path_params["target"]))
+
+
 def _own_key(caller: Caller) -> str | None:
     """Return the key whose calls alone the caller may read; ``None`` for all of the tenant."""
     return caller.id if caller.kind == "key" and not caller.may("admin") else None
@@ -231,6 +248,7 @@ def _filter(caller: Caller, query: CallQuery) -> CallFilter:
         until=None if query.until is None else moment(query.until, now, "until"),
         model=query.model,
         target=query.target,
+        tried=query.tried,
         user=query.user,
         feature=query.feature,
         tag=query.tag,
@@ -318,6 +336,18 @@ ENDPOINTS: tuple[Endpoint[ManageDeps, Any, Any], ...] = (
     get(
         "/v1/catalog", "List the models that the caller may use, with targets and prices", catalog,
         answer=Catalog, query=Nothing, right=None,
+    ),
+    get(
+        "/v1/routes", "List the models that the caller may use, and how their targets stand", list_routes,
+        answer=Routes, query=Nothing, right="read",
+    ),
+    post(
+        "/v1/routes/{target:path}/drain", "Send no more calls to a target", drain_target,
+        answer=RouteTarget, body=Nothing, right="admin", errors=_NO_SUCH,
+    ),
+    post(
+        "/v1/routes/{target:path}/undrain", "Put a target in use again", undrain_target,
+        answer=RouteTarget, body=Nothing, right="admin", errors=_NO_SUCH,
     ),
 )  # fmt: skip
 """Everything that the API serves; its document is made from the same."""

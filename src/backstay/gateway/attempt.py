@@ -83,6 +83,8 @@ async def try_target(call: Call, target: Target, reason: Reason, broken: Interru
         BackstayError: It failed. Nothing of it was passed on, and nothing of it is open any more.
     """
     trying = Trying(call.recording, call.fleet, call.room, target, reason)
+    if broken is not None:
+        trying.attempt.seam = len(broken.text)
     try:
         if _is_counted_here(call, target):
             return _count_tokens(call, trying)

@@ -15,6 +15,7 @@ from backstay.gateway.body import read_asked_model
 from backstay.gateway.resolve import Resolved
 from backstay.gateway.tries import Reason
 from backstay.gateway.types import Incoming, Target
+from backstay.health import Outcome
 from backstay.ledger import Cost, LedgerEntry
 from backstay.limits import Admission
 from backstay.providers import ReplySummary, accumulate
@@ -40,6 +41,10 @@ class Attempt(msgspec.Struct, kw_only=True):
     """Of a whole answer; ``None`` while there is none."""
     events: list[ChatEvent] = msgspec.field(default_factory=list[ChatEvent])
     """Of a stream: what was said so far."""
+    outcome: Outcome | None = None
+    """What its end showed of the target; ``None`` while it runs."""
+    seam: int | None = None
+    """Of a stream that goes on where another broke: how many characters of text the caller had seen."""
     malformed_events: int = 0
     """Of a stream: events that were no JSON and were left out."""
     cost: Cost | None = None
@@ -286,6 +291,10 @@ def _attributes(operation: str, number: int, attempt: Attempt) -> dict[str, Any]
         "backstay.attempt": number,
         "backstay.attempt.reason": attempt.reason,
     }
+    if attempt.outcome not in (None, "ok"):
+        attributes["backstay.attempt.outcome"] = attempt.outcome
+    if attempt.seam is not None:
+        attributes["backstay.attempt.seam"] = attempt.seam
     if attempt.malformed_events:
         attributes["backstay.malformed_events"] = attempt.malformed_events
     if isinstance(attempt.error, ProviderError):
