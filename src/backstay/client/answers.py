@@ -17,7 +17,7 @@ WireName = Literal["openai", "anthropic"]
 
 
 class Answer(msgspec.Struct, Generic[S], frozen=True, kw_only=True):
-    """What the gateway answered, in the shape of the wire's vendor: a ``body``, or a ``stream`` of server-sent events."""
+    """What the gateway answered, in the shape of the wire's vendor: a ``body``, or a ``stream`` of its events."""
 
     status: int
     headers: Mapping[str, str]

@@ -115,6 +115,8 @@ class Engine:
 
     def let_go(self) -> None:
         """In a forked child: hold nothing that is the parent's, so that its journal is free when it ends."""
+        if self._door is None or self._is_closed:
+            return  # what it held is given back, and its handles may be others' by now
         for held in (self._postgres, self._shipping, self._path and self._path.journal):
             if held is not None:
                 held.let_go()
