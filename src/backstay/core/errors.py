@@ -20,6 +20,7 @@ BackstayError
 ├── ProviderError                 varies: the provider's answer is an error
 │   ├── ProviderUnreachable       502
 │   └── ProviderTimeout           504
+├── ClientUnusable                     an in-process client is closed, forked or in another loop (never over HTTP)
 └── ConfigError                        a file or setting is wrong (never over HTTP)
 
 Each class has a stable ``code``, an HTTP ``status`` and ``retryable``. Errors carry data; they never log.
@@ -195,6 +196,12 @@ class ProviderTimeout(ProviderError):
 
     def __init__(self, message: str | None = None):
         super().__init__(message, status=504, kind="timeout", retryable=True)
+
+
+class ClientUnusable(BackstayError):
+    """This in-process client cannot be used here. Make one where it is used, and close it there."""
+
+    code = "client_unusable"
 
 
 class ConfigError(BackstayError):
