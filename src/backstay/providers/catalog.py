@@ -19,7 +19,9 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     """One row of facts."""
 
     name: str
-    dialect: Literal["openai", "anthropic"] = "openai"
+    dialect: Literal["openai", "responses", "anthropic"] = "openai"
+    responses: bool = False
+    """Whether it serves OpenAI's responses API beside its dialect, at its own address."""
     base_url: str | None
     """``None``: each customer has their own."""
     auth: Auth = "bearer"
@@ -41,6 +43,16 @@ _ROWS = (
         base_url="https://api.openai.com/v1",
         key_env="OPENAI_API_KEY",
         price_provider="openai",
+        responses=True,
+    ),
+    # Called by the responses API alone, whatever the caller speaks: some models have no chat completions.
+    # Source: platform.openai.com/docs/models, such as gpt-5.1-codex and o3-pro (2026-08).
+    Vendor(
+        name="openai-responses",
+        dialect="responses",
+        base_url="https://api.openai.com/v1",
+        price_provider="openai",
+        responses=True,
     ),
     Vendor(
         name="anthropic",
@@ -53,7 +65,15 @@ _ROWS = (
     # The v1 API, GA since 2025-08, is https://RESOURCE.openai.azure.com/openai/v1; with `api_version` in the config,
     # the dated one: RESOURCE…/openai/deployments/MODEL/…?api-version=….
     # Source: learn.microsoft.com/azure/foundry/openai/api-version-lifecycle.
-    Vendor(name="azure", base_url=None, auth="api-key", key_env="AZURE_OPENAI_API_KEY", price_provider="azure"),
+    # The v1 API serves responses, the dated one has them elsewhere.
+    Vendor(
+        name="azure",
+        base_url=None,
+        auth="api-key",
+        key_env="AZURE_OPENAI_API_KEY",
+        price_provider="azure",
+        responses=True,
+    ),
     # Refuses unknown fields (422), `stream_options` and `user` among them; its streams end with usage unasked.
     # Source: docs.mistral.ai/api.
     Vendor(

@@ -46,7 +46,13 @@ class ProviderConfig(BaseModel):
     price_as: str | None = Field(
         default=None, pattern=r"^[^/\s]+/\S+$", description="Price its calls as this model, as in `openai/gpt-4o-mini`."
     )
-    speaks: Literal["openai", "anthropic"] = Field(default="openai", description="Of the simulator: its wire.")
+    responses: bool | None = Field(
+        default=None,
+        description="Whether it serves OpenAI's responses API too; default: what is known of the vendor's own address.",
+    )
+    speaks: Literal["openai", "responses", "anthropic"] = Field(
+        default="openai", description="Of the simulator: its wire."
+    )
     seed: int = Field(default=0, description="Of the simulator: the same seed gives the same run.")
     script: dict[str, Any] | None = Field(default=None, description="Of the simulator: how it behaves.")
 
@@ -100,15 +106,26 @@ class ProviderConfig(BaseModel):
             raise ValueError("api_version is Azure's")
         if self.script is not None and self.dialect != "simulator":
             raise ValueError("script is the simulator's")
+        if self.responses and (self.dialect_name == "anthropic" or self.dialect == "local" or self.api_version):
+            raise ValueError("responses is for servers with OpenAI's address of it, BASE_URL/responses")
         return self
 
     @property
-    def dialect_name(self) -> Literal["openai", "anthropic"]:
+    def dialect_name(self) -> Literal["openai", "responses", "anthropic"]:
         """The dialect that it speaks on the wire."""
         vendor = VENDORS.get(self.dialect)
         if vendor is not None:
             return vendor.dialect
         return self.speaks if self.dialect == "simulator" else "openai"
+
+    @property
+    def serves_responses(self) -> bool:
+        """Whether it takes OpenAI's responses API as it comes."""
+        if self.responses is not None or self.dialect not in VENDORS:
+            return bool(self.responses)
+        vendor = VENDORS[self.dialect]
+        is_its_own = vendor.base_url is None or self.base_url in (None, vendor.base_url)
+        return vendor.responses and is_its_own and self.api_version is None
 
 
 def implicit_providers(environ: Mapping[str, str]) -> dict[str, ProviderConfig]:

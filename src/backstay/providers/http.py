@@ -29,6 +29,7 @@ STREAMED_UPLOAD_BYTES = 1024 * 1024
 
 PATHS: Mapping[str, Mapping[Operation, str]] = {
     "openai": {"chat": "/chat/completions", "embeddings": "/embeddings"},
+    "responses": {"chat": "/responses"},
     "anthropic": {"chat": "/v1/messages", "count_tokens": "/v1/messages/count_tokens"},
 }
 """Where each operation is below a provider's base URL."""
@@ -61,6 +62,7 @@ class HttpProvider:
         price_provider: str | None = None,
         is_free: bool = False,
         reports_stream_usage: bool = True,
+        responses: bool = False,
         api_version: str | None = None,
     ):
         """Describe a provider.
@@ -70,10 +72,12 @@ class HttpProvider:
             headers: Sent with every request; they win over the caller's.
             secrets: Cut out of error answers.
             timeouts: Used where a request brings none.
+            responses: Whether it serves OpenAI's responses API beside its dialect.
             api_version: Azure's dated API, which has the model's name in its path.
         """
         self.name = name
         self.dialect = dialect
+        self.speaks = frozenset({dialect.name, "responses"} if responses else {dialect.name})
         self.problem: str | None = None
         self.price_provider = price_provider
         self.is_free = is_free
@@ -84,9 +88,11 @@ class HttpProvider:
         self._timeouts = timeouts or Timeouts()
         self._base_url = base_url
         self._api_version = api_version
-        self._urls: dict[Operation, URL] = {}
+        self._urls: dict[tuple[str, Operation], URL] = {}
         if api_version is None:
-            self._urls = {operation: self._url(path) for operation, path in PATHS[dialect.name].items()}
+            self._urls = {
+                (name, operation): self._url(path) for name in self.speaks for operation, path in PATHS[name].items()
+            }
         own = {"content-type": "application/json", "user-agent": f"backstay/{__version__}", **(headers or {})}
         self._headers = {False: CIMultiDict(own), True: CIMultiDict({**own, "accept-encoding": "identity"})}
         """By whether a stream is wanted: compressing one would hold its pieces back."""
@@ -100,10 +106,11 @@ class HttpProvider:
 
     def url_of(self, request: ProviderRequest) -> URL:
         """Return where a request goes. Raises ``Untranslatable`` if the dialect has no such operation."""
-        url = self._urls.get(request.operation)
+        dialect = request.dialect or self.dialect.name
+        url = self._urls.get((dialect, request.operation))
         if url is not None:
-            return url
-        path = PATHS[self.dialect.name].get(request.operation)
+            return url if request.resource is None else url / request.resource
+        path = PATHS[dialect].get(request.operation)
         if path is None:
             raise Untranslatable(f"{self.name} has no endpoint for {request.operation}.", param="model")
         base = self._base_url.removesuffix("/v1").removesuffix("/openai")
@@ -122,17 +129,18 @@ class HttpProvider:
         deadline = Deadline(timeouts, stream=True) if request.stream else None
         try:
             if deadline is None:
-                response = await self._post(request, timeouts)
+                response = await self._request(request, timeouts)
             else:
                 async with asyncio.timeout_at(deadline.next_at()):
-                    response = await self._post(request, timeouts)
+                    response = await self._request(request, timeouts)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             self._explain(error, timeouts)
         return HttpExchange(response, deadline, self._secrets if response.status >= 400 else ())
 
-    async def _post(self, request: ProviderRequest, timeouts: Timeouts) -> aiohttp.ClientResponse:
+    async def _request(self, request: ProviderRequest, timeouts: Timeouts) -> aiohttp.ClientResponse:
         own, body = self._headers[request.stream], request.body
-        return await self._session.post(
+        return await self._session.request(
+            request.method,
             self.url_of(request),
             data=body if len(body) < STREAMED_UPLOAD_BYTES else io.BytesIO(body),
             headers={**request.headers, **own} if request.headers else own,

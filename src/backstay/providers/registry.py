@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import aiohttp
 
 from backstay.core.errors import ConfigError
-from backstay.providers.anthropic import ANTHROPIC
 from backstay.providers.catalog import VENDORS, Vendor
 from backstay.providers.config import ProviderConfig
+from backstay.providers.dialects import DIALECTS
 from backstay.providers.http import HttpProvider, auth_headers, open_session
 from backstay.providers.local import LocalProvider
 from backstay.providers.openai import OpenAIDialect
@@ -38,7 +38,9 @@ def build_provider(
             return _build_http(name, config, vendor, session, environ)
         if config.dialect == "local":
             return LocalProvider(name, session, environ=environ)
-        return Simulator(name, script=config.script, seed=config.seed, speaks=config.speaks)
+        return Simulator(
+            name, script=config.script, seed=config.seed, speaks=config.speaks, responses=config.serves_responses
+        )
     except ConfigError as error:
         raise ConfigError(f"providers.{name}: {error.message}", file=error.file, line=error.line) from error
 
@@ -57,7 +59,7 @@ def _build_http(
     version = {"anthropic-version": _ANTHROPIC_VERSION} if vendor.dialect == "anthropic" else {}
     return HttpProvider(
         name,
-        ANTHROPIC if vendor.dialect == "anthropic" else OpenAIDialect(vendor.quirks),
+        OpenAIDialect(vendor.quirks) if vendor.dialect == "openai" else DIALECTS[vendor.dialect],
         session,
         base_url=base_url,
         headers={**version, **auth_headers(vendor.auth, key), **own},
@@ -66,6 +68,7 @@ def _build_http(
         price_provider=vendor.price_provider,
         is_free=vendor.is_free and config.price_as is None,
         reports_stream_usage=vendor.quirks.reports_stream_usage,
+        responses=config.serves_responses,
         api_version=config.api_version,
     )
 

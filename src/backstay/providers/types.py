@@ -113,6 +113,11 @@ class ProviderRequest(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool = False
     headers: Mapping[str, str] = {}
     """Headers of the caller that the vendor understands: ``anthropic-beta``, ``openai-organization``."""
+    dialect: str | None = None
+    """Which of the provider's dialects the body is in; ``None``: its first."""
+    method: Literal["POST", "GET", "DELETE"] = "POST"
+    resource: str | None = None
+    """Of ``GET`` and ``DELETE``: the id of what an earlier call left with the provider."""
     timeouts: Timeouts | None = None
     """``None``: the provider's own."""
 
@@ -139,10 +144,13 @@ class Exchange(Protocol):
 
 
 class Provider(Protocol):
-    """Somewhere that answers calls in one dialect."""
+    """Somewhere that answers calls in one dialect, or in several of one vendor's."""
 
     name: str
     dialect: Dialect
+    """What it is spoken to in, unless the caller's own dialect is one of ``speaks``."""
+    speaks: frozenset[str]
+    """The names of all dialects that it takes, that of ``dialect`` among them."""
     price_provider: str | None
     """The provider's id in ``genai-prices``; ``None`` where its models have no public price."""
     is_free: bool
@@ -160,3 +168,8 @@ class Provider(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+def spoken(provider: Provider, wanted: Dialect) -> Dialect:
+    """Return the dialect in which a provider is called: the caller's own where it speaks that."""
+    return wanted if wanted.name in provider.speaks else provider.dialect

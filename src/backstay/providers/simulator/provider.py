@@ -31,22 +31,29 @@ class Simulator:
         *,
         script: Mapping[str, Any] | Script | None = None,
         seed: int = 0,
-        speaks: Literal["openai", "anthropic"] = "openai",
+        speaks: Literal["openai", "responses", "anthropic"] = "openai",
+        responses: bool = False,
         clock: Clock | None = None,
     ):
         """Begin a simulation. Raises ``ConfigError`` where the script is not valid."""
         self.name = name
         self.dialect: Dialect = DIALECTS[speaks]
+        self.speaks = frozenset({speaks, "responses"} if responses else {speaks})
         self.simulation = Simulation(script, seed=seed, clock=clock)
 
     async def send(self, request: ProviderRequest) -> "SimulatedExchange":
         """Start an exchange. Raises ``ProviderUnreachable`` and ``ProviderTimeout`` where the script says so."""
         stage = Stage(request.timeouts or Timeouts(), stream=request.stream)
-        performance = self.simulation.perform(self.dialect, request.operation, request.body)
+        performance = self._perform(request)
         await stage.wait(performance.latency_s)
         if performance.status is None:
             await stage.end(performance.ending)
         return SimulatedExchange(performance, stage)
+
+    def _perform(self, request: ProviderRequest) -> Performance:
+        if request.resource is not None:
+            return self.simulation.manage_response(request.method, request.resource)
+        return self.simulation.perform(DIALECTS[request.dialect or self.dialect.name], request.operation, request.body)
 
     async def close(self) -> None:
         """Do nothing: there is nothing open."""

@@ -11,8 +11,9 @@ from backstay.core.errors import InvalidRequest
 from backstay.providers.embedding_wire import read_embeddings_request, write_embeddings_response
 from backstay.providers.simulator.content import input_tokens, tokens_in
 from backstay.providers.simulator.embedding import embed
-from backstay.providers.simulator.performance import Performance, perform_body, perform_error, perform_plan
+from backstay.providers.simulator.performance import Performance, named, perform_body, perform_error, perform_plan
 from backstay.providers.simulator.plan import chance_of, plan
+from backstay.providers.simulator.responses import SimulatedResponses
 from backstay.providers.simulator.script import Script, read_script
 from backstay.providers.types import Dialect, Fields, Operation
 
@@ -32,6 +33,7 @@ class Simulation:
         """Start anew: the next call is the first, the schedule's time is 0, nothing has been counted."""
         self._sequence = 0
         self._began_ns = self._clock.monotonic_ns()
+        self._responses = SimulatedResponses()
         self.outcomes.clear()
 
     def perform(self, dialect: Dialect, operation: Operation, body: bytes) -> Performance:
@@ -56,12 +58,21 @@ class Simulation:
             # The same fields as a call's, but for the limit, which a call must have.
             request = dialect.read_request({"max_tokens": msgspec.Raw(b"1"), **fields})
             return perform_body(msgspec.json.encode({"input_tokens": input_tokens(request)}))
+        own, fields = fields, self._responses.expand(fields) if dialect.name == "responses" else fields
         request = dialect.read_request(fields)
         elapsed_s = (self._clock.monotonic_ns() - self._began_ns) / 1e9
         behaviour = self.script.behaviour(request.model, elapsed_s)
         created_s = self._clock.now_ns() // 1_000_000_000
         planned = plan(behaviour, request, chance_of(self.seed, sequence, body), created_s=created_s)
+        if dialect.name == "responses":
+            dialect = self._responses.dialect(own)
+            if planned.fault is None:
+                self._responses.keep(own, named(planned.response, dialect))
         return perform_plan(planned, request, dialect)
+
+    def manage_response(self, method: str, response_id: str) -> Performance:
+        """Show (``GET``) or delete (``DELETE``) a response of an earlier call."""
+        return self._responses.manage(method, response_id)
 
 
 def _fields(body: bytes) -> Fields:
