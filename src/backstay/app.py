@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from backstay import api, console
 from backstay.access import AuditLog, KeyRing, Keys, Mailer, People, Sessions
 from backstay.catalog import describe
+from backstay.conversations import MERGE_RESPONSES, Conversations
 from backstay.core.caller import Caller
 from backstay.core.clock import SystemClock
 from backstay.core.errors import ConfigError, StoreUnavailable
@@ -47,8 +48,13 @@ class App:
         self._policy = LivePolicy(settings.config, os.environ)
         self._journal = Journal.open(folder / "journal" / str(slot))
         self._shipper = Shipper(
-            folder / "journal", self._journal, self._database, [MERGE_SPANS, MERGE_ENTRIES], interrupted
+            folder / "journal",
+            self._journal,
+            self._database,
+            [MERGE_SPANS, MERGE_ENTRIES, MERGE_RESPONSES],
+            interrupted,
         )
+        self._conversations = Conversations(self._database, self._journal, self._clock)
         self._ring = KeyRing(self._database, self._secret, self._clock)
         self._metrics = CallMetrics(folder / "metrics", str(slot))
         self._gateway = Gateway(
@@ -57,6 +63,7 @@ class App:
             journal=self._journal,
             clock=self._clock,
             observe=self._metrics.observe,
+            conversations=self._conversations,
             capture=settings.capture == "full",
         )
         self._tasks: list[asyncio.Task[None]] = []
@@ -76,7 +83,12 @@ class App:
             _log.warning("Starting without Postgres. %s", error.message)
         await self._ring.start()
         self._watch_figures()
-        for work in (self._shipper.run(), self._metrics.run(), self._policy.watch(self._adopt_policy)):
+        for work in (
+            self._shipper.run(),
+            self._metrics.run(),
+            self._conversations.run(),
+            self._policy.watch(self._adopt_policy),
+        ):
             self._run(work)
 
     async def stop(self) -> None:
@@ -152,6 +164,7 @@ class App:
             routes=[
                 *api.health_routes(self._checks(), self._metrics.render),
                 *api.model_routes(authenticate, self._model_names),
+                *api.response_routes(authenticate, self._gateway),
                 *api.manage_routes(manage),
                 *console.routes(pages),
             ],

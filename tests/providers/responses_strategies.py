@@ -21,6 +21,7 @@ from backstay.core.chat import (
     ChatResponse,
     Choice,
     Document,
+    FinishReason,
     Image,
     Message,
     OutputFormat,
@@ -115,8 +116,9 @@ def responses_answers(draw: st.DrawFn) -> ChatResponse:
     parts: list[Part] = [*draw(lists(thoughts, most=1)), *draw(lists(_texts, most=1))]
     parts += draw(lists(st.builds(Refusal, text=words), most=1))
     parts += draw(lists(st.builds(ToolUse, id=names, name=names, arguments=json_texts | st.just('{"torn": '))))
-    ended = "tool_calls" if any(isinstance(part, ToolUse) for part in parts) else None
-    ended = ended or ("refusal" if any(isinstance(part, Refusal) for part in parts) else "stop")
+    ended: FinishReason = "refusal" if any(isinstance(part, Refusal) for part in parts) else "stop"
+    if any(isinstance(part, ToolUse) for part in parts):
+        ended = "tool_calls"
     usage = Usage(
         input_tokens=draw(counts) + 100,
         output_tokens=draw(counts) + 100,
@@ -124,12 +126,14 @@ def responses_answers(draw: st.DrawFn) -> ChatResponse:
         cache_write_tokens=draw(st.integers(0, 50)),
         reasoning_tokens=draw(st.integers(0, 50)),
     )
-    reason = draw(st.sampled_from([ended, "length", "content_filter"]))
+    reasons: list[FinishReason] = [ended, "length"]
+    if not any(isinstance(part, Refusal) for part in parts):  # which is an answer, and no filter's work
+        reasons.append("content_filter")
     return ChatResponse(
         id="resp_" + draw(names),
         model=draw(names),
         created_s=draw(st.integers(0, 2**31)),
-        choices=(Choice(index=0, parts=tuple(parts), finish_reason=reason),),
+        choices=(Choice(index=0, parts=tuple(parts), finish_reason=draw(st.sampled_from(reasons))),),
         usage=usage,
         service_tier=draw(optional(st.sampled_from(["default", "priority"]))),
     )

@@ -30,7 +30,7 @@ from backstay.providers import ANTHROPIC, OPENAI, RESPONSES, Dialect, accumulate
 @some
 @given(responses_requests())
 def test_requests_come_back_unchanged(request_: ChatRequest) -> None:
-    """Neutral → responses → neutral is the identity on what the dialect can express, and OpenAI's document allows it."""
+    """Neutral → responses → neutral is the identity on what the dialect can express; OpenAI's document allows it."""
     body = RESPONSES.write_request(request_, request_.model)
     check_responses_schema("CreateResponse", msgspec.json.decode(body))
     assert RESPONSES.read_request(fields_of(body)) == request_
@@ -91,7 +91,7 @@ def _said(messages: tuple[Message, ...]) -> list[str]:
                 case ToolResult():
                     said += [part.tool_use_id, *(inner.text for inner in part.parts if isinstance(inner, Text))]
                 case Image() | Document():
-                    said.append((part.data or part.url or part.file_id or ""))
+                    said.append(part.data or part.url or "")
                 case _:
                     pass
     return sorted(said)

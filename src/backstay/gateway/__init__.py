@@ -3,6 +3,19 @@
 from backstay.gateway.call import Gateway, call
 from backstay.gateway.recording import interrupted
 from backstay.gateway.resolve import Models
+from backstay.gateway.stored import delete_response, show_response
 from backstay.gateway.types import Headers, Incoming, Model, Sink, Target
 
-__all__ = ["Gateway", "Headers", "Incoming", "Model", "Models", "Sink", "Target", "call", "interrupted"]
+__all__ = [
+    "Gateway",
+    "Headers",
+    "Incoming",
+    "Model",
+    "Models",
+    "Sink",
+    "Target",
+    "call",
+    "delete_response",
+    "interrupted",
+    "show_response",
+]

@@ -19,6 +19,7 @@ from backstay.providers import (
     ProviderRequest,
     ReplySummary,
     read_embeddings_summary,
+    spoken,
 )
 
 
@@ -79,7 +80,9 @@ async def _try(call: Call, target: Target, attempt: Attempt) -> Answer:
     attempt.http_status = exchange.status
     try:
         if exchange.status >= 400:
-            raise target.provider.dialect.read_error(exchange.status, exchange.headers, await exchange.read())
+            raise spoken(target.provider, call.incoming.dialect).read_error(
+                exchange.status, exchange.headers, await exchange.read()
+            )
         if call.request.stream:
             return await _open_stream(call, target, attempt, exchange)
         return _whole(call, target, attempt, await exchange.read())
@@ -90,8 +93,10 @@ async def _try(call: Call, target: Target, attempt: Attempt) -> Answer:
 
 def _provider_request(call: Call, target: Target) -> ProviderRequest:
     incoming, request = call.incoming, call.request
-    native = target.provider.dialect.name == incoming.dialect.name
+    dialect = spoken(target.provider, incoming.dialect).name
+    native = dialect == incoming.dialect.name
     return ProviderRequest(
+        dialect=dialect,
         operation=incoming.operation,
         model_id=target.model_id,
         body=_native_body(call, target) if native else _translated_body(call, target),
@@ -141,7 +146,7 @@ def _translated_body(call: Call, target: Target) -> bytes:
 
 
 def _is_counted_here(call: Call, target: Target) -> bool:
-    return call.incoming.operation == "count_tokens" and target.provider.dialect.name != call.incoming.dialect.name
+    return call.incoming.operation == "count_tokens" and call.incoming.dialect.name not in target.provider.speaks
 
 
 def _count_tokens(call: Call, attempt: Attempt) -> Answer:
@@ -154,10 +159,11 @@ def _count_tokens(call: Call, attempt: Attempt) -> Answer:
 
 
 def _whole(call: Call, target: Target, attempt: Attempt, body: bytes) -> Answer:
-    spoken, wanted = target.provider.dialect, call.incoming.dialect
-    attempt.summary = _summary(call, spoken, body)
-    if spoken.name != wanted.name:
-        body = wanted.write_response(spoken.read_response(body))
+    wanted = call.incoming.dialect
+    dialect = spoken(target.provider, wanted)
+    attempt.summary = _summary(call, dialect, body)
+    if dialect.name != wanted.name:
+        body = wanted.write_response(dialect.read_response(body))
     return Answer(attempt=attempt, body=body)
 
 
@@ -171,13 +177,14 @@ def _summary(call: Call, dialect: Dialect, body: bytes) -> ReplySummary:
 
 async def _open_stream(call: Call, target: Target, attempt: Attempt, exchange: Exchange) -> Answer:
     """Wait for the first content. What comes before it is held back, so that another target may still take over."""
-    spoken, wanted = target.provider.dialect, call.incoming.dialect
+    wanted = call.incoming.dialect
+    dialect = spoken(target.provider, wanted)
     passage: Passage
-    if spoken.name == wanted.name:
+    if dialect.name == wanted.name:
         passage = Untouched(hide_usage=_adds_usage(call, target))
     else:
         passage = Translated(wanted, _neutral(call))
-    stream = OpenStream(exchange, spoken.stream_reader(), passage, attempt.events)
+    stream = OpenStream(exchange, dialect.stream_reader(), passage, attempt.events)
     pieces = stream.pieces()
     held: list[Piece] = []
     try:

@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import msgspec
 
+from backstay.conversations import Conversations
 from backstay.core.clock import Clock
 from backstay.core.errors import BackstayError, Draining
 from backstay.core.money import usd
 from backstay.gateway.attempt import Answer, Call, attempt_targets
+from backstay.gateway.conversation import take_up
 from backstay.gateway.recording import Recording
 from backstay.gateway.resolve import Models, resolve
 from backstay.gateway.settle import settle
@@ -36,6 +38,8 @@ class Gateway(msgspec.Struct, kw_only=True):
     clock: Clock
     observe: Callable[[Span], None]
     """Called with each finished call's span: metrics."""
+    conversations: Conversations | None = None
+    """Where responses are kept, for callers who go on from them by id; ``None``: none are."""
     capture: bool = True
     """Whether traces keep the text of requests and answers."""
     draining: bool = False
@@ -56,6 +60,8 @@ async def call(gateway: Gateway, incoming: Incoming, sink: Sink) -> None:
     gateway.open_calls += 1
     try:
         admit(gateway)
+        if incoming.dialect.name == "responses" and gateway.conversations is not None:
+            incoming, sink = await take_up(gateway.conversations, recording, sink)
         recording.request = resolve(gateway.models, incoming)
         reserve(gateway, recording)
         answer = await attempt_targets(

@@ -13,6 +13,9 @@ from backstay.providers import Fields
 
 _SUGGESTIONS = 5
 
+_KEPT_ELSEWHERE = frozenset({"conversation", "previous_response_id", "prompt"})
+"""What a request of OpenAI's responses API may have instead of an input."""
+
 
 class Models:
     """The models that callers may name: those of the policy, and what may be addressed without an entry in it."""
@@ -42,6 +45,11 @@ class Models:
             if target is not None:
                 return Model(name=name, targets=(target,))
         raise UnknownModel(self._unknown(name, caller), param="model")
+
+    def target(self, name: str) -> Target | None:
+        """Return a target by its own name, whoever may use it; ``None`` if there is none any more."""
+        targets = (target for model in self._named.values() for target in model.targets if target.name == name)
+        return next(targets, None) or self._direct(name)
 
     def _unknown(self, name: str, caller: Caller) -> str:
         names = [model.name for model in self.visible_to(caller)]
@@ -81,14 +89,30 @@ def resolve(models: Models, incoming: Incoming) -> Resolved:
     _require_content(incoming, fields)
     return Resolved(
         fields=fields,
-        model=models.find(name, caller),
+        model=_narrowed(models.find(name, caller), incoming.only_target),
         stream=incoming.operation == "chat" and read_flag(fields, "stream"),
         user=_user(fields),
     )
 
 
+def _narrowed(model: Model, only_target: str | None) -> Model:
+    """Leave a model the one target that keeps the conversation. Raises ``InvalidRequest`` if it has it not."""
+    if only_target is None:
+        return model
+    targets = tuple(target for target in model.targets if target.name == only_target)
+    if not targets:
+        raise InvalidRequest(
+            f"The previous response is kept by {only_target}, which is no target of {model.name}. Go on with a model "
+            "that has it, or send the whole input.",
+            param="previous_response_id",
+        )
+    return msgspec.structs.replace(model, targets=targets)
+
+
 def _require_content(incoming: Incoming, fields: Fields) -> None:
-    name = "input" if incoming.operation == "embeddings" else "messages"
+    if incoming.dialect.name == "responses" and _KEPT_ELSEWHERE & fields.keys():
+        return
+    name = "input" if incoming.operation == "embeddings" or incoming.dialect.name == "responses" else "messages"
     beginning = bytes(memoryview(fields.get(name, b"null"))[:64])
     if beginning == b"null":
         raise InvalidRequest(f"{name} is missing.", param=name)

@@ -48,6 +48,8 @@ class Incoming(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     trace_id: str | None = None
     parent_id: str | None = None
+    only_target: str | None = None
+    """The one target that may answer, where it keeps the conversation that this goes on with."""
 
 
 class Sink(Protocol):

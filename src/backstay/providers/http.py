@@ -142,7 +142,7 @@ class HttpProvider:
         return await self._session.request(
             request.method,
             self.url_of(request),
-            data=body if len(body) < STREAMED_UPLOAD_BYTES else io.BytesIO(body),
+            data=None if request.method == "GET" else body if len(body) < STREAMED_UPLOAD_BYTES else io.BytesIO(body),
             headers={**request.headers, **own} if request.headers else own,
             allow_redirects=False,
             timeout=self._client_timeout(timeouts.connect_s, None if request.stream else timeouts.total_s),

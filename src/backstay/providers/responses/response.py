@@ -178,12 +178,12 @@ def _write_tool(tool: dict[str, Any]) -> dict[str, Any]:
 def write_ending(
     reason: FinishReason, response: ChatResponse, output: Sequence[dict[str, Any]], *, now_s: int
 ) -> dict[str, Any]:
-    """Write what a response says at its end."""
+    """Write what a response says at its end. A refusal that the model put into words is a complete answer."""
     status, details, error = "completed", None, None
-    refused = any(isinstance(part, Refusal) for choice in response.choices for part in choice.parts)
+    refused = any(part["type"] == "refusal" for item in output for part in item.get("content", ()))
     if reason == "length":
         status, details = "incomplete", {"reason": "max_output_tokens"}
-    elif reason == "content_filter" or (reason == "refusal" and not refused):
+    elif reason in ("content_filter", "refusal") and not refused:
         status, details = "incomplete", {"reason": "content_filter"}
     elif reason == "error":
         status, error = "failed", {"code": "server_error", "message": FAILED}

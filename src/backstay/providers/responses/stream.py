@@ -199,9 +199,6 @@ class ResponsesStreamWriter:
         output = [self._items[index] for index in sorted(self._items)]
         reason = response.choices[0].finish_reason or "stop"
         ending = write_ending(reason, response, output, now_s=self._clock.now_ns() // 1_000_000_000)
-        refused = any(part["type"] == "refusal" for item in output for part in item.get("content", ()))
-        if reason == "refusal" and refused:
-            ending |= {"status": "completed", "incomplete_details": None}
         whole = (self._progress.head or {}) | ending
         return b"".join(written) + self._send(f"response.{ending['status']}", response=whole)
 
