@@ -48,11 +48,13 @@ def join_input(turns: Iterable[tuple[bytes, bytes]], now: bytes) -> msgspec.Raw:
 def _replayed(raw: msgspec.Raw) -> msgspec.Raw | None:
     """Return an item of an answer as a later request says it; ``None`` for thoughts that no model can take back.
 
-    Without its id: another provider that is asked next does not know it.
+    Without its id where the wire allows that: another provider that is asked next does not know it.
     """
     item: dict[str, Any] = msgspec.json.decode(raw)
     if item["type"] == "reasoning":
         return raw if item.get("encrypted_content") else None
-    if item["type"] in ("message", "function_call"):
+    if item["type"] == "function_call":
         del item["id"], item["status"]
+    elif item["type"] == "message" and [part["type"] for part in item["content"]] == ["output_text"]:
+        item = {"type": "message", "role": "assistant", "content": item["content"][0]["text"]}
     return msgspec.Raw(msgspec.json.encode(item))

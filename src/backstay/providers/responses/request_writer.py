@@ -6,6 +6,7 @@ Translated rather than refused, because nothing of it is lost:
 Conversations are not stored at OpenAI unless the caller said so: other dialects send them whole each time.
 """
 
+import re
 from typing import Any
 
 import msgspec
@@ -134,7 +135,16 @@ def _write_message(message: Message, path: str) -> list[dict[str, Any]]:
                 if not items or items[-1]["type"] != "message":
                     items.append({"type": "message", "role": message.role, "content": []})
                 items[-1]["content"].append(_write_part(part, message.role == "assistant", place))
-    return items
+    return [_simplest(item, f"msg_{path}") if message.role == "assistant" else item for item in items]
+
+
+def _simplest(item: dict[str, Any], name: str) -> dict[str, Any]:
+    """Write what the assistant said as a plain text, where it is one; else as a whole item, which needs an id."""
+    if item["type"] != "message":
+        return item
+    if [part["type"] for part in item["content"]] == ["output_text"]:
+        return {**item, "content": item["content"][0]["text"]}
+    return {**item, "id": re.sub(r"\W+", "_", name).rstrip("_"), "status": "completed"}
 
 
 def _write_reasoning(part: Reasoning) -> list[dict[str, Any]]:
@@ -149,9 +159,7 @@ def _write_reasoning(part: Reasoning) -> list[dict[str, Any]]:
 def _write_part(part: Part, is_said: bool, path: str) -> dict[str, Any]:
     match part:
         case Text() | Refusal() if is_said:
-            content = write_content(part)
-            content.pop("logprobs", None)
-            return content
+            return write_content(part)
         case Text():
             return {"type": "input_text", "text": part.text}
         case Image(url=str() as url) if not is_said:

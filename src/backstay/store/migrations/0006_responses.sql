@@ -22,3 +22,4 @@ create policy one_tenant on responses to backstay_app using (tenant_id = backsta
   with check (tenant_id = backstay_tenant());
 create policy all_tenants on responses to backstay_system using (true) with check (true);
 grant select, insert, delete on responses to backstay_app, backstay_system;
+grant update (expires_at) on responses to backstay_system;
