@@ -17,7 +17,7 @@ from backstay.core.clock import SystemClock
 from backstay.core.errors import ConfigError, StoreUnavailable
 from backstay.core.settings import Settings
 from backstay.data_folder import read_operator_token, read_secret
-from backstay.gateway import Gateway, interrupted
+from backstay.gateway import Gateway, StoredResponses, interrupted
 from backstay.ledger import MERGE_ENTRIES, LedgerStore
 from backstay.live_policy import LivePolicy
 from backstay.providers import DIALECTS
@@ -164,7 +164,7 @@ class App:
             routes=[
                 *api.health_routes(self._checks(), self._metrics.render),
                 *api.model_routes(authenticate, self._model_names),
-                *api.response_routes(authenticate, self._gateway),
+                *api.response_routes(authenticate, StoredResponses(self._gateway)),
                 *api.manage_routes(manage),
                 *console.routes(pages),
             ],

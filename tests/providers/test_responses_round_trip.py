@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import openai.types.responses
 import pytest
-from dialect_checks import check_responses_schema, fields_of, is_path_in, read_stream, responses_event_schema
+from dialect_checks import fields_of, is_path_in, read_stream
 from hypothesis import given
 from hypothesis import strategies as st
 from responses_strategies import responses_answers, responses_requests
@@ -25,6 +25,7 @@ from backstay.core.chat import (
 )
 from backstay.core.errors import Untranslatable
 from backstay.providers import ANTHROPIC, OPENAI, RESPONSES, Dialect, accumulate, summarize
+from responses_schema import check_responses_schema, responses_event_schema
 
 
 @some
@@ -136,7 +137,9 @@ def test_other_dialects_get_there_whole_or_are_refused(wire: str, data: st.DataO
         translated = RESPONSES.write_request(read, "m")
     except Untranslatable as error:
         assert error.param is not None
-        assert is_path_in(error.param, msgspec.json.decode(body)), error.param
+        # Whether a system message counts as the first differs by the caller's dialect, which a writer does not know.
+        param = error.param if wire == "openai" else error.param.partition("[")[0]
+        assert is_path_in(param, msgspec.json.decode(body)), error.param
         return
     seen = RESPONSES.read_request({**fields_of(translated), "previous_response_id": msgspec.Raw(b'"any"')})
     everything = "\n".join(_said(seen.messages))

@@ -9,37 +9,36 @@ from starlette.routing import Route
 from backstay.api.auth import Authenticate
 from backstay.core.caller import Caller
 from backstay.core.errors import BackstayError, InvalidRequest
-from backstay.gateway import Gateway, delete_response, show_response
+from backstay.gateway import StoredResponses
 from backstay.providers import RESPONSES
+
+_Act = Callable[[Caller, str], Awaitable[bytes]]
 
 _ALWAYS_THERE = frozenset({"message.output_text.logprobs", "reasoning.encrypted_content"})
 """What ``include`` may ask for: it is in every answer that has it."""
 
 
-def routes(authenticate: Authenticate, gateway: Gateway) -> list[Route]:
+def routes(authenticate: Authenticate, responses: StoredResponses) -> list[Route]:
     """Build the routes of one worker."""
 
-    async def show(request: Request) -> Response:
-        return await _answer(request, authenticate, lambda caller, name: show_response(gateway, caller, name))
+    def answering(act: _Act) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            try:
+                caller = await authenticate(dict(request.headers.raw))
+                _check_query(request)
+                body = await act(caller, request.path_params["response_id"])
+            except BackstayError as error:
+                status, headers, body = RESPONSES.write_error(error)
+                return Response(body, status, headers, media_type="application/json")
+            return Response(body, media_type="application/json")
 
-    async def delete(request: Request) -> Response:
-        return await _answer(request, authenticate, lambda caller, name: delete_response(gateway, caller, name))
+        return answer
 
     path = "/v1/responses/{response_id}"
-    return [Route(path, show, methods=["GET"]), Route(path, delete, methods=["DELETE"])]
-
-
-async def _answer(
-    request: Request, authenticate: Authenticate, act: Callable[[Caller, str], Awaitable[bytes]]
-) -> Response:
-    try:
-        caller = await authenticate(dict(request.headers.raw))
-        _check_query(request)
-        body = await act(caller, request.path_params["response_id"])
-    except BackstayError as error:
-        status, headers, body = RESPONSES.write_error(error)
-        return Response(body, status, headers, media_type="application/json")
-    return Response(body, media_type="application/json")
+    return [
+        Route(path, answering(responses.show), methods=["GET"]),
+        Route(path, answering(responses.delete), methods=["DELETE"]),
+    ]
 
 
 def _check_query(request: Request) -> None:

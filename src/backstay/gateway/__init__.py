@@ -3,7 +3,7 @@
 from backstay.gateway.call import Gateway, call
 from backstay.gateway.recording import interrupted
 from backstay.gateway.resolve import Models
-from backstay.gateway.stored import delete_response, show_response
+from backstay.gateway.stored import StoredResponses
 from backstay.gateway.types import Headers, Incoming, Model, Sink, Target
 
 __all__ = [
@@ -13,9 +13,8 @@ __all__ = [
     "Model",
     "Models",
     "Sink",
+    "StoredResponses",
     "Target",
     "call",
-    "delete_response",
     "interrupted",
-    "show_response",
 ]

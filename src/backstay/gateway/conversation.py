@@ -14,7 +14,7 @@ from backstay.core.ids import new_id
 from backstay.gateway.body import read_fields, read_flag, read_text
 from backstay.gateway.recording import Recording
 from backstay.gateway.types import Headers, Incoming, Sink
-from backstay.providers import RESPONSES, Echo, Fields, join_input, said_now
+from backstay.providers import RESPONSES, Fields
 
 _ENDS = ("response.completed", "response.incomplete")
 
@@ -45,10 +45,10 @@ async def take_up(conversations: Conversations, recording: Recording, sink: Sink
             "background is not possible: what such a response costs is known only after the call. Stream it instead.",
             param="background",
         )
-    said = said_now(fields)
+    said = RESPONSES.said_now(fields)
     previous_id = read_text(fields, "previous_response_id")
     response_id = new_id("resp")
-    dialect = RESPONSES.of_call(Echo(fields=fields, response_id=response_id))
+    dialect = RESPONSES.of_call(fields, response_id)
     recording.incoming = msgspec.structs.replace(incoming, dialect=dialect)
     if previous_id is not None:
         turns = await conversations.follow(incoming.caller, previous_id)
@@ -70,7 +70,7 @@ def _continued(incoming: Incoming, fields: Fields, turns: Sequence[Turn], said: 
         return msgspec.structs.replace(incoming, only_target=last.target)
     earlier = [((turn.said or "[]").encode(), bytes(_answered(turn.response or "").output)) for turn in turns]
     whole = {name: raw for name, raw in fields.items() if name != "previous_response_id"}
-    whole["input"] = join_input(earlier, said)
+    whole["input"] = RESPONSES.join_input(earlier, said)
     return msgspec.structs.replace(incoming, body=msgspec.json.encode(whole))
 
 

@@ -9,7 +9,7 @@ from backstay.providers.config import ProviderConfig, TimeoutsConfig, implicit_p
 from backstay.providers.dialects import DIALECTS
 from backstay.providers.openai import OPENAI, read_embeddings_summary
 from backstay.providers.registry import Providers
-from backstay.providers.responses import RESPONSES, Echo, ResponsesDialect, join_input, said_now
+from backstay.providers.responses import RESPONSES
 from backstay.providers.types import (
     Dialect,
     Exchange,
@@ -29,7 +29,6 @@ __all__ = [
     "OPENAI",
     "RESPONSES",
     "Dialect",
-    "Echo",
     "Exchange",
     "Fields",
     "Operation",
@@ -38,15 +37,12 @@ __all__ = [
     "ProviderRequest",
     "Providers",
     "ReplySummary",
-    "ResponsesDialect",
     "StreamReader",
     "Timeouts",
     "TimeoutsConfig",
     "accumulate",
     "implicit_providers",
-    "join_input",
     "read_embeddings_summary",
-    "said_now",
     "spoken",
     "summarize",
 ]

@@ -1,6 +1,8 @@
 """OpenAI's responses API, as a caller's wire and as a provider's."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+import msgspec
 
 from backstay.core.chat import ChatRequest, ChatResponse
 from backstay.core.clock import Clock, SystemClock
@@ -14,7 +16,7 @@ from backstay.providers.responses.response import Echo, read_response, read_summ
 from backstay.providers.responses.stream import Progress, ResponsesStreamReader, ResponsesStreamWriter
 from backstay.providers.types import Fields, ReplySummary
 
-__all__ = ["RESPONSES", "Echo", "ResponsesDialect", "join_input", "said_now"]
+__all__ = ["RESPONSES", "ResponsesDialect"]
 
 
 class ResponsesDialect:
@@ -27,9 +29,25 @@ class ResponsesDialect:
         self._echo = echo
         self._progress = Progress()
 
-    def of_call(self, echo: Echo) -> "ResponsesDialect":
-        """Return the dialect for one call."""
-        return ResponsesDialect(self._clock, echo)
+    def of_call(self, fields: Fields, response_id: str | None = None) -> "ResponsesDialect":
+        """Return the dialect for one call.
+
+        Args:
+            fields: What the caller sent: the response repeats it.
+            response_id: The id of a response that is written here; ``None``: the provider's own.
+        """
+        return ResponsesDialect(self._clock, Echo(fields=fields, response_id=response_id))
+
+    def said_now(self, fields: Fields) -> bytes:
+        """Return a request's own input as a JSON list of items. Raises ``InvalidRequest``."""
+        return said_now(fields)
+
+    def join_input(self, turns: Iterable[tuple[bytes, bytes]], now: bytes) -> msgspec.Raw:
+        """Return the input that holds a whole conversation: of each turn, what was said and answered; what is said now.
+
+        All are JSON lists of items.
+        """
+        return join_input(turns, now)
 
     def read_request(self, fields: Fields) -> ChatRequest:
         return read_request(fields)

@@ -7,7 +7,7 @@ import msgspec
 
 from backstay.core.chat import ChatResponse
 from backstay.core.errors import InvalidRequest, NotFound
-from backstay.providers.responses import RESPONSES, Echo, ResponsesDialect, join_input, said_now
+from backstay.providers.responses import RESPONSES, ResponsesDialect
 from backstay.providers.simulator.performance import Performance, perform_body, perform_error
 from backstay.providers.types import Fields
 
@@ -47,11 +47,11 @@ class SimulatedResponses:
             return fields
         turns = [(kept.said, _output_of(kept.body)) for kept in self._chain(asked.previous_response_id)]
         without = {name: raw for name, raw in fields.items() if name != "previous_response_id"}
-        return without | {"input": join_input(reversed(turns), said_now(fields))}
+        return without | {"input": RESPONSES.join_input(reversed(turns), RESPONSES.said_now(fields))}
 
     def dialect(self, fields: Fields) -> ResponsesDialect:
         """Return the dialect that writes the answer to a request."""
-        return RESPONSES.of_call(Echo(fields=fields))
+        return RESPONSES.of_call(fields)
 
     def keep(self, fields: Fields, response: ChatResponse) -> None:
         """Keep an answer, unless its request says otherwise."""
@@ -59,7 +59,7 @@ class SimulatedResponses:
         if asked.store is False:
             return
         body = self.dialect(fields).write_response(response)
-        self._kept[response.id] = _Kept(said_now(fields), body, asked.previous_response_id)
+        self._kept[response.id] = _Kept(RESPONSES.said_now(fields), body, asked.previous_response_id)
         if len(self._kept) > MAX_KEPT:
             self._kept.popitem(last=False)
 
