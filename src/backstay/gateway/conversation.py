@@ -116,7 +116,10 @@ class _Keeper:
         await self._sink.write(chunk, end=end)
 
     async def _keep(self, body: bytes) -> None:
-        answered, caller = _answered(body), self._recording.incoming.caller
+        try:
+            answered, caller = _answered(body), self._recording.incoming.caller
+        except msgspec.DecodeError:  # a provider of this wire that leaves the id out: nobody can go on from that
+            return
         if answered.status not in ("completed", "incomplete"):
             return
         turn = Turn(

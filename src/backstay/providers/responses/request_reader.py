@@ -11,6 +11,7 @@ Source: openai Python SDK 3.54.0, ``types/responses/response_create_params.py`` 
 """
 
 from collections.abc import Iterator
+from itertools import groupby
 from typing import Any
 
 from backstay.core.chat import (
@@ -158,13 +159,11 @@ def _read_messages(body: ObjectReader, *, is_whole: bool) -> tuple[Message, ...]
 def _merged(messages: Iterator[Message | None]) -> list[Message]:
     """Join what the assistant said in several items on end: the neutral form has one message for it."""
     merged: list[Message] = []
-    for message in messages:
-        if message is None:
-            continue
-        if message.role == "assistant" and merged and merged[-1].role == "assistant":
-            merged[-1] = Message(role="assistant", parts=(*merged[-1].parts, *message.parts))
+    for role, turn in groupby((message for message in messages if message is not None), lambda found: found.role):
+        if role == "assistant":
+            merged.append(Message(role="assistant", parts=tuple(part for said in turn for part in said.parts)))
         else:
-            merged.append(message)
+            merged += turn
     return merged
 
 
