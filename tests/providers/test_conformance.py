@@ -16,7 +16,9 @@ _KINDS: dict[str, dict[str, Any]] = {
     "anthropic over HTTP": {"dialect": "anthropic"},
     "mistral over HTTP": {"dialect": "mistral"},
     "vllm over HTTP": {"dialect": "vllm"},
+    "responses over HTTP": {"dialect": "openai-responses"},
     "simulated openai": {"dialect": "simulator"},
+    "simulated responses": {"dialect": "simulator", "speaks": "responses"},
     "simulated anthropic": {"dialect": "simulator", "speaks": "anthropic"},
 }
 
