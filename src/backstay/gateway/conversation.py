@@ -139,6 +139,9 @@ def _last_response(chunk: bytes) -> bytes | None:
     """Return the response that the last frames of a stream tell; ``None`` where they tell of none."""
     for line in reversed(chunk.splitlines()):
         if line.startswith(b"data:"):
-            ending = msgspec.json.decode(line[5:], type=_Ending)
+            try:
+                ending = msgspec.json.decode(line[5:], type=_Ending)
+            except msgspec.DecodeError:  # some servers end every stream with `[DONE]`
+                continue
             return bytes(ending.response) if ending.type in _ENDS else None
     return None
