@@ -5,9 +5,12 @@ from typing import Any
 
 from gateway_house import House, MemorySink
 
+from backstay.conversations import Conversations
+from backstay.core.clock import SystemClock
 from backstay.providers import RESPONSES, ProviderRequest
 from backstay.providers.simulator import Simulator
 from backstay.providers.simulator.provider import SimulatedExchange
+from backstay.store import Database
 
 ASK: dict[str, Any] = {"input": "What is the capital of France?"}
 
@@ -79,3 +82,19 @@ async def test_a_stream_that_breaks_is_told_with_its_number(house: House):
     assert [event["type"] for event in told[-2:]] == ["response.failed", "error"]
     assert (told[-2]["response"]["id"], told[-2]["response"]["status"]) == ("resp_1", "failed")
     assert told[-1]["message"] == told[-1]["error"]["message"] == house.spans[0].error_message
+
+
+async def test_postgres_away_stops_no_call(house: House):
+    """Without Postgres a response is answered, kept in the journal, and can be gone on from at this worker."""
+    house.offer("m", Watched("sim"))
+    nowhere = Database("postgresql://nobody@127.0.0.1:1/nothing")
+    house.gateway.conversations = Conversations(nowhere, house.journal, SystemClock())
+    first = await house.call(ASK, dialect=RESPONSES)
+    again = {"input": "And of Spain?", "previous_response_id": first.json["id"], "stream": True}
+    second = events(await house.call(again, dialect=RESPONSES))[-1]["response"]
+    assert (first.status, second["previous_response_id"]) == (200, first.json["id"])
+    assert second["usage"]["input_tokens"] > 2 * first.json["usage"]["input_tokens"]
+    kept = [parts for kind, parts in house.journal.entries if kind == "call" and b'"turn"' in parts[0]]
+    assert [json.loads(parts[0])["turn"]["response_id"] for parts in kept] == [first.json["id"], second["id"]]
+    refused = await house.call({"input": "?", "previous_response_id": "resp_other"}, dialect=RESPONSES)
+    assert (refused.status, refused.json["error"]["code"]) == (503, "store_unavailable")
