@@ -206,6 +206,29 @@ def test_a_conversation_moves_to_another_model(client: openai.OpenAI):
     assert caught.value.param == "previous_response_id"
 
 
+@pytest.mark.parametrize("model", ["openai-way", "anthropic-way"])
+def test_items_of_an_earlier_answer_are_referred_to(client: openai.OpenAI, server: tuple[Server, str], model: str):
+    """A client may send an earlier answer as a reference to its items; nobody else may refer to them."""
+    with client.responses.stream(model=model, input=QUESTION, tools=[WEATHER], tool_choice="required") as stream:
+        (call,) = stream.get_final_response().output
+    assert call.type == "function_call"
+    said: Any = [
+        {"role": "user", "content": QUESTION},
+        {"type": "item_reference", "id": call.id},
+        {"type": "function_call_output", "call_id": call.call_id, "output": "Sunny."},
+    ]
+    after = client.responses.create(model=model, input=said, tools=[WEATHER])
+    assert "Sunny." in after.output_text
+    said[1]["id"] = f"{(call.id or '').rpartition('_')[0]}_7"
+    with pytest.raises(openai.NotFoundError, match="_7"):
+        client.responses.create(model=model, input=said)
+    key = server[0].ask("keys", "create", "--name", "stranger")["key"]
+    said[1]["id"] = call.id
+    with openai.OpenAI(base_url=f"{server[0].url}/v1", api_key=key, max_retries=0) as other:
+        with pytest.raises(openai.NotFoundError):
+            other.responses.create(model=model, input=said)
+
+
 def test_hosted_tools_go_to_openai_alone(client: openai.OpenAI):
     """A hosted tool passes untouched to who serves it, and is refused by name elsewhere."""
     tools: Any = [{"type": "web_search"}]

@@ -5,16 +5,21 @@ goes there again, untouched. Any other is kept here: the call gets its whole inp
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
 from backstay.conversations import Conversations, Turn
-from backstay.core.errors import InvalidRequest
+from backstay.core.caller import Caller
+from backstay.core.errors import InvalidRequest, NotFound
 from backstay.core.ids import new_id
 from backstay.gateway.body import read_fields, read_flag, read_text
 from backstay.gateway.recording import Recording
 from backstay.gateway.types import Headers, Incoming, Sink
 from backstay.providers import RESPONSES, Fields
+
+MAX_LOOKED_UP = 100
+"""Responses whose items one request may refer to."""
 
 _ENDS = ("response.completed", "response.incomplete")
 
@@ -23,6 +28,11 @@ class _Answered(msgspec.Struct, frozen=True):
     id: str
     output: msgspec.Raw = msgspec.Raw(b"[]")
     status: str | None = None
+
+
+class _Reference(msgspec.Struct, frozen=True):
+    id: str
+    type: str
 
 
 class _Ending(msgspec.Struct, frozen=True):
@@ -35,6 +45,7 @@ async def take_up(conversations: Conversations, recording: Recording, sink: Sink
 
     Raises:
         InvalidRequest: A field is wrong, or asks for what nobody could account for.
+        NotFound: It refers to an item of no response that this caller may see.
         PreviousResponseNotFound: It goes on from nothing that this caller may see.
         StoreUnavailable: Only Postgres could tell.
     """
@@ -50,12 +61,54 @@ async def take_up(conversations: Conversations, recording: Recording, sink: Sink
     response_id = new_id("resp")
     dialect = RESPONSES.of_call(fields, response_id)
     recording.incoming = msgspec.structs.replace(incoming, dialect=dialect)
+    if b'"item_reference"' in said:
+        said = await _dereferenced(conversations, incoming.caller, said)
+        fields = {**fields, "input": msgspec.Raw(said)}
+        recording.incoming = msgspec.structs.replace(recording.incoming, body=msgspec.json.encode(fields))
     if previous_id is not None:
         turns = await conversations.follow(incoming.caller, previous_id)
         recording.incoming = _continued(recording.incoming, fields, turns, said)
     if _is_false(fields, "store"):
         return recording.incoming, sink
     return recording.incoming, _Keeper(sink, conversations, recording, response_id, previous_id, said.decode())
+
+
+async def _dereferenced(conversations: Conversations, caller: Caller, said: bytes) -> bytes:
+    """Put items of kept answers in place of references to them (some clients send nothing else of earlier turns).
+
+    References to items that were not written here stay: their provider knows them.
+    """
+    items = msgspec.json.decode(said, type=list[Any])
+    known: dict[str, dict[str, Any]] = {}
+    """By response that was looked up: its items, by their ids."""
+    for index, item in enumerate(items):
+        name = _reference(item)
+        response_id = None if name is None else RESPONSES.response_of(name)
+        if response_id is None:
+            continue
+        if response_id not in known:
+            if len(known) == MAX_LOOKED_UP:
+                raise InvalidRequest(f"input refers to items of more than {MAX_LOOKED_UP} responses.", param="input")
+            known[response_id] = await _items_of(conversations, caller, response_id)
+        if name not in known[response_id]:
+            raise NotFound(f"Item with id '{name}' not found.", param=f"input[{index}].id")
+        items[index] = known[response_id][name]
+    return msgspec.json.encode(items)
+
+
+def _reference(item: Any) -> str | None:
+    """Return the id that a reference names; ``None`` for any other item."""
+    try:
+        found = msgspec.convert(item, _Reference)
+    except msgspec.ValidationError:
+        return None
+    return found.id if found.type == "item_reference" else None
+
+
+async def _items_of(conversations: Conversations, caller: Caller, response_id: str) -> dict[str, Any]:
+    turn = await conversations.find(caller, response_id)
+    output = b"[]" if turn.response is None else bytes(_answered(turn.response).output)
+    return {item["id"]: item for item in msgspec.json.decode(output, type=list[dict[str, Any]])}
 
 
 def _is_false(fields: Fields, name: str) -> bool:

@@ -12,7 +12,7 @@ from backstay.providers.responses.errors import write_error, write_stream_error
 from backstay.providers.responses.items import join_input, said_now
 from backstay.providers.responses.request_reader import read_request
 from backstay.providers.responses.request_writer import write_request
-from backstay.providers.responses.response import Echo, read_response, read_summary, write_response
+from backstay.providers.responses.response import Echo, read_response, read_summary, response_of, write_response
 from backstay.providers.responses.stream import Progress, ResponsesStreamReader, ResponsesStreamWriter
 from backstay.providers.types import Fields, ReplySummary
 
@@ -41,6 +41,10 @@ class ResponsesDialect:
     def said_now(self, fields: Fields) -> bytes:
         """Return a request's own input as a JSON list of items. Raises ``InvalidRequest``."""
         return said_now(fields)
+
+    def response_of(self, item_id: str) -> str | None:
+        """Return the id of the response that an item written here belongs to; ``None`` for any other item."""
+        return response_of(item_id)
 
     def join_input(self, turns: Iterable[tuple[bytes, bytes]], now: bytes) -> msgspec.Raw:
         """Return the input that holds a whole conversation: of each turn, what was said and answered; what is said now.

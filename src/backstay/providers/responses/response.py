@@ -1,5 +1,6 @@
 """Owns whole responses: reading, summing up and writing, with what the wire repeats of its request."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from backstay.providers.responses import wire
 from backstay.providers.types import Fields, ReplySummary
 
 _whole = msgspec.json.Decoder(wire.Whole)
+
+_ITEM_ID = re.compile(r"(?:msg|fc|rs_bs)_(\w+)_\d+", re.ASCII)
 
 FAILED = "The model's provider failed before the answer was complete."
 
@@ -218,6 +221,12 @@ def item_id(kind: str, response_id: str, index: int) -> str:
     """Name an output item after its response and its place."""
     prefix = {"message": "msg_", "function_call": "fc_", "reasoning": wire.OWN_REASONING}[kind]
     return f"{prefix}{response_id.removeprefix('resp_')}_{index}"
+
+
+def response_of(name: str) -> str | None:
+    """Return the id of the response that an item written here belongs to; ``None`` for the name of another item."""
+    found = _ITEM_ID.fullmatch(name)
+    return None if found is None else f"resp_{found[1]}"
 
 
 def write_output(choice: Choice, response_id: str) -> list[dict[str, Any]]:
