@@ -1,4 +1,8 @@
-"""Owns ``python -m bench``: one run, its table, its record. ``QUICK=1``: a short one; ``PEERS=1``: LiteLLM, too."""
+"""Owns ``python -m bench``: one run, its table, its record. ``QUICK=1``: a short one; ``PEERS=1``: LiteLLM, too.
+
+``python -m bench console`` measures the console's pages instead, ``python -m bench overload`` presses a
+worker with more than fits.
+"""
 
 import os
 import signal
@@ -8,7 +12,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from bench import plan
+from bench import console, overload, plan
 from bench.machine import BenchError, allow_open_files, choose_cores, describe, require_tools
 from bench.plot import draw
 from bench.processes import prioritise
@@ -22,6 +26,10 @@ _RESULTS = Path(__file__).parent / "results"
 def main() -> int:
     """Run the benchmark: 0 if every target holds, 1 if one fails, 2 if it could not be run."""
     signal.signal(signal.SIGTERM, _interrupt)
+    if sys.argv[1:] == ["console"]:
+        return console.main()
+    if sys.argv[1:] == ["overload"]:
+        return overload.main()
     peers = bool(os.environ.get("PEERS"))
     chosen = plan.quick(peers=peers) if os.environ.get("QUICK") else plan.whole(peers=peers)
     began = time.monotonic()
@@ -39,7 +47,7 @@ def main() -> int:
         return 2
     checks = check(measured)
     print(f"{machine['processor']}, {machine['cores']} cores; commit {machine['commit']}")
-    print(f"gateway on core {cores.gateway}; nginx, wrk and Postgres on {cores.rest}\n")
+    print(f"gateway on core {cores.gateway}; nginx, wrk, Postgres and shipping on {cores.rest}\n")
     print(table(measured, checks))
     kept = keep(measured, checks, machine, _RESULTS)
     draw(measured, kept.with_suffix(".svg"))

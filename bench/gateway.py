@@ -1,4 +1,4 @@
-"""Owns the gateway under test: its policy, its start, its key, and its one worker on the measured core."""
+"""Owns the gateway under test: its policy, its start, its key; its worker on the measured core, all else off it."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from bench.upstream import STREAM_PREFIX
 
 _READY_S = 60
 _SETTLE_S = 3
-_POSTGRES_YIELDS = 10
+_REST_YIELDS = 10
 """Niceness that all but the worker get: they share a core with what measures, and must not hold it up."""
 
 _POLICY = """
@@ -86,7 +86,7 @@ class GatewayFolder:
 
     @contextmanager
     def serve(self, cores: Cores) -> Generator[Gateway]:
-        """Run Backstay: its worker on the measured core, Postgres and all else on the others."""
+        """Run Backstay: its worker on the measured core; Postgres, shipping and all else on the others."""
         port = free_port()
         command = [*backstay(), "serve", "--port", str(port), "--workers", "1", "--data-dir", str(self._data)]
         began = time.monotonic()
@@ -96,7 +96,7 @@ class GatewayFolder:
             self._wait_until_ready(port, pid)
             started_s = time.monotonic() - began
             worker = find_child(pid, "backstay.worker")
-            prioritise(pid, yielding=_POSTGRES_YIELDS)
+            prioritise(pid, yielding=_REST_YIELDS)
             prioritise(worker)
             pin(worker, cores.gateway)
             stack = Stack(name=BACKSTAY, port=port, pid=pid, worker=worker, key=self._make_key(port))

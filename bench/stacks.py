@@ -57,7 +57,7 @@ class Stack(msgspec.Struct, frozen=True, kw_only=True):
 def turn(stack: Stack) -> Generator[None]:
     """Let a stack run, and freeze it again: what it does in the background is done in its own time, not in another's.
 
-    All stacks share one core, and Backstay ships its journal while it has nothing else to do.
+    All stacks share one core, and Backstay's shipping and Postgres share those of the load.
     """
     if stack.pid is not None:
         thaw(stack.pid)

@@ -11,7 +11,10 @@ SOURCE = ROOT / "src" / "backstay"
 LONGEST_FUNCTION = 50
 LONGEST_MODULE = 500
 LARGEST_FACE = 10
-LARGER_FACES = {"providers": 22}  # two rooms' worth: dialects are pure, providers do I/O, and the gateway needs both
+LARGER_FACES = {
+    "providers": 26,  # two rooms' worth: dialects are pure, providers do I/O, and the gateway needs both
+    "gateway": 20,  # a route's nouns, which a policy is read into, the gate before a call, and what it kept
+}
 REASON = "# long:"
 
 MODULES = sorted(SOURCE.rglob("*.py"))

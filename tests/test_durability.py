@@ -80,9 +80,10 @@ class Load:
             self.broken += 1
 
 
-def worker_processes(server: Server) -> list[psutil.Process]:
+def processes(server: Server, module: str) -> list[psutil.Process]:
+    """Find the server's processes that run a module, such as ``backstay.worker``."""
     children = psutil.Process(server.process.pid).children(recursive=True)
-    return [child for child in children if "backstay.worker" in " ".join(child.cmdline())]
+    return [child for child in children if module in " ".join(child.cmdline())]
 
 
 def postgres_processes(server: Server) -> list[psutil.Process]:
@@ -117,12 +118,35 @@ async def test_a_killed_worker_loses_no_call_and_counts_none_twice(server: Serve
     async def kill_twice() -> None:
         for _ in range(2):
             await asyncio.sleep(1.5)
-            for worker in worker_processes(server)[:1]:
+            for worker in processes(server, "backstay.worker")[:1]:
                 worker.send_signal(signal.SIGKILL)
         await asyncio.sleep(1.5)
 
     await load.run(16, kill_twice)
     assert len(load.answered) > 100 and load.refused == []
+    counts = await asyncio.to_thread(booked, server, key, set(load.answered))
+    assert set(load.answered) - set(counts) == set()
+    assert max(counts.values()) == 1
+    rows = server.ask("costs", "--by", "model")["rows"]
+    assert sum(row["calls"] for row in rows) == len(counts)
+
+
+async def test_a_killed_shipping_process_loses_no_call_and_counts_none_twice(server: Server):
+    """The shipping process dies again and again under load: each call is in the books once, and none is held up."""
+    key: str = server.ask("keys", "create", "--name", "load")["key"]
+    load = Load(server, key)
+    killed = 0
+
+    async def kill_often() -> None:
+        nonlocal killed
+        for pause_s in (0.7, 1.1, 1.3, 0.9):
+            await asyncio.sleep(pause_s)
+            for process in processes(server, "backstay.shipping"):
+                process.send_signal(signal.SIGKILL)
+                killed += 1
+
+    await load.run(16, kill_often)
+    assert killed >= 2 and len(load.answered) > 100 and (load.refused, load.broken) == ([], 0)
     counts = await asyncio.to_thread(booked, server, key, set(load.answered))
     assert set(load.answered) - set(counts) == set()
     assert max(counts.values()) == 1

@@ -33,7 +33,7 @@ def write(folder: Path, text: str) -> Path:
 def test_the_smallest_form(tmp_path: Path):
     """A provider and a model of one's own stand beside those that are there without any."""
     policy = load_policy(write(tmp_path, GOOD), {})
-    assert policy.models["fast"].targets == ["acme/gpt-4o-mini", "local/smollm2"]
+    assert [share.target for share in policy.models["fast"].targets] == ["acme/gpt-4o-mini", "local/smollm2"]
     assert set(policy.models) == {"local", "embed", "sim", "fast"}
 
 
@@ -56,6 +56,19 @@ def test_without_a_file_there_are_the_built_in_models(monkeypatch: pytest.Monkey
         ("[models.fast]", "[models.fast", 7, "not TOML"),
         ("input = 0.15", "input = -1", 11, "prices"),
         ("[models.fast] ", "[modles.fast] ", 7, "modles"),
+        (', "local/smollm2"]', ', {target = "local/smollm2", weigth = 2}]', 8, "weigth: there is no such setting"),
+        (', "local/smollm2"]', ']\nstrategy = "fastest"', 9, "models.fast.strategy"),
+        (
+            '["acme/gpt-4o-mini", "local/smollm2"]',
+            '[{target = "local/smollm2", weight = 0}]\nstrategy = "weighted"',
+            7,
+            "at least one target needs a weight above 0",
+        ),
+        (', "local/smollm2"]', ', "acme/gpt-4o-mini"]', 7, "is listed twice"),
+        (', "local/smollm2"]', ']\nfallbacks = ["no"]', 9, "there is no model 'no'"),
+        (', "local/smollm2"]', ']\nfallbacks = ["fast"]', 9, "they go in a circle: fast → fast"),
+        (', "local/smollm2"]', "]\ntimeout = {first_token_s = 9, total_s = 3}", 9, "first_token_s is longer"),
+        (', "local/smollm2"]', ']\ndegraded = {target = "who/x"}', 9, "there is no provider 'who'"),
     ],
 )
 def test_a_bad_edit_is_named_with_its_line(tmp_path: Path, before: str, after: str, line: int, sentence: str):
@@ -77,7 +90,7 @@ def test_a_missing_file_is_named(tmp_path: Path):
 
 def test_the_schema_knows_every_section():
     """Editors get a JSON schema of the file."""
-    assert set(policy_schema()["properties"]) == {"providers", "models", "prices"}
+    assert set(policy_schema()["properties"]) == {"providers", "models", "targets", "limits", "prices"}
 
 
 async def test_a_running_policy_follows_its_file_all_or_nothing(tmp_path: Path):

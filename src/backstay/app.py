@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import os
+import socket
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -11,23 +13,25 @@ from starlette.applications import Starlette
 from backstay import api, console
 from backstay.access import AuditLog, KeyRing, Keys, Mailer, People, Sessions
 from backstay.catalog import describe
-from backstay.conversations import MERGE_RESPONSES, Conversations
+from backstay.conversations import Conversations
 from backstay.core.caller import Caller
 from backstay.core.clock import SystemClock
 from backstay.core.errors import ConfigError, StoreUnavailable
 from backstay.core.settings import Settings
 from backstay.data_folder import read_operator_token, read_secret
-from backstay.gateway import Gateway, StoredResponses, interrupted
-from backstay.ledger import MERGE_ENTRIES, LedgerStore
+from backstay.gateway import Capacity, Gate, Gateway, StoredResponses
+from backstay.health import HealthSharing
+from backstay.ledger import LedgerStore
+from backstay.limits import Limiter
 from backstay.live_policy import LivePolicy
 from backstay.providers import DIALECTS
-from backstay.store import Database, Journal, Shipper
-from backstay.tracing import MERGE_SPANS, CallMetrics, TraceStore, read_call
+from backstay.store import Database, Journal
+from backstay.tracing import CallMetrics, TraceStore, read_call
 
 _log = logging.getLogger("backstay.app")
 
-SHIP_LIMIT_S = 8.0
-"""How long a stopping worker tries to ship its journal; what is left is shipped by the next start."""
+SETTLE_LIMIT_S = 1.0
+"""How long a stopping worker waits for calls that it has cancelled to be recorded."""
 
 
 class App:
@@ -47,15 +51,9 @@ class App:
         self._database = Database(settings.database_url.get_secret_value(), name=f"backstay worker {slot}")
         self._policy = LivePolicy(settings.config, os.environ)
         self._journal = Journal.open(folder / "journal" / str(slot))
-        self._shipper = Shipper(
-            folder / "journal",
-            self._journal,
-            self._database,
-            [MERGE_SPANS, MERGE_ENTRIES, MERGE_RESPONSES],
-            interrupted,
-        )
         self._conversations = Conversations(self._database, self._journal, self._clock)
         self._ring = KeyRing(self._database, self._secret, self._clock)
+        self._limiter = Limiter(self._database, self._clock)
         self._metrics = CallMetrics(folder / "metrics", str(slot))
         self._gateway = Gateway(
             models=self._policy.models,
@@ -64,8 +62,13 @@ class App:
             clock=self._clock,
             observe=self._metrics.observe,
             conversations=self._conversations,
+            limiter=self._limiter,
             capture=settings.capture == "full",
         )
+        self._health = HealthSharing(
+            self._gateway.fleet, self._database, self._clock, worker=f"{socket.gethostname()}:{os.getpid()}"
+        )
+        self._gate = Gate(Capacity(calls=settings.max_calls, size_bytes=settings.max_bytes_in_flight), self._clock)
         self._tasks: list[asyncio.Task[None]] = []
         self.asgi = self._build_asgi(api.Authenticator(self._ring, read_operator_token(folder) or ""))
 
@@ -84,21 +87,23 @@ class App:
         await self._ring.start()
         self._watch_figures()
         for work in (
-            self._shipper.run(),
+            self._journal.keep(),
             self._metrics.run(),
+            self._health.run(),
+            self._limiter.run(),
             self._conversations.run(),
             self._policy.watch(self._adopt_policy),
         ):
             self._run(work)
 
     async def stop(self) -> None:
-        """Ship the journal, then close everything in the reverse order."""
+        """Close everything in the reverse order. What the journal holds is for the shipping process to ship."""
         self._gateway.draining = True
-        if not await self._shipper.drain(SHIP_LIMIT_S):
-            _log.warning("The journal could not be shipped whole: the next start ships the rest.")
+        await self._gate.emptied(SETTLE_LIMIT_S)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._limiter.close()
         await self._policy.close()
         await self._ring.stop()
         await self._database.close()
@@ -110,6 +115,8 @@ class App:
 
     def _adopt_policy(self) -> None:
         self._gateway.models, self._gateway.prices = self._policy.models, self._policy.prices
+        self._gateway.fleet.configure(self._policy.rate_limits)
+        self._limiter.rules = self._policy.limits
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -118,14 +125,30 @@ class App:
 
     def _watch_figures(self) -> None:
         figures = self._metrics
-        figures.add_gauge("backstay_in_flight", "Calls that are open.", lambda: self._gateway.open_calls)
+        self._watch_gate()
+        # To what the disk did not take yet, the shipping process adds what Postgres does not have.
         figures.add_gauge(
-            "backstay_journal_backlog_bytes", "Journal not in Postgres yet.", lambda: self._shipper.backlog_bytes
+            "backstay_journal_backlog_bytes", "Journal not in Postgres yet.", lambda: self._journal.parked_bytes
         )
-        figures.add_counter("backstay_journal_shipped_total", "Entries shipped.", lambda: self._shipper.shipped)
+
+    def _watch_gate(self) -> None:
+        figures, gate, admission = self._metrics, self._gate, self._gate.admission
+        figures.add_gauge("backstay_in_flight", "Calls that are open.", lambda: admission.calls)
+        figures.add_gauge("backstay_in_flight_bytes", "Bytes that open calls hold.", lambda: admission.size_bytes)
+        figures.add_gauge("backstay_queue_length", "Calls that wait for a place.", lambda: admission.waiting)
+        figures.add_counter("backstay_queue_waits_total", "Calls that waited for a place.", lambda: gate.waits)
         figures.add_counter(
-            "backstay_journal_rejected_total", "Entries that Postgres refuses.", lambda: self._shipper.rejected
+            "backstay_queue_wait_seconds_total", "How long they waited.", lambda: gate.waited_ns / 1_000_000_000
         )
+        for priority, reason in gate.sheds:
+            figures.add_counter(
+                "backstay_sheds_total",
+                "Calls that were refused for want of room.",
+                partial(gate.sheds.__getitem__, (priority, reason)),
+                {"priority": priority, "reason": reason},
+            )
+
+        self._limiter.watch(figures.add_counter)
 
     def _build_asgi(self, authenticate: api.Authenticator) -> api.FrontDoor:
         settings, database = self._settings, self._database
@@ -170,7 +193,7 @@ class App:
             ],
             exception_handlers=api.EXCEPTION_HANDLERS,
         )
-        wires = api.Wires(self._gateway, authenticate, max_body_bytes=settings.max_body_bytes)
+        wires = api.Wires(self._gateway, self._gate, authenticate, max_body_bytes=settings.max_body_bytes)
         return api.FrontDoor(wires, site)
 
     def _model_names(self, caller: Caller) -> list[str]:

@@ -4,45 +4,98 @@ from collections.abc import Mapping
 
 from backstay.console import CatalogModel, CatalogTarget
 from backstay.core.caller import Caller
-from backstay.gateway import Model, Models, Target
+from backstay.gateway import ANYTHING, Ability, Degraded, Model, Models, RetryPolicy, Route, Target
+from backstay.health import RateLimits
 from backstay.ledger import PriceBook
-from backstay.policy import PolicyFile
-from backstay.providers import Provider, ProviderConfig
+from backstay.policy import ModelConfig, PolicyFile, TargetConfig, TargetShare
+from backstay.providers import Provider
 
 
 def build_models(policy: PolicyFile, providers: Mapping[str, Provider]) -> Models:
     """Build the models of a policy over the providers of the same policy."""
+    targets = _Targets(policy, providers)
+    named = {name: _build_model(name, config, policy, targets) for name, config in policy.models.items()}
+    return Models(named, targets.find)
 
-    def target(name: str) -> Target:
-        provider_name, _, model_id = name.partition("/")
-        return _target(providers[provider_name], policy.providers[provider_name], model_id)
 
-    def direct(name: str) -> Target | None:
+def rate_limits(policy: PolicyFile) -> dict[str, RateLimits]:
+    """Say what the operator knows of the targets' rate limits."""
+    return {
+        name: RateLimits(requests_per_min=config.requests_per_min, tokens_per_min=config.tokens_per_min)
+        for name, config in policy.targets.items()
+    }
+
+
+def _build_model(name: str, config: ModelConfig, policy: PolicyFile, targets: "_Targets") -> Model:
+    built = tuple(targets.build(share, config) for share in _shares(policy, name))
+    return Model(
+        name=name,
+        targets=built,
+        route=Route(
+            strategy=config.strategy,
+            sticky=config.sticky,
+            retry=RetryPolicy(retries=config.retries, queue_s=config.queue_s),
+            on_broken_stream=config.on_broken_stream,
+            degraded=Degraded(
+                target=targets.build(TargetShare(target=config.degraded.target), config)
+                if config.degraded.target is not None
+                else None,
+                message=config.degraded.message,
+            ),
+            is_conditional=any(target.can != ANYTHING for target in built),
+        ),
+    )
+
+
+def _shares(policy: PolicyFile, name: str) -> list[TargetShare]:
+    """List a model's own targets, then those of its fallbacks, each once."""
+    shares = list(policy.models[name].targets)
+    for other in policy.models[name].fallbacks:
+        known = {share.target for share in shares}
+        shares += [share for share in _shares(policy, other) if share.target not in known]
+    return shares
+
+
+class _Targets:
+    """Makes targets over the providers of one policy."""
+
+    def __init__(self, policy: PolicyFile, providers: Mapping[str, Provider]):
+        self._policy = policy
+        self._providers = providers
+
+    def find(self, name: str) -> Target | None:
         """``provider/model`` names a target without an entry in the policy."""
         provider, _, model_id = name.partition("/")
-        return target(name) if model_id and provider in providers else None
+        return self.build(TargetShare(target=name)) if model_id and provider in self._providers else None
 
-    named = {
-        name: Model(
-            name=name,
-            targets=tuple(target(each) for each in config.targets),
-            timeouts=config.timeout.as_timeouts() if config.timeout else None,
+    def build(self, share: TargetShare, model: ModelConfig | None = None) -> Target:
+        """Make one target of a model."""
+        provider_name, _, model_id = share.target.partition("/")
+        provider, config = self._providers[provider_name], self._policy.providers[provider_name]
+        price_provider, _, price_model = (config.price_as or "").partition("/")
+        timeouts = model.timeout if model is not None and model.timeout is not None else config.timeouts
+        return Target(
+            name=share.target,
+            provider=provider,
+            model_id=model_id,
+            price_provider=price_provider or provider.price_provider,
+            price_model=price_model or model_id,
+            is_free=provider.is_free and config.price_as is None,
+            can=self._ability(share),
+            weight=share.weight,
+            timeouts=timeouts.as_timeouts(),
         )
-        for name, config in policy.models.items()
-    }
-    return Models(named, direct)
 
-
-def _target(provider: Provider, config: ProviderConfig, model_id: str) -> Target:
-    price_provider, _, price_model = (config.price_as or "").partition("/")
-    return Target(
-        name=f"{provider.name}/{model_id}",
-        provider=provider,
-        model_id=model_id,
-        price_provider=price_provider or provider.price_provider,
-        price_model=price_model or model_id,
-        is_free=provider.is_free and config.price_as is None,
-    )
+    def _ability(self, share: TargetShare) -> Ability:
+        facts = self._policy.targets.get(share.target, TargetConfig())
+        return Ability(
+            tools=facts.tools,
+            images=facts.images,
+            json_schema=facts.json_schema,
+            context_tokens=facts.context_tokens,
+            tags=frozenset(share.tags) if share.tags is not None else None,
+            tenants=frozenset(share.tenants) if share.tenants is not None else None,
+        )
 
 
 def describe(models: Models, prices: PriceBook, caller: Caller) -> list[CatalogModel]:

@@ -5,10 +5,12 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from backstay.catalog import build_models
+from backstay.catalog import build_models, rate_limits
 from backstay.core.errors import ConfigError
 from backstay.gateway import Models
+from backstay.health import RateLimits
 from backstay.ledger import PriceBook
+from backstay.limits import LimitRules
 from backstay.policy import DEFAULT_FILE, load_policy
 from backstay.providers import Providers
 
@@ -31,6 +33,8 @@ class LivePolicy:
         """Why the file as it is now is not in force; ``None`` when it is."""
         self.models = Models({})
         self.prices = PriceBook({})
+        self.rate_limits: Mapping[str, RateLimits] = {}
+        self.limits = LimitRules()
 
     def load(self) -> None:
         """Read the file and put it in force.
@@ -42,6 +46,8 @@ class LivePolicy:
         providers = self._providers.build(policy.providers)
         models, prices = build_models(policy, providers), PriceBook(policy.prices)
         self.models, self.prices, self.problem = models, prices, None
+        self.rate_limits = rate_limits(policy)
+        self.limits = LimitRules(policy.limits)
 
     async def watch(self, on_change: Callable[[], None]) -> None:
         """Follow the file until cancelled, and call back each time that a new policy is in force."""

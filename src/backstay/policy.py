@@ -4,12 +4,15 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic_core import CoreSchema
 
 from backstay.core.errors import ConfigError
+from backstay.gateway import OnBrokenStream, Strategy
 from backstay.ledger import PriceOverride
+from backstay.limits import LimitConfig
 from backstay.providers import ProviderConfig, TimeoutsConfig, implicit_providers
 
 DEFAULT_FILE = Path("backstay.toml")
@@ -22,11 +25,67 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class TargetShare(_Table):
+    """One entry of ``targets``, where its name alone is not enough."""
+
+    target: TargetName
+    weight: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="Its share beside the others' weights.")
+    tags: list[str] | None = Field(default=None, min_length=1, description="Only calls with one of these tags.")
+    tenants: list[str] | None = Field(default=None, min_length=1, description="Only calls of these tenants.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, written: Any) -> Any:
+        return {"target": written} if isinstance(written, str) else written
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [{"type": "string", "description": "provider/model"}, handler(schema)]}
+
+
+class DegradedConfig(_Table):
+    """``[models.NAME.degraded]``: what a caller gets when no target answers."""
+
+    target: TargetName | None = Field(default=None, description="A last target, such as a small local model.")
+    message: str | None = Field(default=None, min_length=1, description="A fixed text, where that fails too.")
+
+
 class ModelConfig(_Table):
     """``[models.NAME]``: a name that callers use."""
 
-    targets: list[TargetName] = Field(min_length=1, description="Tried in this order.")
+    targets: list[TargetShare] = Field(min_length=1, description="Who may answer: a target, or a table about one.")
+    strategy: Strategy = Field(default="priority", description="How the targets are ordered for a call.")
+    sticky: bool = Field(default=False, description="Whether a user stays with one target: its prompt cache is warm.")
+    fallbacks: list[ModelName] = Field(
+        default_factory=list[str], description="Models whose targets are tried after all of this one's own."
+    )
+    retries: int = Field(default=8, ge=0, le=50, description="Tries beyond one for each target.")
+    queue_s: float = Field(default=5.0, ge=0, description="Longest wait for a target that is at its limits.")
+    on_broken_stream: OnBrokenStream = Field(
+        default="error", description="When a stream breaks midway: tell the caller, or let the next target go on."
+    )
     timeout: TimeoutsConfig | None = Field(default=None, description="Instead of the provider's own.")
+    degraded: DegradedConfig = Field(default=DegradedConfig(), description="What comes when no target answers.")
+
+    @model_validator(mode="after")
+    def _can_be_followed(self) -> Self:
+        if self.strategy == "weighted" and not any(share.weight for share in self.targets):
+            raise ValueError("at least one target needs a weight above 0")
+        names = [share.target for share in self.targets]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"the target {twice!r} is listed twice; `retries` says how often one is tried again")
+        return self
+
+
+class TargetConfig(_Table):
+    """``[targets."PROVIDER/MODEL"]``: what one target can do, and how much of it."""
+
+    tools: bool = Field(default=True, description="Whether it calls tools.")
+    images: bool = Field(default=True, description="Whether it takes images.")
+    json_schema: bool = Field(default=True, description="Whether it keeps to a JSON schema.")
+    context_tokens: int | None = Field(default=None, gt=0, description="Longest prompt, in tokens.")
+    requests_per_min: float | None = Field(default=None, gt=0, description="Its rate limit, where headers don't tell.")
+    tokens_per_min: float | None = Field(default=None, gt=0, description="The same in tokens.")
 
 
 class PolicyFile(_Table):
@@ -34,7 +93,9 @@ class PolicyFile(_Table):
 
     providers: dict[str, ProviderConfig] = Field(default_factory=dict[str, ProviderConfig])
     models: dict[ModelName, ModelConfig] = Field(default_factory=dict[str, ModelConfig])
+    targets: dict[TargetName, TargetConfig] = Field(default_factory=dict[str, TargetConfig])
     prices: dict[TargetName, PriceOverride] = Field(default_factory=dict[str, PriceOverride])
+    limits: list[LimitConfig] = Field(default_factory=list[LimitConfig], description="Of callers.")
 
 
 BUILT_IN_PROVIDERS: Mapping[str, Mapping[str, Any]] = {
@@ -46,6 +107,9 @@ BUILT_IN_MODELS: Mapping[str, str] = {
     "embed": "local/minilm",
     "sim": "sim/gpt-4o-mini",
 }
+
+BUILT_IN_TARGETS: Mapping[str, TargetConfig] = {"local/smollm2": TargetConfig(images=False, context_tokens=8192)}
+"""Source: the model card of HuggingFaceTB/SmolLM2-135M-Instruct, context of 8,192 tokens (2026-11)."""
 
 
 def load_policy(path: Path | None, environ: Mapping[str, str]) -> PolicyFile:
@@ -68,6 +132,7 @@ def load_policy(path: Path | None, environ: Mapping[str, str]) -> PolicyFile:
         raise _explain(error, source, str(file)) from None
     policy = _with_defaults(written, environ)
     _check_targets(policy, source, str(file))
+    _check_fallbacks(policy, source, str(file))
     return policy
 
 
@@ -82,22 +147,55 @@ def _read(path: Path) -> str:
 
 def _with_defaults(written: PolicyFile, environ: Mapping[str, str]) -> PolicyFile:
     built_in = {name: ProviderConfig.model_validate(config) for name, config in BUILT_IN_PROVIDERS.items()}
-    models = {name: ModelConfig(targets=[target]) for name, target in BUILT_IN_MODELS.items()}
+    models = {name: ModelConfig(targets=[TargetShare(target=target)]) for name, target in BUILT_IN_MODELS.items()}
     return PolicyFile(
         providers={**built_in, **implicit_providers(environ), **written.providers},
         models={**models, **written.models},
+        targets={**BUILT_IN_TARGETS, **written.targets},
         prices=written.prices,
+        limits=written.limits,
     )
 
 
 def _check_targets(policy: PolicyFile, source: str, file: str) -> None:
+    """Refuse targets of providers that are not there."""
     for name, model in policy.models.items():
-        for target in model.targets:
+        named: list[tuple[tuple[str, ...], str]] = [
+            (("models", name, "targets"), share.target) for share in model.targets
+        ]
+        if model.degraded.target is not None:
+            named.append((("models", name, "degraded", "target"), model.degraded.target))
+        for path, target in named:
             provider = target.partition("/")[0]
             if provider not in policy.providers:
                 known = ", ".join(sorted(policy.providers))
-                message = f"models.{name}.targets: there is no provider {provider!r}. There are: {known}."
-                raise ConfigError(message, file=file, line=_line_of(source, ("models", name, "targets")))
+                message = f"{'.'.join(path)}: there is no provider {provider!r}. There are: {known}."
+                raise ConfigError(message, file=file, line=_line_of(source, path))
+
+
+def _check_fallbacks(policy: PolicyFile, source: str, file: str) -> None:
+    """Refuse fallbacks to models that are not there, and circles of them."""
+    for name, model in policy.models.items():
+        for other in model.fallbacks:
+            if other not in policy.models:
+                known = ", ".join(sorted(policy.models))
+                message = f"models.{name}.fallbacks: there is no model {other!r}. There are: {known}."
+                raise ConfigError(message, file=file, line=_line_of(source, ("models", name, "fallbacks")))
+    for name in policy.models:
+        circle = _find_circle(policy, (name,))
+        if circle is not None:
+            message = f"models.{name}.fallbacks: they go in a circle: {' → '.join(circle)}. Leave one of them out."
+            raise ConfigError(message, file=file, line=_line_of(source, ("models", name, "fallbacks")))
+
+
+def _find_circle(policy: PolicyFile, path: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Follow fallbacks until a model comes again."""
+    for other in policy.models[path[-1]].fallbacks:
+        if other in path:
+            return (*path, other)
+        if (circle := _find_circle(policy, (*path, other))) is not None:
+            return circle
+    return None
 
 
 def _explain(error: ValidationError, source: str, file: str) -> ConfigError:

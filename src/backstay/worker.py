@@ -2,22 +2,28 @@
 
 import argparse
 import asyncio
+import ctypes
 import gc
 import logging
 import signal
 import socket
 import sys
-import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import uvicorn
 import uvloop
 
-from backstay.api.protocol import GuardedProtocol
+from backstay.api.protocol import guarded
 from backstay.app import App
+from backstay.child_process import follow_supervisor, set_up_logging
 from backstay.core.errors import BackstayError
 from backstay.core.settings import Settings
 
 _KEEP_ALIVE_S = 75
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_LONG_BYTES = 1024 * 1024
+_KEPT_BYTES = 32 * 1024 * 1024
 _log = logging.getLogger("backstay")
 
 
@@ -25,7 +31,9 @@ def main() -> int:
     """Serve until SIGTERM, or until the supervisor is gone."""
     arguments = _arguments()
     settings = Settings()
-    _set_up_logging(settings)
+    set_up_logging(settings)
+    logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.root.level))
+    _give_memory_back()
     try:
         uvloop.run(_serve(settings, socket.socket(fileno=arguments.fd), arguments.slot))
     except BackstayError as error:
@@ -46,10 +54,10 @@ async def _serve(settings: Settings, listener: socket.socket, slot: int) -> None
     await app.start()
     _spare_the_collector()
     try:
-        server = uvicorn.Server(
+        server = _Server(
             uvicorn.Config(
                 app.asgi,
-                http=GuardedProtocol,
+                http=guarded(settings.stalled_client_s),
                 ws="none",
                 lifespan="off",
                 loop="none",
@@ -62,11 +70,25 @@ async def _serve(settings: Settings, listener: socket.socket, slot: int) -> None
                 timeout_graceful_shutdown=max(1, round(settings.drain_s)),
             )
         )
-        _follow_supervisor(server)
+        follow_supervisor(lambda: setattr(server, "should_exit", True))
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.reload)
         await server.serve(sockets=[listener])
     finally:
         await app.stop()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, except that the signal which ended it is not raised once more at its end.
+
+    That would kill the worker before it has recorded the calls that it cuts and closed its journal.
+    """
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
 
 
 def _spare_the_collector() -> None:
@@ -79,22 +101,16 @@ def _spare_the_collector() -> None:
     gc.set_threshold(10_000, 20, 50)
 
 
-def _follow_supervisor(server: uvicorn.Server) -> None:
-    """Drain when standard input ends: the supervisor held its other side and is gone."""
+def _give_memory_back() -> None:
+    """Have the C library return the memory of long bodies when they are done with, instead of keeping it for more.
 
-    def wait() -> None:
-        sys.stdin.buffer.read()
-        server.should_exit = True
-
-    threading.Thread(target=wait, name="follow-supervisor", daemon=True).start()
-
-
-def _set_up_logging(settings: Settings) -> None:
-    pattern = "%(asctime)s %(levelname)-7s %(name)s  %(message)s"
-    if settings.log_format == "json":
-        pattern = '{"at":"%(asctime)s","level":"%(levelname)s","logger":"%(name)s","message":%(message)r}'
-    logging.basicConfig(level=settings.log_level.upper(), format=pattern, stream=sys.stderr)
-    logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.root.level))
+    Left alone it takes them from its heap once it has seen some, and a heap with one small thing on top never shrinks.
+    Source: mallopt(3), Linux man-pages 6 (2024). Another C library has no such function, and needs none.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _LONG_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 if __name__ == "__main__":

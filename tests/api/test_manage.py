@@ -423,6 +423,8 @@ async def test_costs_are_added_up_exactly(operator: httpx.AsyncClient, ship: Shi
         "output_tokens",
         "cost_usd",
         "unknown_cost_calls",
+        "estimated_attempts",
+        "unconfirmed_attempts",
     }
     assert (report["total"]["calls"], report["total"]["cost_usd"]) == (4, "1.000000007")
     assert not report["truncated"]

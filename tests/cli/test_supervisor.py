@@ -69,6 +69,7 @@ def test_a_server_starts_answers_and_leaves_nothing_behind(tmp_path: Path) -> No
     with serving(tmp_path, "--workers", "2") as server:
         assert json.loads((server.data_dir / "run.json").read_text())["url"] == server.url
         assert len(children(server, "backstay.worker")) == 2
+        assert len(children(server, "backstay.shipping")) == 1
         postgres = postgres_of(server)
         everybody = psutil.Process(server.process.pid).children(recursive=True)
         assert server.ask("ask", "hello", "--model", "sim")["answer"]
@@ -76,6 +77,7 @@ def test_a_server_starts_answers_and_leaves_nothing_behind(tmp_path: Path) -> No
         assert [process for process in everybody if alive(process)] == []
         assert not alive(postgres)
         assert not (server.data_dir / "run.json").exists()
+        assert [path.name for path in (server.data_dir / "journal").iterdir()] == ["lock"]
         assert server.run("models").returncode == 3
 
 
@@ -107,6 +109,39 @@ def test_a_killed_worker_is_replaced_and_its_calls_are_in_the_books(tmp_path: Pa
         assert "was killed by SIGKILL" in (tmp_path / "server.log").read_text()
 
 
+def test_a_killed_shipping_process_is_replaced(tmp_path: Path) -> None:
+    """Calls made before and after its death get into the books, and what it has shipped is among the metrics."""
+    with serving(tmp_path, "--workers", "2") as server:
+        asked = [server.ask("ask", "before", "--model", "sim")["trace_id"]]
+        (victim,) = children(server, "backstay.shipping")
+        victim.kill()
+        asked.append(server.ask("ask", "meanwhile", "--model", "sim")["trace_id"])
+        assert [eventually(lambda each=each: traced(server, each)) for each in asked] == ["ok"] * 2
+        (successor,) = children(server, "backstay.shipping")
+        assert successor != victim
+        assert "the shipping process was killed by SIGKILL" in (tmp_path / "server.log").read_text()
+        eventually(lambda: metric(server, "backstay_journal_shipped_total") >= 1)
+        eventually(lambda: metric(server, "backstay_journal_backlog_bytes") == 0)
+        assert metric(server, "backstay_journal_rejected_total") == 0
+        assert metric(server, "backstay_workers") == 2
+
+
+def test_a_shipping_process_that_is_asked_to_end_ships_first(tmp_path: Path) -> None:
+    """SIGTERM to it alone is no harm: it ends with status 0, having shipped, and another one starts."""
+    with serving(tmp_path) as server:
+        trace_id = server.ask("ask", "before", "--model", "sim")["trace_id"]
+        children(server, "backstay.shipping")[0].terminate()
+        eventually(lambda: "the shipping process ended with status 0" in (tmp_path / "server.log").read_text())
+        assert traced(server, trace_id) == "ok"
+        eventually(lambda: children(server, "backstay.shipping"))
+
+
+def metric(server: Server, name: str) -> float:
+    with urllib.request.urlopen(f"{server.url}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    return next((float(line.split()[1]) for line in lines if line.startswith(f"{name} ")), -1.0)
+
+
 def test_a_killed_postgres_is_started_again(tmp_path: Path) -> None:
     """Calls go on meanwhile, and are in the books when it is back."""
     with serving(tmp_path) as server:
@@ -122,6 +157,7 @@ def test_a_killed_supervisor_takes_its_processes_along_and_the_next_takes_over(t
         trace_id = server.ask("ask", "before", "--model", "sim")["trace_id"]
         eventually(lambda: traced(server, trace_id))
         workers, postgres = children(server, "backstay.worker"), postgres_of(server)
+        workers += children(server, "backstay.shipping")
         assert server.stop(signal.SIGKILL) == -signal.SIGKILL
         eventually(lambda: not any(map(alive, workers)))
         assert alive(postgres)
@@ -142,6 +178,18 @@ def test_a_stream_ends_well_while_the_server_drains(tmp_path: Path) -> None:
         assert answer.text.endswith("data: [DONE]\n\n")
     with serving(tmp_path) as server:
         assert traced(server, answer.trace_id) == "ok"
+
+
+def test_a_stream_longer_than_the_drain_is_cut_and_in_the_books(tmp_path: Path) -> None:
+    """After BACKSTAY_DRAIN_S the stream breaks, and what was received of it is recorded before the worker ends."""
+    (tmp_path / "backstay.toml").write_text(SLOW.replace("= 20", "= 1"))
+    with serving(tmp_path, BACKSTAY_DRAIN_S="1") as server:
+        answer = ask_slowly(server)
+        assert server.stop() == 0
+        answer.join(5)
+        assert "[DONE]" not in answer.text
+    with serving(tmp_path) as server:
+        assert traced(server, answer.trace_id) == "cancelled"
 
 
 def test_a_second_signal_ends_at_once_and_loses_nothing(tmp_path: Path) -> None:

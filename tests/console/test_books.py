@@ -205,3 +205,15 @@ def test_the_month_of_the_tests_is_always_the_same() -> None:
     first, second = (make_month(now, ["key_a"]) for _ in range(2))
     assert [call.spans for call in first] == [call.spans for call in second]
     assert {call.spans[0].model for call in first} == {model for model, *_ in MODELS}
+
+
+async def test_a_span_of_its_own_is_kept_in_every_link(site: Site, enter: Enter) -> None:
+    """From the overview of any span, targets, features and errors lead to the calls of just that span."""
+    now = datetime.now(UTC)
+    await ship(site.database, TENANT, [make_call(random.Random(3), now - timedelta(hours=40), "key_x", status="error")])
+    since, until = (f"{now - timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}" for hours in (41, 39))
+    html = await (await enter("viewer")).get(f"/?since={since}&until={until}")
+    links = re.findall(r'href="(/traces\?[^"]+)"', html.partition("<main")[2])
+    assert len(links) >= 5
+    for link in links:
+        assert "since=" in link and "until=" in link, link

@@ -33,6 +33,18 @@ async def test_a_key_is_shown_once(site: Site, enter: Enter) -> None:
     assert timedelta(days=29) < key.expires_at - datetime.now(UTC) <= timedelta(days=30)
 
 
+async def test_a_key_gets_limits_of_its_own(site: Site, enter: Enter) -> None:
+    """What was typed into the form is what the key may use, and the list shows it."""
+    browser = await enter("editor")
+    response = await browser.send(
+        "/keys", "/keys", name="x", rights="call", requests_per_min="600", tokens_per_min="", concurrency="8"
+    )
+    assert response.status_code == 201
+    (key,) = await site.keys.list(site.operator())
+    assert (key.requests_per_min, key.tokens_per_min, key.concurrency) == (600, None, 8)
+    assert "600 req/min, 8 at once" in await browser.get("/keys")
+
+
 async def test_keys_have_pages(site: Site, enter: Enter) -> None:
     """A hundred each; any of them can be revoked."""
     made = [await site.keys.create(site.operator(), NewKey(name=f"key {number}")) for number in range(105)]
@@ -52,6 +64,7 @@ async def test_a_wrong_key_is_refused_in_words(site: Site, enter: Enter) -> None
         ({"name": "", "rights": "call", "feature": "kept"}, "name"),
         ({"name": "x", "rights": "", "feature": "kept"}, "rights"),
         ({"name": "x", "rights": "call", "expires": "9", "feature": "kept"}, "expiry"),
+        ({"name": "x", "rights": "call", "concurrency": "-1", "feature": "kept"}, "whole number"),
     ):
         response = await browser.send("/keys", "/keys", **fields)
         assert response.status_code == 400

@@ -148,7 +148,7 @@ async def test_postgres_away(journal_root: Path, journal: Journal, database: Dat
         await alone.follow(caller("key_2"), "resp_1")
     with pytest.raises(StoreUnavailable):
         await alone.delete(caller(), "resp_1")
-    shipper = Shipper(journal_root, journal, database, [MERGE_RESPONSES], lambda _: [])
+    shipper = Shipper(journal_root, database, [MERGE_RESPONSES], lambda _: [])
     running = asyncio.create_task(shipper.run())
     assert await shipper.drain(10)
     running.cancel()

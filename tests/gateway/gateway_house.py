@@ -10,11 +10,11 @@ import msgspec
 
 from backstay.core.caller import Caller
 from backstay.core.clock import SystemClock
-from backstay.gateway import Gateway, Headers, Incoming, Model, Models, Target, call
-from backstay.gateway.recording import CallDocument
+from backstay.gateway import Gateway, Headers, Incoming, Model, Models, Route, Target, call
 from backstay.ledger import PriceBook
-from backstay.providers import ANTHROPIC, OPENAI, Dialect, Timeouts
+from backstay.providers import ANTHROPIC, OPENAI, Dialect, Operation, Timeouts
 from backstay.providers.simulator import Simulator
+from backstay.records import CallDocument
 from backstay.store import Journal
 from backstay.store.frames import EntryKind
 from backstay.tracing import Span
@@ -78,7 +78,9 @@ class House:
             models=Models({}), prices=PriceBook(), journal=journal, clock=SystemClock(), observe=self.spans.append
         )
 
-    def offer(self, name: str, *simulators: Simulator, timeouts: Timeouts | None = None) -> None:
+    def offer(
+        self, name: str, *simulators: Simulator, timeouts: Timeouts | None = None, route: Route | None = None
+    ) -> None:
         """Offer one model, with a simulator for each of its targets."""
         targets = tuple(
             Target(
@@ -87,18 +89,31 @@ class House:
                 model_id="gpt-4o-mini",
                 price_provider="openai",
                 price_model="gpt-4o-mini",
+                timeouts=timeouts or Timeouts(),
             )
             for each in simulators
         )
-        self.gateway.models = Models({name: Model(name=name, targets=targets, timeouts=timeouts)})
+        self.gateway.models = Models({name: Model(name=name, targets=targets, route=route or Route())})
 
-    async def call(self, body: Mapping[str, Any] | bytes, *, dialect: Dialect = OPENAI, sink: MemorySink | None = None):
+    async def call(
+        self,
+        body: Mapping[str, Any] | bytes,
+        *,
+        dialect: Dialect = OPENAI,
+        operation: Operation = "chat",
+        sink: MemorySink | None = None,
+    ):
         """Make one call on the wire of a dialect."""
         sink = sink or MemorySink()
         if not isinstance(body, bytes):
             body = json.dumps({"model": "m", **body}).encode()
         incoming = Incoming(
-            operation="chat", path="/v1/chat/completions", dialect=dialect, caller=CALLER, body=body, feature="search"
+            operation=operation,
+            path="/v1/chat/completions",
+            dialect=dialect,
+            caller=CALLER,
+            body=body,
+            feature="search",
         )
         await call(self.gateway, incoming, sink)
         return sink

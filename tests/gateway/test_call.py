@@ -1,4 +1,4 @@
-"""Tests of the life of a call, over a real journal and simulated providers of both dialects."""
+"""Tests of the life of a call, over a real journal and simulated providers of every dialect."""
 
 import asyncio
 import json
@@ -7,14 +7,14 @@ from typing import Any, Literal
 import pytest
 from gateway_house import ASK, WIRES, House, MemorySink
 
-from backstay.gateway.recording import interrupted
 from backstay.providers import ProviderRequest, Timeouts
 from backstay.providers.simulator import Simulator
 from backstay.providers.simulator.provider import SimulatedExchange
+from backstay.records import interrupted
 
-Speech = Literal["openai", "anthropic"]
+Speech = Literal["openai", "anthropic", "gemini"]
 both = pytest.mark.parametrize("wire", ["openai", "anthropic"])
-all_ways = pytest.mark.parametrize("speaks", ["openai", "anthropic"])
+all_ways = pytest.mark.parametrize("speaks", ["openai", "anthropic", "gemini"])
 
 
 class Watched(Simulator):
@@ -23,7 +23,7 @@ class Watched(Simulator):
     bodies: list[bytes]
 
     async def send(self, request: ProviderRequest) -> SimulatedExchange:
-        self.bodies = [*getattr(self, "bodies", []), request.body]
+        self.bodies = [*getattr(self, "bodies", []), request.whole_body]
         return await super().send(request)
 
 
@@ -80,6 +80,29 @@ async def test_bytes_of_the_same_dialect_pass_untouched(house: House):
     assert json.loads(body)["model"] == "gpt-4o-mini"
 
 
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        ({"model": "gpt-9", "messages": []}, "gpt-9"),
+        ({"model": "a\x00b\u202ec\n" + 200 * "x"}, "a\ufffdb\ufffdc\ufffd" + 94 * "x"),
+        ({"model": {"name": "m"}}, None),
+        ({"model": ""}, None),
+        (b'{"model": "half', None),
+    ],
+)
+async def test_a_call_that_is_refused_shows_the_model_that_it_asked_for(
+    house: House, body: dict[str, Any] | bytes, shown: str | None
+):
+    """However it is written, it is a short line of text; sums do not know it, for a caller may write anything."""
+    house.offer("m", Simulator("sim"))
+    sink = await house.call(body)
+    assert sink.status in (400, 404)
+    (document,) = house.documents
+    (root,) = document.spans
+    assert (root.model, root.counted_model) == (shown, None)
+    assert root.name == (f"chat {shown}" if shown else "chat")
+
+
 @pytest.mark.parametrize("options", [None, {}, {"include_usage": False, "include_obfuscation": False}])
 async def test_usage_is_asked_for_beside_the_callers_own_options(house: House, options: dict[str, bool] | None):
     """A stream is priced by the provider's usage whether or not the caller wants to see it, and keeps its options."""
@@ -124,7 +147,21 @@ async def test_a_stream_that_fails_before_content_falls_back_silently(house: Hou
 
 
 @both
-@pytest.mark.parametrize("kind", ["cut", "error_event", "malformed"])
+async def test_one_event_that_is_no_json_does_not_end_a_stream_that_goes_on(house: House, wire: str):
+    """It is left out, the rest comes, and the attempt says so."""
+    house.offer("m", failing("malformed", after_tokens=3))
+    dialect, body = WIRES[wire]
+    sink = await house.call({**body, "stream": True}, dialect=dialect)
+    assert (sink.status, sink.ended) == (200, True)
+    assert b'"error"' not in sink.body
+    (document,) = house.documents
+    assert [span.status for span in document.spans] == ["ok", "ok"]
+    assert document.spans[1].attributes["backstay.malformed_events"] == 1
+    assert not document.entries[0].estimated
+
+
+@both
+@pytest.mark.parametrize("kind", ["cut", "error_event"])
 async def test_a_stream_that_breaks_midway_ends_with_an_error_event(house: House, wire: str, kind: str):
     """The caller is told inside the stream, and what was received is priced as an estimate."""
     house.offer("m", failing(kind, after_tokens=3))

@@ -157,9 +157,9 @@ async def test_attempts_of_one_call_are_one_call(ledger: LedgerStore, ship: Ship
     )
     assert await _rows(ledger, "model") == [("fast", 1, 100, 1)]
     assert await _rows(ledger, "target") == [("acme/gpt", 1, 100, 0), ("other/gpt", 1, 0, 1)]
-    (point,) = await ledger.spend(tenant, bucket_s=7 * 86_400, **WEEK)
+    (point,) = await ledger.spend(tenant, step=timedelta(days=1), **WEEK)
     assert (point.calls, point.cost_nanousd) == (1, 100)
-    assert [point.calls for point in await ledger.spend(tenant, bucket_s=7 * 86_400, by="target", **WEEK)] == [1, 1]
+    assert [point.calls for point in await ledger.spend(tenant, step=timedelta(days=1), by="target", **WEEK)] == [1, 1]
 
 
 async def test_a_call_of_which_nothing_is_known_is_one_of_unknown_cost(ledger: LedgerStore, ship: Ship, tenant: str):
@@ -201,9 +201,9 @@ async def test_an_unknown_dimension_is_refused(ledger: LedgerStore):
     with pytest.raises(InvalidRequest, match="user, feature, model"):
         await ledger.costs("acme", by=["planet"], **WEEK)  # pyright: ignore[reportArgumentType]
     with pytest.raises(InvalidRequest, match="split by 'day'"):
-        await ledger.spend("acme", by="day", bucket_s=60, **WEEK)
+        await ledger.spend("acme", by="day", step=timedelta(minutes=1), **WEEK)
     with pytest.raises(InvalidRequest, match="longer than 0"):
-        await ledger.spend("acme", bucket_s=0, **WEEK)
+        await ledger.spend("acme", step=timedelta(), **WEEK)
 
 
 async def test_spend_is_cut_into_stretches_and_series(ledger: LedgerStore, ship: Ship, tenant: str):
@@ -218,12 +218,12 @@ async def test_spend_is_cut_into_stretches_and_series(ledger: LedgerStore, ship:
     )
     window: dict[str, Any] = {"since": DAY, "until": DAY + timedelta(hours=3)}
     later = DAY + timedelta(hours=1)
-    assert await ledger.spend(tenant, bucket_s=3600, **window) == [
+    assert await ledger.spend(tenant, step=timedelta(hours=1), **window) == [
         SpendPoint(at=DAY, name="smart", calls=1, cost_nanousd=NanoUSD(7)),
         SpendPoint(at=DAY, name="fast", calls=1, cost_nanousd=NanoUSD(5)),
         SpendPoint(at=later, name="smart", calls=1, cost_nanousd=NanoUSD(0)),
     ]
-    assert await ledger.spend(tenant, bucket_s=3600, by="tag", **window) == [
+    assert await ledger.spend(tenant, step=timedelta(hours=1), by="tag", **window) == [
         SpendPoint(at=DAY, name=None, calls=2, cost_nanousd=NanoUSD(12)),
         SpendPoint(at=later, name="x", calls=1, cost_nanousd=NanoUSD(0)),
     ]
@@ -269,5 +269,5 @@ async def test_another_tenants_costs_are_not_seen(ledger: LedgerStore, ship: Shi
     await ship(tenant, [_entry(100)], [_call(7, new_span_id())])
     assert (await ledger.costs("default", **WEEK))[0].calls == 0
     assert await ledger.costs("default", by=["user"], **WEEK) == []
-    assert await ledger.spend("default", bucket_s=3600, **WEEK) == []
+    assert await ledger.spend("default", step=timedelta(hours=1), **WEEK) == []
     assert (await ledger.check("default")).agree

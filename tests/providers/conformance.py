@@ -14,7 +14,7 @@ import anthropic.types
 import msgspec
 import openai.types.chat
 import openai.types.responses
-from dialect_checks import check_openai_schema
+from dialect_checks import check_gemini_answer, check_openai_schema
 
 from backstay.core.chat import ChatEvent, ChatRequest, ChatResponse, Message, Started, Text
 from backstay.core.errors import ProviderError
@@ -87,8 +87,10 @@ async def answers_to_the_letter(provider: Provider, model_id: str) -> None:
     elif provider.dialect.name == "responses":
         check_responses_schema("Response", msgspec.json.decode(body))
         openai.types.responses.Response.model_validate_json(body, strict=True)
-    else:
+    elif provider.dialect.name == "anthropic":
         anthropic.types.Message.model_validate_json(body, strict=True)
+    else:
+        check_gemini_answer(body)
 
 
 async def streams(provider: Provider, model_id: str) -> None:

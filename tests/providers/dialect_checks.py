@@ -6,12 +6,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import google.genai.types
 import jsonschema
 import msgspec
 
 from backstay.core.chat import ChatEvent
 from backstay.providers import Fields, StreamReader
 from backstay.providers.anthropic import AnthropicDialect
+from backstay.providers.gemini import GeminiDialect
 from backstay.providers.sse import FrameSplitter
 
 NOW_S = 1_790_000_000
@@ -28,6 +30,7 @@ class StoppedClock:
 
 
 ANTHROPIC_NOW = AnthropicDialect(StoppedClock())
+GEMINI_NOW = GeminiDialect(StoppedClock())
 
 
 def fields_of(body: Any) -> Fields:
@@ -45,6 +48,11 @@ def check_openai_schema(name: str, value: Any) -> None:
     """Raise ``jsonschema.ValidationError`` if a value is not as OpenAI's own document says."""
     validator: Any = jsonschema.Draft202012Validator({**_schemas(), "$ref": f"#/$defs/{name}"})
     validator.validate(value)
+
+
+def check_gemini_answer(body: bytes) -> None:
+    """Raise ``pydantic.ValidationError`` if an answer is not as Google's SDK has it, which forbids unknown fields."""
+    google.genai.types.GenerateContentResponse.model_validate(msgspec.json.decode(body))
 
 
 def is_path_in(path: str, body: Any) -> bool:

@@ -165,7 +165,7 @@ _anthropic_user_parts = _parts(lists(_tool_results, most=2), lists(_cached_texts
 _anthropic_assistant_parts = lists(
     st.one_of(
         _cached_texts,
-        st.builds(Reasoning, text=words, signature=words),
+        st.builds(Reasoning, text=words, signature=base64_texts),
         st.builds(Reasoning, redacted=base64_texts),
         st.builds(ToolUse, id=names, name=names, arguments=json_texts | st.just('{"torn": '), cache=_caches),
     ),
@@ -207,7 +207,95 @@ def anthropic_requests(draw: st.DrawFn) -> ChatRequest:
         reasoning_budget_tokens=budget,
         user=draw(optional(words)),
         service_tier=draw(optional(st.sampled_from(["auto", "default"]))),
+        caller_dialect="anthropic",
         extras=draw(st.sampled_from([{}, {"speed": "fast"}, {"container": "c1", "inference_geo": "eu"}])),
+    )
+
+
+# Gemini -------------------------------------------------------------------------------------------------------------
+
+_signatures = base64_texts.map(lambda text: f"gemini:{text}")
+_gemini_images = st.builds(Image, data=base64_texts, media_type=st.sampled_from(["image/png", "image/webp"])) | st.just(
+    Image(url="https://example.com/cat.png", media_type="image/png")
+)
+_gemini_documents = st.builds(Document, data=base64_texts, media_type=st.just("application/pdf")) | st.just(
+    Document(url="gs://bucket/a.pdf", media_type="application/pdf")
+)
+_gemini_user_turns = st.builds(
+    Message, role=st.just("user"), parts=lists(_texts | _gemini_images | _gemini_documents | _audio, least=1)
+)
+_gemini_thoughts = st.builds(Reasoning, text=words | st.just(""), signature=_signatures)
+
+
+@st.composite
+def _gemini_tool_turns(draw: st.DrawFn) -> tuple[Message, Message]:
+    """A model's turn, the first of its calls signed, and the results of the calls."""
+    calls = draw(lists(st.builds(ToolUse, id=names, name=names, arguments=json_texts | st.just('{"torn": ')), least=1))
+    calls = tuple({call.id: call for call in calls}.values())
+    said = draw(_parts(lists(_texts, most=2), lists(_gemini_thoughts, least=1, most=2)))
+    results = tuple(
+        ToolResult(
+            tool_use_id=call.id,
+            parts=(*draw(lists(_texts, least=1, most=1)), *draw(lists(_gemini_images, most=1))),
+            is_error=draw(st.booleans()),
+        )
+        for call in calls
+    )
+    asked = draw(lists(_texts, most=1))
+    return (
+        Message(role="assistant", parts=(*said, *calls)),
+        Message(role="user", parts=(*results, *asked)),
+    )
+
+
+@st.composite
+def gemini_requests(draw: st.DrawFn) -> ChatRequest:
+    """Requests that Gemini's dialect can express whole."""
+    pairs = draw(lists(_gemini_tool_turns(), most=2))
+    last = draw(
+        st.tuples(st.builds(Message, role=st.just("assistant"), parts=lists(_texts, least=1)), _gemini_user_turns)
+    )
+    strict = draw(st.sampled_from([True, None]))
+    tools = draw(
+        st.just(())
+        | lists(
+            st.builds(Tool, name=names, description=optional(words), schema=schemas, strict=st.just(strict)), least=1
+        )
+    )
+    choice = None if strict or not tools else draw(optional(_tool_choices))
+    model, efforts = draw(
+        st.sampled_from([("gemini-3.5-flash", ["minimal", "low", "medium", "high"]), ("gemini-2.5-flash", ["none"])])
+    )
+    budget = draw(optional(st.integers(1, 2048)))
+    stream = draw(st.booleans())
+    return ChatRequest(
+        model=model,
+        messages=(
+            *draw(lists(st.builds(Message, role=st.just("system"), parts=lists(_texts, least=1)), most=1)),
+            draw(_gemini_user_turns),
+            *(turn for pair in pairs for turn in pair),
+            *last,
+        ),
+        stream=stream,
+        max_output_tokens=draw(optional(st.integers(1, 9999))),
+        temperature=draw(optional(fractions)),
+        top_p=draw(optional(fractions)),
+        top_k=draw(optional(st.integers(1, 50))),
+        frequency_penalty=draw(optional(fractions)),
+        presence_penalty=draw(optional(fractions)),
+        stop=draw(lists(words)),
+        seed=draw(optional(counts)),
+        candidates=1 if stream else draw(st.integers(1, 3)),
+        logprobs=draw(st.booleans()),
+        top_logprobs=draw(optional(st.integers(1, 20))),
+        tools=tools,
+        tool_choice=choice,
+        output_format=draw(optional(st.just(OutputFormat()) | st.builds(OutputFormat, schema=schemas))),
+        reasoning_effort=None if budget else draw(optional(st.sampled_from(efforts))),
+        reasoning_budget_tokens=budget,
+        service_tier=draw(optional(st.sampled_from(["default", "flex", "priority"]))),
+        caller_dialect="gemini",
+        extras=draw(st.sampled_from([{}, {"cachedContent": "cachedContents/1", "labels": {"team": "blue"}}])),
     )
 
 
@@ -253,7 +341,7 @@ def anthropic_answers(draw: st.DrawFn, *, created_s: int) -> ChatResponse:
     """Answers that Anthropic's dialect can express whole, made at ``created_s``."""
     parts = st.one_of(
         _texts,
-        st.builds(Reasoning, text=words, signature=words),
+        st.builds(Reasoning, text=words, signature=base64_texts),
         st.builds(Reasoning, redacted=base64_texts),
         st.builds(ToolUse, id=names, name=names, arguments=json_texts | st.just('{"torn": ')),
     )
@@ -282,6 +370,32 @@ def anthropic_answers(draw: st.DrawFn, *, created_s: int) -> ChatResponse:
         choices=(choice,),
         usage=usage,
         service_tier=draw(optional(st.sampled_from(["default", "priority", "batch"]))),
+    )
+
+
+@st.composite
+def gemini_answers(draw: st.DrawFn, *, created_s: int) -> ChatResponse:
+    """Answers that Gemini's dialect can express whole, made at ``created_s``."""
+    calls = draw(lists(st.builds(ToolUse, id=names, name=names, arguments=json_texts | st.just('{"torn": '))))
+    thoughts = lists(st.builds(Reasoning, text=words, signature=_signatures), most=1)
+    parts = (*draw(thoughts), *draw(lists(_texts, most=1)), *draw(thoughts), *calls)
+    reasons: list[FinishReason] = ["length", "content_filter", "tool_calls" if calls else "stop"]
+    usage = Usage(
+        input_tokens=draw(counts) + 100,
+        output_tokens=draw(counts) + 100,
+        cache_read_tokens=draw(st.integers(1, 50)),
+        reasoning_tokens=draw(st.integers(0, 50)),
+        input_audio_tokens=draw(st.integers(0, 9)),
+        output_audio_tokens=draw(st.integers(0, 9)),
+        cache_audio_read_tokens=draw(st.integers(0, 1)),
+    )
+    return ChatResponse(
+        id=draw(names),
+        model=draw(names),
+        created_s=created_s,
+        choices=(Choice(index=0, parts=parts, finish_reason=draw(st.sampled_from(reasons))),),
+        usage=usage,
+        service_tier=draw(optional(st.sampled_from(["default", "priority", "flex"]))),
     )
 
 

@@ -14,8 +14,11 @@ import pytest
 from backstay.core.errors import ProviderError, ProviderTimeout, ProviderUnreachable, Untranslatable
 from backstay.providers import ANTHROPIC, OPENAI, Dialect, Operation, ProviderRequest, Timeouts
 from backstay.providers import http as http_module
+from backstay.providers.gemini import GEMINI, VERTEX
 from backstay.providers.http import HttpProvider, auth_headers, open_session
+from backstay.providers.paths import VERTEX_PATHS, azure_dated
 from backstay.providers.secrets import Secret
+from backstay.providers.upload import STREAMED_UPLOAD_BYTES
 
 Talk = Callable[["Line"], Awaitable[None]]
 
@@ -462,11 +465,41 @@ async def test_paths(
 async def test_dated_azure_has_the_model_in_its_path(session: aiohttp.ClientSession) -> None:
     """With an API version, the deployment is part of the address."""
     base_url = "https://acme.openai.azure.com/openai/v1"
-    provider = HttpProvider("azure", OPENAI, session, base_url=base_url, api_version="2024-10-21")
+    base_url, paths = azure_dated(base_url, "2024-10-21")
+    provider = HttpProvider("azure", OPENAI, session, base_url=base_url, paths=paths)
     request = ProviderRequest(operation="chat", model_id="gpt 4/o", body=b"{}")
     assert str(provider.url_of(request)) == (
         "https://acme.openai.azure.com/openai/deployments/gpt%204%2Fo/chat/completions?api-version=2024-10-21"
     )
+
+
+@pytest.mark.parametrize(
+    ("operation", "stream", "url"),
+    [
+        ("chat", False, "/v1beta/models/gemini-2.5-flash:generateContent"),
+        ("chat", True, "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse"),
+        ("embeddings", False, "/v1beta/models/gemini-2.5-flash:batchEmbedContents"),
+        ("count_tokens", False, "/v1beta/models/gemini-2.5-flash:countTokens"),
+    ],
+)
+async def test_gemini_has_the_model_and_the_stream_in_its_path(
+    session: aiohttp.ClientSession, operation: Operation, stream: bool, url: str
+) -> None:
+    """The method says what is wanted and whether it streams; a name may be given as Google's own lists have it."""
+    provider = HttpProvider("gemini", GEMINI, session, base_url="http://127.0.0.1:9/v1beta")
+    for name in ("gemini-2.5-flash", "models/gemini-2.5-flash"):
+        request = ProviderRequest(operation=operation, model_id=name, body=b"{}", stream=stream)
+        assert provider.url_of(request).raw_path_qs == url
+
+
+async def test_vertex_has_project_and_location_in_its_base_url(session: aiohttp.ClientSession) -> None:
+    """The methods are below the publisher; a batch of embeddings is none of them."""
+    base_url = "https://eu-aiplatform.googleapis.com/v1/projects/p/locations/eu/publishers/google"
+    provider = HttpProvider("vertex", VERTEX, session, base_url=base_url, paths=VERTEX_PATHS)
+    request = ProviderRequest(operation="chat", model_id="gemini-3.5-flash", body=b"{}", stream=True)
+    assert str(provider.url_of(request)) == f"{base_url}/models/gemini-3.5-flash:streamGenerateContent?alt=sse"
+    with pytest.raises(Untranslatable, match="no endpoint for embeddings"):
+        provider.url_of(ProviderRequest(operation="embeddings", model_id="m", body=b"{}"))
 
 
 @pytest.mark.parametrize(("dialect", "operation"), [(ANTHROPIC, "embeddings"), (OPENAI, "count_tokens")])
@@ -480,5 +513,5 @@ async def test_what_a_dialect_has_no_path_for_is_refused(
 
 
 def test_the_bound_of_streamed_uploads_is_aiohttps() -> None:
-    """Above it, aiohttp warns about bytes that block the loop: such bodies go out through a file."""
-    assert http_module.STREAMED_UPLOAD_BYTES <= aiohttp.payload.TOO_LARGE_BYTES_BODY
+    """Above it, aiohttp warns about bytes that block the loop: such bodies go out piece by piece."""
+    assert STREAMED_UPLOAD_BYTES <= aiohttp.payload.TOO_LARGE_BYTES_BODY

@@ -5,18 +5,42 @@ from typing import Any
 import anthropic.types
 import msgspec
 import openai.types.chat
-from dialect_checks import ANTHROPIC_NOW, NOW_S, check_openai_schema, fields_of, is_path_in, read_stream
+from dialect_checks import (
+    ANTHROPIC_NOW,
+    GEMINI_NOW,
+    NOW_S,
+    check_gemini_answer,
+    check_openai_schema,
+    fields_of,
+    is_path_in,
+    read_stream,
+)
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import anthropic_answers, anthropic_requests, events_of, openai_answers, openai_requests, some
+from strategies import (
+    anthropic_answers,
+    anthropic_requests,
+    events_of,
+    gemini_answers,
+    gemini_requests,
+    openai_answers,
+    openai_requests,
+    some,
+)
 
 from backstay.core.chat import ChatRequest, ChatResponse, Document, Message, Refusal, Text, ToolResult, ToolUse
 from backstay.core.errors import Untranslatable
 from backstay.providers import ANTHROPIC, OPENAI, Dialect, accumulate, summarize
+from backstay.providers.simulator.simulation import address
 
 
 def _rewritten(dialect: Dialect, request: ChatRequest) -> ChatRequest:
     return dialect.read_request(fields_of(dialect.write_request(request, request.model)))
+
+
+def _rewritten_gemini(request: ChatRequest) -> ChatRequest:
+    body = GEMINI_NOW.write_request(request, request.model)
+    return GEMINI_NOW.read_request({**fields_of(body), **address(request.model, stream=request.stream)})
 
 
 @some
@@ -31,6 +55,36 @@ def test_openai_requests_come_back_unchanged(request_: ChatRequest) -> None:
 def test_anthropic_requests_come_back_unchanged(request_: ChatRequest) -> None:
     """Neutral → Anthropic → neutral is the identity on what the dialect can express."""
     assert _rewritten(ANTHROPIC, request_) == request_
+
+
+@some
+@given(gemini_requests())
+def test_gemini_requests_come_back_unchanged(request_: ChatRequest) -> None:
+    """Neutral → Gemini, its URL with it → neutral is the identity on what the dialect can express."""
+    assert _rewritten_gemini(request_) == request_
+
+
+@some
+@given(gemini_answers(created_s=NOW_S))
+def test_gemini_answers_come_back_unchanged(answer: ChatResponse) -> None:
+    """An answer survives, fits the SDK's types, and is summed up right."""
+    body = GEMINI_NOW.write_response(answer)
+    check_gemini_answer(body)
+    assert GEMINI_NOW.read_response(body) == answer
+    assert GEMINI_NOW.read_summary(body) == summarize(answer)
+
+
+@some
+@given(gemini_answers(created_s=NOW_S), st.booleans(), st.integers(0, 60))
+def test_gemini_streams_come_back_unchanged(answer: ChatResponse, interleave: bool, chunk: int) -> None:
+    """A stream, cut anywhere, is read back into the answer it tells; each of its chunks is an answer to the SDK."""
+    writer = GEMINI_NOW.stream_writer(ChatRequest(model="m", messages=()))
+    stream = b"".join(writer.write(event) for event in events_of(answer, interleave=interleave)) + writer.end()
+    reader = GEMINI_NOW.stream_reader()
+    assert accumulate(read_stream(reader, stream, chunk=chunk)) == answer
+    assert reader.finished
+    for frame in stream.split(b"\n\n")[:-1]:
+        check_gemini_answer(frame.removeprefix(b"data: "))
 
 
 @some
@@ -194,3 +248,29 @@ def test_anthropic_to_openai_loses_nothing(request_: ChatRequest, plain: bool) -
     assert len(seen.tools) == len(read.tools)
     assert (seen.stop, seen.temperature, seen.user) == (read.stop, read.temperature, read.user)
     assert seen.max_output_tokens == read.max_output_tokens
+
+
+@some
+@given(st.one_of(openai_requests(), anthropic_requests()), st.booleans(), st.booleans())
+def test_to_gemini_loses_nothing(request_: ChatRequest, plain: bool, newer: bool) -> None:
+    """A translation carries every word, or is refused by a path that leads somewhere in the caller's own body."""
+    caller = OPENAI if request_.caller_dialect == "openai" else ANTHROPIC
+    body = caller.write_request(_plain(request_) if plain else request_, "m")
+    read = caller.read_request(fields_of(body))
+    try:
+        translated = GEMINI_NOW.write_request(read, "gemini-3.5-flash" if newer else "gemini-2.5-flash")
+    except Untranslatable as error:
+        assert error.param is not None
+        assert is_path_in(error.param, msgspec.json.decode(body)), error.param
+        return
+    seen = GEMINI_NOW.read_request({**fields_of(translated), **address("m", stream=read.stream)})
+    assert seen.extras == {}
+    everything = "\n".join(_said(seen.messages))
+    assert [word for word in _said(read.messages) if word not in everything and word != "Reasoning"] == []
+    assert len(seen.tools) == len(read.tools)
+    assert (seen.stop, seen.temperature, seen.top_k, seen.stream) == (
+        read.stop,
+        read.temperature,
+        read.top_k,
+        read.stream,
+    )

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from backstay.core.errors import ConfigError
 from backstay.store import Journal, JournalFull
 from backstay.store.backlog import Backlog, Batch, Entry
-from backstay.store.folders import claim, dead_journals, segment_numbers, segment_path
+from backstay.store.folders import OpenFolder, claim, journals, segment_numbers, segment_path
 from backstay.store.frames import encode_frame
 
 
@@ -24,11 +24,17 @@ def id_of(number: int) -> bytes:
     return number.to_bytes(8, "big")
 
 
-async def read_all(folder: Path) -> tuple[list[int], Backlog]:
+def read_all(folder: Path) -> tuple[list[int], Backlog]:
+    """Read the journal of a dead worker."""
     backlog = Backlog(folder)
-    batch = await backlog.read(None, max_entries=10_000, max_bytes=1 << 30)
+    return read_on(backlog, is_final=True), backlog
+
+
+def read_on(backlog: Backlog, *, is_final: bool = False) -> list[int]:
+    batch = backlog.read(max_entries=10_000, max_bytes=1 << 30, is_final=is_final)
     assert batch.is_last
-    return [int.from_bytes(entry.entry_id, "big") for entry in batch.entries], backlog
+    backlog.commit(batch)
+    return [int.from_bytes(entry.entry_id, "big") for entry in batch.entries]
 
 
 @pytest.fixture
@@ -38,70 +44,70 @@ def journal(journal_root: Path) -> Iterator[Journal]:
     journal.close()
 
 
-async def test_entries_are_read_in_order(journal: Journal) -> None:
+def test_entries_are_read_in_order(journal: Journal) -> None:
     """Outcomes come back whole and in order; an intent is open until its outcome is there."""
     journal.append("intent", id_of(1), [b"one"])
     journal.append("intent", id_of(2), [b"two"])
     journal.append("call", id_of(2), [b"{}", b"in", b""])
     backlog = Backlog(journal.folder)
-    batch = await backlog.read(journal.position, max_entries=10, max_bytes=1000)
+    batch = backlog.read(max_entries=10, max_bytes=1000, is_final=False)
     assert batch.entries == [Entry(entry_id=id_of(2), parts=(b"{}", b"in", b""))]
     assert batch.end == journal.position
     assert backlog.orphans() == {id_of(1): b"one"}
 
 
-async def test_a_batch_is_bounded(journal: Journal) -> None:
+def test_a_batch_is_bounded(journal: Journal) -> None:
     """A batch ends at so many entries or bytes, and the next one goes on behind it."""
     for number in range(5):
         journal.append("call", id_of(number), [b"x" * 100])
     backlog = Backlog(journal.folder)
     batches: list[Batch] = [
-        await backlog.read(journal.position, max_entries=2, max_bytes=1 << 20),
-        await backlog.read(journal.position, max_entries=100, max_bytes=150),
-        await backlog.read(journal.position, max_entries=100, max_bytes=1 << 20),
+        backlog.read(max_entries=2, max_bytes=1 << 20, is_final=False),
+        backlog.read(max_entries=100, max_bytes=150, is_final=False),
+        backlog.read(max_entries=100, max_bytes=1 << 20, is_final=False),
     ]
     assert [len(batch.entries) for batch in batches] == [2, 2, 1]
     assert [batch.is_last for batch in batches] == [False, False, True]
 
 
-async def test_an_entry_larger_than_a_window_is_read(journal: Journal) -> None:
+def test_an_entry_larger_than_a_window_is_read(journal: Journal) -> None:
     """The size of an entry is not bounded by how much is read at once."""
     journal.append("call", id_of(1), [b"{}", b"x" * 3_000_000, b"y" * 400_000])
     journal.append("call", id_of(2), [b"{}"])
-    batch = await Backlog(journal.folder).read(journal.position, max_entries=10, max_bytes=1 << 30)
+    batch = Backlog(journal.folder).read(max_entries=10, max_bytes=1 << 30, is_final=False)
     assert [entry.size_bytes for entry in batch.entries] == [3_400_002, 2]
 
 
-async def test_segments_rotate_and_go_when_shipped(journal_root: Path) -> None:
+def test_segments_rotate_and_go_when_shipped(journal_root: Path) -> None:
     """A segment is deleted when it is shipped and every call that began in it has ended."""
     journal = Journal.open(journal_root / "0", segment_bytes=200)
     journal.append("intent", id_of(0), [b"open"])
     for number in range(1, 7):
         journal.append("call", id_of(number), [b"x" * 100])
     backlog = Backlog(journal.folder)
-    batch = await backlog.read(journal.position, max_entries=100, max_bytes=1 << 20)
+    batch = backlog.read(max_entries=100, max_bytes=1 << 20, is_final=False)
     backlog.commit(batch)
     assert segment_numbers(journal.folder) == [1, 2, 3]
     journal.append("call", id_of(0), [b"done"])
-    backlog.commit(await backlog.read(journal.position, max_entries=100, max_bytes=1 << 20))
+    backlog.commit(backlog.read(max_entries=100, max_bytes=1 << 20, is_final=False))
     assert segment_numbers(journal.folder) == [journal.position.segment]
-    assert backlog.size_bytes(journal.position) == 0
+    assert backlog.size_bytes() == 0
     journal.close()
 
 
-async def test_a_second_reading_skips_what_was_shipped(journal: Journal) -> None:
+def test_a_second_reading_skips_what_was_shipped(journal: Journal) -> None:
     """The checkpoint tells which outcomes are shipped; intents before it still count."""
     journal.append("intent", id_of(1), [b"open"])
     journal.append("call", id_of(2), [b"{}"])
     first = Backlog(journal.folder)
-    first.commit(await first.read(journal.position, max_entries=100, max_bytes=1 << 20))
+    first.commit(first.read(max_entries=100, max_bytes=1 << 20, is_final=False))
     journal.append("call", id_of(3), [b"{}"])
-    numbers, backlog = await read_all(journal.folder)
+    numbers, backlog = read_all(journal.folder)
     assert numbers == [3]
     assert backlog.orphans() == {id_of(1): b"open"}
 
 
-async def test_damage_is_skipped(journal: Journal, caplog: pytest.LogCaptureFixture) -> None:
+def test_damage_is_skipped(journal: Journal, caplog: pytest.LogCaptureFixture) -> None:
     """What lies behind a damaged frame is read all the same, and the damage is told and counted."""
     places = [journal.position.offset]
     for number in range(4):
@@ -112,15 +118,97 @@ async def test_damage_is_skipped(journal: Journal, caplog: pytest.LogCaptureFixt
     data[places[1] + 20] ^= 0xFF
     data[places[2]] = 0xFF
     path.write_bytes(bytes(data))
-    numbers, backlog = await read_all(journal.folder)
+    numbers, backlog = read_all(journal.folder)
     assert numbers == [0, 3]
     assert backlog.damaged_bytes == places[3] - places[1]
     assert "damaged" in caplog.text
 
 
+@given(sizes=st.lists(st.integers(0, 90), min_size=1, max_size=5), data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_torn_end_is_waited_for_while_its_writer_lives(sizes: list[int], data: st.DataObject) -> None:
+    """Wherever a reader finds a frame half written, it takes it for no damage, and reads it once it is whole."""
+    frames = [encode_frame("call", id_of(number), [b"{}", b"x" * size]) for number, size in enumerate(sizes)]
+    whole = b"".join(frames)
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(whole)), max_size=6)))
+    with tempfile.TemporaryDirectory() as folder:
+        backlog, numbers = Backlog(Path(folder)), list[int]()
+        for cut in (*cuts, len(whole)):
+            segment_path(Path(folder), 1).write_bytes(whole[:cut])
+            numbers += read_on(backlog)
+    assert numbers == list(range(len(frames)))
+    assert (backlog.damaged_bytes, backlog.size_bytes()) == (0, 0)
+
+
+def test_a_half_written_frame_may_be_cut_off_again(journal: Journal) -> None:
+    """A writer whose disk is full takes the half frame back; the reader goes on with what comes instead."""
+    backlog = Backlog(journal.folder)
+    journal.append("call", id_of(1), [b"{}"])
+    path, frame = segment_path(journal.folder, 1), encode_frame("call", id_of(2), [b"{}", b"x" * 500])
+    with open(path, "ab") as file:
+        file.write(frame[:300])
+    assert read_on(backlog) == [1]
+    os.truncate(path, journal.position.offset)
+    assert read_on(backlog) == []
+    journal.append("call", id_of(3), [b"{}", b"y" * 100])
+    assert read_on(backlog) == [3]
+    assert backlog.damaged_bytes == 0
+
+
+def test_what_a_half_written_frame_holds_is_no_frame(journal: Journal) -> None:
+    """A caller cannot slip an entry in: what looks like a frame inside one that is being written is not read."""
+    slipped_in = encode_frame("call", id_of(666), [b"{}"])
+    frame = encode_frame("call", id_of(1), [b"{}", b"x" * 100 + slipped_in + b"x" * 100])
+    backlog = Backlog(journal.folder)
+    path = segment_path(journal.folder, 1)
+    path.write_bytes(frame[:-50])
+    assert read_on(backlog) == []
+    path.write_bytes(frame)
+    assert read_on(backlog) == [1]
+
+
+def test_damage_in_a_living_journal_is_skipped(journal: Journal) -> None:
+    """What is bad is damage where a good frame follows, or a later segment; and the rest is read."""
+    for number in range(3):
+        journal.append("call", id_of(number), [b"x" * 50])
+    end = journal.position.offset
+    path = segment_path(journal.folder, 1)
+    good = path.read_bytes()
+    path.write_bytes(good[: end // 3 + 30] + b"?" + good[end // 3 + 31 :] + b"\xff\xff\xff\x00torn")
+    backlog = Backlog(journal.folder)
+    assert read_on(backlog) == [0, 2]
+    assert backlog.damaged_bytes == end // 3
+    segment_path(journal.folder, 2).write_bytes(encode_frame("call", id_of(3), [b"{}"]))
+    assert read_on(backlog) == [3]
+    assert backlog.damaged_bytes == end // 3 + 8
+
+
+def test_a_folder_is_followed_through_its_renaming(journal_root: Path) -> None:
+    """Reading, checkpoint and claim go with the folder, and do not touch the one that takes its name."""
+    first = Journal.open(journal_root / "0")
+    first.append("call", id_of(1), [b"{}"])
+    folder = OpenFolder(journal_root / "0")
+    backlog = Backlog(folder.path)
+    assert read_on(backlog) == [1]
+    assert folder.claim() is None
+    first.append("call", id_of(2), [b"{}"])
+    first.close()
+    second = Journal.open(journal_root / "0")
+    second.append("call", id_of(3), [b"{}"])
+    assert read_on(backlog) == [2]
+    held = folder.claim()
+    assert held is not None and held.path.name.startswith("left-")
+    assert (held.path / "shipped").exists() and not (second.folder / "shipped").exists()
+    held.remove()
+    held.release()
+    folder.close()
+    assert segment_numbers(second.folder) == [1]
+    second.close()
+
+
 @settings(max_examples=60, deadline=None)
 @given(sizes=st.lists(st.integers(0, 90), min_size=1, max_size=5), data=st.data())
-async def test_a_torn_end_costs_only_the_torn_entry(sizes: list[int], data: st.DataObject) -> None:
+def test_a_torn_end_costs_only_the_torn_entry(sizes: list[int], data: st.DataObject) -> None:
     """Cut anywhere, a segment gives every entry before the cut that was whole, and nothing else."""
     frames = [encode_frame("call", id_of(number), [b"{}", b"x" * size]) for number, size in enumerate(sizes)]
     whole = b"".join(frames)
@@ -128,7 +216,7 @@ async def test_a_torn_end_costs_only_the_torn_entry(sizes: list[int], data: st.D
     ends = [len(b"".join(frames[: count + 1])) for count in range(len(frames))]
     with tempfile.TemporaryDirectory() as folder:
         segment_path(Path(folder), 1).write_bytes(whole[:cut])
-        numbers, backlog = await read_all(Path(folder))
+        numbers, backlog = read_all(Path(folder))
     assert numbers == [number for number, end in enumerate(ends) if end <= cut]
     assert backlog.damaged_bytes == cut - max((end for end in ends if end <= cut), default=0)
 
@@ -140,16 +228,15 @@ def test_a_folder_has_one_journal(journal: Journal) -> None:
 
 
 def test_an_old_journal_is_set_aside(journal_root: Path) -> None:
-    """A worker that starts anew leaves its predecessor's entries to be adopted, under another name."""
+    """A worker that starts anew leaves its predecessor's entries to be shipped, under another name."""
     first = Journal.open(journal_root / "0")
     first.append("call", id_of(1), [b"{}"])
     first.close()
     second = Journal.open(journal_root / "0")
     assert segment_path(second.folder, 1).stat().st_size == 0
-    (left,) = dead_journals(journal_root)
-    assert left.path.name.startswith("left-")
-    assert segment_path(left.path, 1).stat().st_size > 0
-    left.release()
+    (left,) = (path for _, path in journals(journal_root) if path != second.folder)
+    assert left.name.startswith("left-")
+    assert segment_path(left, 1).stat().st_size > 0
     second.close()
 
 
@@ -193,7 +280,7 @@ async def test_a_killed_writer_loses_nothing(journal_root: Path) -> None:
     """After kill -9 in the middle of writing, everything that was appended is there, once, in order."""
     folder = journal_root / "0"
     told = await asyncio.to_thread(write_until_killed, folder)
-    numbers, backlog = await read_all(folder)
+    numbers, backlog = read_all(folder)
     assert len(numbers) >= told
     assert numbers == list(range(1, len(numbers) + 1))
     assert len(backlog.orphans()) <= 1
@@ -211,7 +298,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-async def test_a_full_disk_keeps_outcomes_and_refuses_intents(small_disk: Path) -> None:
+def test_a_full_disk_keeps_outcomes_and_refuses_intents(small_disk: Path) -> None:
     """On a full disk no new call is let in, and the outcomes of those under way are written once there is room."""
     ballast = small_disk / "ballast"
     ballast.write_bytes(b"\0" * 200_000)
@@ -230,7 +317,7 @@ async def test_a_full_disk_keeps_outcomes_and_refuses_intents(small_disk: Path) 
     journal.recover()
     assert (journal.full, journal.parked_bytes) == (False, 0)
     journal.append("call", id_of(2), [b"{}"])
-    numbers, backlog = await read_all(journal.folder)
+    numbers, backlog = read_all(journal.folder)
     assert numbers == [1, 2]
     assert backlog.damaged_bytes == 0
     journal.close()
@@ -260,7 +347,7 @@ async def test_a_short_write_leaves_no_trace(journal_root: Path) -> None:
     """A frame that the disk took in part is cut off again, and what follows can be read."""
     output = await asyncio.to_thread(run_python, _LIMITED, journal_root / "0")
     assert output.split() == ["refused", "922", "parked", "928", "full", "False"]
-    numbers, backlog = await read_all(journal_root / "0")
+    numbers, backlog = read_all(journal_root / "0")
     assert numbers == [0]
     assert backlog.damaged_bytes == 0
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -17,8 +18,8 @@ import pytest
 
 from backstay.core.errors import StoreUnavailable
 from backstay.store import Database, EmbeddedPostgres, Journal, Shipper, migrate
-from backstay.store.folders import segment_numbers
-from backstay.store.frames import read_frame
+from backstay.store.folders import journals, segment_numbers, segment_path
+from backstay.store.frames import encode_frame, read_frame
 from backstay.store.postmaster import find_postmaster
 
 NOW_NS = 1_767_323_045 * 1_000_000_000
@@ -91,8 +92,8 @@ async def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
 
 
 @asynccontextmanager
-async def shipping(root: Path, journal: Journal, database: Database) -> AsyncGenerator[Shipper]:
-    shipper = Shipper(root, journal, database, [MERGE], interrupted)
+async def shipping(root: Path, database: Database) -> AsyncGenerator[Shipper]:
+    shipper = Shipper(root, database, [MERGE], interrupted)
     task = asyncio.create_task(shipper.run())
     try:
         yield shipper
@@ -110,7 +111,7 @@ async def test_entries_arrive_as_they_were_written(sink: Database, journal: Jour
     text = 'tab\there, line\nbreak\r\n, back\\slash, \\N, \\., "quotes", \u00e9\U0001f600'
     journal.append("call", id_of(1), call(text=text.encode()))
     journal.append("call", id_of(2), call("other")[:1])
-    async with shipping(journal_root, journal, sink) as shipper:
+    async with shipping(journal_root, sink) as shipper:
         assert await shipper.drain(10)
         assert (shipper.shipped, shipper.rejected, shipper.backlog_bytes) == (2, 0, 0)
     assert await rows_in(sink) == [
@@ -121,7 +122,7 @@ async def test_entries_arrive_as_they_were_written(sink: Database, journal: Jour
 
 async def test_a_new_entry_arrives_soon(sink: Database, journal: Journal, journal_root: Path) -> None:
     """Without load an entry is in Postgres within a fraction of a second."""
-    async with shipping(journal_root, journal, sink) as shipper:
+    async with shipping(journal_root, sink) as shipper:
         await asyncio.sleep(0.25)
         began = time.monotonic()
         journal.append("call", id_of(1), call())
@@ -133,7 +134,7 @@ async def test_days_get_their_partitions(sink: Database, journal: Journal, journ
     """Each day that a span or an entry falls on has its partitions before the merges run."""
     journal.append("call", id_of(1), call(at_ns=NOW_NS))
     journal.append("call", id_of(2), call(at_ns=NOW_NS + 40 * 86_400 * 10**9))
-    async with shipping(journal_root, journal, sink) as shipper:
+    async with shipping(journal_root, sink) as shipper:
         assert await shipper.drain(10)
     async with sink.system() as connection:
         cursor = await connection.execute(
@@ -149,7 +150,7 @@ async def test_many_entries_of_all_sizes(sink: Database, journal: Journal, journ
     """More than a batch holds, some of them large: all arrive, once."""
     for number in range(2500):
         journal.append("call", id_of(number), call(text=b'"%s"' % (b"x" * (2_000_000 if number % 500 == 0 else 10))))
-    async with shipping(journal_root, journal, sink) as shipper:
+    async with shipping(journal_root, sink) as shipper:
         assert await shipper.drain(30)
     assert await numbers_in(sink) == list(range(2500))
 
@@ -159,7 +160,7 @@ async def test_shipping_twice_changes_nothing(sink: Database, journal: Journal, 
     for number in range(10):
         journal.append("call", id_of(number), call())
     for _ in range(2):
-        async with shipping(journal_root, journal, sink) as shipper:
+        async with shipping(journal_root, sink) as shipper:
             assert await shipper.drain(10)
             assert shipper.shipped == 10
         (journal.folder / "shipped").unlink()
@@ -178,7 +179,7 @@ async def test_a_poisoned_entry_holds_up_nothing(sink: Database, journal: Journa
     journal.append("call", id_of(1005), call(at_ns=10**30))
     for number in range(2000, 2300):
         journal.append("call", id_of(number), call())
-    async with shipping(journal_root, journal, sink) as shipper:
+    async with shipping(journal_root, sink) as shipper:
         assert await shipper.drain(20)
         assert (shipper.shipped, shipper.rejected) == (603, 3)
     rows = {int(row.entry_id, 16): row for row in await rows_in(sink)}
@@ -200,7 +201,7 @@ async def test_what_callers_wrote_reaches_no_log(
     _, database = outage
     for part in (b"no json: canary", b'{"tenant_id": canary}', b'{"spans": "canary \\ud800"}'):
         journal.append("call", id_of(journal.position.offset), [part, b"canary \x00", b"canary \xff"])
-    async with shipping(journal_root, journal, database) as shipper:
+    async with shipping(journal_root, database) as shipper:
         assert await shipper.drain(10)
         assert shipper.rejected == 3
     assert "cannot be shipped" in caplog.text
@@ -211,7 +212,7 @@ async def test_what_callers_wrote_reaches_no_log(
 async def test_a_missing_table_rejects_nothing(database: Database, journal: Journal, journal_root: Path) -> None:
     """A fault of the schema is not the entries' fault: they wait until it is mended."""
     journal.append("call", id_of(1), call())
-    async with shipping(journal_root, journal, database) as shipper:
+    async with shipping(journal_root, database) as shipper:
         assert not await shipper.drain(0.5)
         assert (shipper.shipped, shipper.rejected) == (0, 0)
         assert shipper.backlog_bytes > 0
@@ -223,7 +224,7 @@ async def test_segments_go_when_they_are_shipped(sink: Database, journal_root: P
     for number in range(50):
         journal.append("intent", id_of(number), [b"acme"])
         journal.append("call", id_of(number), call())
-    async with shipping(journal_root, journal, sink) as shipper:
+    async with shipping(journal_root, sink) as shipper:
         assert await shipper.drain(10)
     assert segment_numbers(journal.folder) == [journal.position.segment]
     journal.close()
@@ -233,8 +234,10 @@ async def test_parked_outcomes_are_shipped(sink: Database, journal: Journal, jou
     """What a full disk did not take is written and shipped once there is room."""
     journal.full = True
     journal.append("call", id_of(1), call())
-    async with shipping(journal_root, journal, sink) as shipper:
-        assert await shipper.drain(10)
+    keeping = asyncio.create_task(journal.keep())
+    async with shipping(journal_root, sink) as shipper:
+        await until(lambda: shipper.shipped == 1)
+    keeping.cancel()
     assert not journal.full
     assert await numbers_in(sink) == [1]
 
@@ -247,35 +250,108 @@ async def test_a_dead_workers_journal_is_adopted(sink: Database, journal: Journa
     dead.append("intent", id_of(3), [b"unreadable"])
     dead.append("call", id_of(1), call())
     dead.close()
-    async with shipping(journal_root, journal, sink) as shipper:
+    async with shipping(journal_root, sink) as shipper:
         await until(lambda: not (journal_root / "1").exists() and not folders_left(journal_root))
         assert (shipper.shipped, shipper.rejected) == (2, 1)
     assert [(row.tenant_id, row.input) for row in await rows_in(sink)] == [("acme", "{}"), ("other", "interrupted")]
-    assert sorted(os.listdir(journal_root)) == ["0", "rejected"]
+    assert sorted(os.listdir(journal_root)) == ["0", "lock", "rejected"]
 
 
-async def test_a_living_workers_journal_is_left_alone(sink: Database, journal: Journal, journal_root: Path) -> None:
-    """Nobody ships the journal of a worker that lives."""
+async def test_living_journals_are_shipped_and_stay(sink: Database, journal: Journal, journal_root: Path) -> None:
+    """Each worker's journal is shipped as it grows; a call that is open is not settled while its worker lives."""
     other = Journal.open(journal_root / "1")
-    other.append("call", id_of(1), call())
-    async with shipping(journal_root, journal, sink):
-        await asyncio.sleep(0.5)
-    assert await numbers_in(sink) == []
+    other.append("intent", id_of(9), [b"acme"])
+    async with shipping(journal_root, sink) as shipper:
+        for number in range(3):
+            journal.append("call", id_of(2 * number), call())
+            other.append("call", id_of(2 * number + 1), call())
+            assert await shipper.drain(10)
+            assert shipper.shipped == 2 * number + 2
+        other.append("call", id_of(9), call())
+        assert await shipper.drain(10)
+        assert shipper.backlog_bytes == 0
+    assert [row.input for row in await rows_in(sink)] == ["{}"] * 7
+    assert folders_left(journal_root) == []
     other.close()
 
 
-async def test_two_adopt_one_journal_once(sink: Database, journal: Journal, journal_root: Path) -> None:
-    """Two workers that find the same dead journal settle each of its calls once."""
-    dead = Journal.open(journal_root / "2")
-    for number in range(100):
-        dead.append("intent", id_of(number), [b"acme"])
-    dead.close()
-    other = Journal.open(journal_root / "1")
-    async with shipping(journal_root, journal, sink) as first, shipping(journal_root, other, sink) as second:
-        await until(lambda: not (journal_root / "2").exists() and not folders_left(journal_root))
-        assert first.shipped + second.shipped == 100
-    assert await numbers_in(sink) == list(range(100))
-    other.close()
+async def test_a_worker_that_starts_anew_is_followed(sink: Database, journal_root: Path) -> None:
+    """Journals are set aside and begun anew under the shipper's eyes: every call arrives once, no folder is left."""
+    async with shipping(journal_root, sink) as shipper:
+        for life in range(10):
+            journal = Journal.open(journal_root / "0")
+            journal.append("intent", id_of(100 * life), [b"other"])
+            for number in range(1, 100):
+                journal.append("call", id_of(100 * life + number), call())
+                if number % 20 == 0:
+                    await asyncio.sleep(0.02)
+            journal.close()
+        assert await shipper.drain(20)
+        assert (shipper.shipped, shipper.backlog_bytes) == (1000, 0)
+        assert [path.name for _, path in journals(journal_root)] == []
+    rows = await rows_in(sink)
+    assert [int(row.entry_id, 16) for row in rows] == list(range(1000))
+    assert [int(row.entry_id, 16) for row in rows if row.input == "interrupted"] == list(range(0, 1000, 100))
+
+
+async def test_a_frame_in_two_halves_arrives_whole(sink: Database, journal: Journal, journal_root: Path) -> None:
+    """A writer seen in the middle of each of its writes loses nothing, and nothing of it is taken for damage."""
+    frames = [encode_frame("call", id_of(number), call(text=b'"%s"' % (b"x" * 3000))) for number in range(60)]
+    done = threading.Event()
+
+    def write_in_halves() -> None:
+        with open(segment_path(journal.folder, 1), "ab", buffering=0) as file:
+            for frame in frames:
+                file.write(frame[: len(frame) // 2])
+                time.sleep(0.01)
+                file.write(frame[len(frame) // 2 :])
+        done.set()
+
+    writer = threading.Thread(target=write_in_halves)
+    async with shipping(journal_root, sink) as shipper:
+        writer.start()
+        while not done.is_set():
+            await shipper.drain(10)
+        assert await shipper.drain(10)
+        assert (shipper.shipped, shipper.rejected) == (60, 0)
+    writer.join()
+    assert await numbers_in(sink) == list(range(60))
+
+
+async def test_of_two_shippers_one_ships(sink: Database, journal: Journal, journal_root: Path) -> None:
+    """The second says at once that it ships nothing, and takes over when the first is gone."""
+    first, second = (Shipper(journal_root, sink, [MERGE], interrupted) for _ in range(2))
+    running = [asyncio.create_task(each.run()) for each in (first, second)]
+    journal.append("call", id_of(1), call())
+    assert await first.drain(10)
+    began = time.monotonic()
+    assert not await second.drain(10)
+    assert time.monotonic() - began < 5
+    assert (first.shipped, second.shipped, second.backlog_bytes) == (1, 0, 0)
+    running[0].cancel()
+    journal.append("call", id_of(2), call())
+    await until(lambda: second.shipped == 1)
+    running[1].cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+    assert await numbers_in(sink) == [1, 2]
+
+
+async def test_a_fault_in_one_journal_holds_up_no_other(
+    sink: Database, journal: Journal, journal_root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A journal that cannot be read is told and tried again; the others are shipped meanwhile."""
+    broken = Journal.open(journal_root / "1")
+    segment_path(broken.folder, 2).mkdir()
+    async with shipping(journal_root, sink) as shipper:
+        journal.append("call", id_of(1), call())
+        await until(lambda: shipper.shipped == 1)
+        assert not await shipper.drain(0.2)
+        assert "is tried again" in caplog.text
+        segment_path(broken.folder, 2).rmdir()
+        broken.append("call", id_of(2), call())
+        assert await shipper.drain(10)
+    assert await numbers_in(sink) == [1, 2]
+    broken.close()
 
 
 _WORKER = """
@@ -303,7 +379,7 @@ async def test_a_killed_worker_loses_no_call(sink: Database, journal_root: Path)
     """After kill -9 in the middle of writing, its successor ships every call once, the interrupted one included."""
     await asyncio.to_thread(run_until_killed, journal_root / "0")
     successor = Journal.open(journal_root / "0")
-    async with shipping(journal_root, successor, sink):
+    async with shipping(journal_root, sink):
         await until(lambda: not folders_left(journal_root), 60)
     numbers = await numbers_in(sink)
     assert len(numbers) >= 700
@@ -386,7 +462,7 @@ async def test_shipping_outlives_a_stopped_postgres(
     """Postgres stopped and started again under load: nothing is lost, nothing doubled, and it recovers by itself."""
     server, database = outage
     number = 0
-    async with shipping(journal_root, journal, database) as shipper:
+    async with shipping(journal_root, database) as shipper:
         for phase in ("before", "stopped", "after"):
             if phase == "stopped":
                 await server.stop()
@@ -406,7 +482,7 @@ async def test_shipping_outlives_a_killed_postgres(
 ) -> None:
     """After kill -9 of the server, what it had confirmed is there, and the rest arrives."""
     server, database = outage
-    async with shipping(journal_root, journal, database) as shipper:
+    async with shipping(journal_root, database) as shipper:
         for number in range(200):
             journal.append("call", id_of(number), call())
         await until(lambda: shipper.shipped > 0)
@@ -430,11 +506,11 @@ async def test_drain_says_what_it_could_not_do(
     server, database = outage
     await server.stop()
     journal.append("call", id_of(1), call())
-    async with shipping(journal_root, journal, database) as shipper:
+    async with shipping(journal_root, database) as shipper:
         began = time.monotonic()
         assert not await shipper.drain(0.5)
         assert 0.4 < time.monotonic() - began < 2.0
     await server.start()
-    async with shipping(journal_root, journal, database) as shipper:
+    async with shipping(journal_root, database) as shipper:
         assert await shipper.drain(10)
     assert await numbers_in(database) == [1]

@@ -89,6 +89,17 @@ def test_what_is_not_known_is_not_counted_as_zero(tmp_path: Path):
     assert _value(metrics, "gen_ai_server_time_to_first_token_seconds_count") is None
 
 
+def test_a_process_that_is_no_worker_shows_values_and_counts_as_none(tmp_path: Path):
+    """What ships the journals has values of its own, which are added to the workers'."""
+    shipping = CallMetrics(tmp_path, "shipping", is_worker=False)
+    shipping.add_gauge("backstay_journal_backlog_bytes", "Journal.", lambda: 5)
+    shipping.flush()
+    worker = CallMetrics(tmp_path, "0")
+    worker.add_gauge("backstay_journal_backlog_bytes", "Journal.", lambda: 2)
+    assert _value(worker, "backstay_journal_backlog_bytes") == 7
+    assert _value(worker, "backstay_workers") == 1
+
+
 def test_all_workers_are_shown_by_each(tmp_path: Path):
     """What another process observed is in this one's text, gauges of live workers added up, those of dead ones gone."""
     program = (

@@ -15,7 +15,7 @@ from backstay.core.ids import new_span_id
 from backstay.core.money import NanoUSD
 from backstay.store import Database
 from backstay.tracing import CallFilter, Span, TraceStore
-from backstay.tracing.views import Bucket, Facets, Figures, ModelFigures
+from backstay.tracing.views import Bucket, Facets, Figures, ModelFigures, Sums
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -247,7 +247,7 @@ async def test_a_reader_of_one_key_sees_its_calls_and_their_attempts_only(traces
     with pytest.raises(NotFound):
         await traces.get_trace(tenant, hidden.trace_id, key_id="key_1")
     window: dict[str, Any] = {"since": NOON - SECOND, "until": NOON + SECOND, "key_id": "key_1"}
-    assert (await traces.overview(tenant, **window)).total.calls == 1
+    assert (await traces.overview(tenant, step=SECOND, **window)).total.calls == 1
     assert [row.calls for row in await traces.models(tenant, **window)] == [1]
     assert (await traces.facets(tenant, key_id="key_1")).keys == ("key_1",)
 
@@ -265,7 +265,7 @@ async def test_an_overview_adds_up_stretches_totals_and_the_time_before(traces: 
         call(NOON + timedelta(minutes=59, seconds=59), status="cancelled", duration_ns=70, cost_nanousd=NanoUSD(3)),
         call(NOON + hour, cost_nanousd=NanoUSD(9_999)),
     )
-    overview = await traces.overview(tenant, since=NOON, until=NOON + hour, buckets=4)
+    overview = await traces.overview(tenant, since=NOON, until=NOON + hour, step=hour / 4)
     quarters = [NOON + timedelta(minutes=15) * number for number in range(4)]
     assert overview.buckets == (
         Bucket(
@@ -307,26 +307,27 @@ async def test_an_overview_adds_up_stretches_totals_and_the_time_before(traces: 
 
 async def test_an_overview_of_nothing_is_zeros(traces: TraceStore, tenant: str):
     """Before the first call there is an overview all the same."""
-    overview = await traces.overview(tenant, since=NOON, until=NOON + SECOND, buckets=2)
+    overview = await traces.overview(tenant, since=NOON, until=NOON + SECOND, step=SECOND / 2)
     assert [bucket.calls for bucket in overview.buckets] == [0, 0]
-    assert (overview.total, overview.previous) == (Figures(), Figures())
+    assert (overview.total, overview.previous) == (Figures(), Sums())
     with pytest.raises(InvalidRequest, match="later than"):
-        await traces.overview(tenant, since=NOON, until=NOON)
+        await traces.overview(tenant, since=NOON, until=NOON, step=SECOND)
 
 
 async def test_models_are_told_apart_by_target(traces: TraceStore, ship: Ship, tenant: str):
-    """One row for each model on each target, the busiest first; a call that reached none has no target."""
+    """One row for each model on each target, the busiest first; calls that reached none are one row, whatever named."""
     await ship(
         tenant,
         call(NOON, duration_ns=10),
         call(NOON, duration_ns=20, status="error"),
         call(NOON, target=None, status="error", cost_nanousd=NanoUSD(0), duration_ns=1),
+        call(NOON, model="fats", target=None, status="error", cost_nanousd=NanoUSD(0), duration_ns=1),
     )
     first, second = await traces.models(tenant, since=NOON, until=NOON + SECOND)
     assert first == ModelFigures(
         model="fast", target="acme/gpt", calls=2, errors=1, unknown_cost_calls=2, p50_ns=10, p95_ns=20
     )
-    assert (second.model, second.target, second.calls) == ("fast", None, 1)
+    assert (second.model, second.target, second.calls) == (None, None, 2)
 
 
 async def test_facets_are_what_recent_calls_have(traces: TraceStore, ship: Ship, tenant: str):
@@ -359,7 +360,7 @@ async def test_another_tenants_traces_are_not_seen(traces: TraceStore, ship: Shi
         await traces.get_trace("default", root.trace_id)
     assert await traces.facets("default") == Facets()
     window: dict[str, Any] = {"since": NOON - SECOND, "until": NOON + SECOND}
-    assert (await traces.overview("default", **window)).total.calls == 0
+    assert (await traces.overview("default", step=SECOND, **window)).total.calls == 0
     assert await traces.models("default", **window) == []
     beside = await traces.neighbours("default", call(NOON - SECOND))
     assert (beside.newer, beside.older) == (None, None)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from backstay.access.store import AccessStore, Row
 from backstay.access.tokens import KeyHasher, is_key_shaped, key_prefix
-from backstay.core.caller import Caller
+from backstay.core.caller import Caller, CallLimits
 from backstay.core.clock import Clock
 from backstay.core.errors import Overloaded, Unauthenticated
 from backstay.store import Database
@@ -227,7 +227,16 @@ class _Reader:
             routes=None if row["routes"] is None else self._one(frozenset(row["routes"])),
             feature=row["feature"],
             tags=self._one(tuple(row["tags"])),
+            limits=self._limits(row),
         )
+
+    def _limits(self, row: Row) -> CallLimits | None:
+        limits = CallLimits(
+            requests_per_min=row["requests_per_min"],
+            tokens_per_min=row["tokens_per_min"],
+            concurrency=row["concurrency"],
+        )
+        return None if limits == CallLimits() else self._one(limits)
 
     def _one(self, value: T) -> T:
         return self._seen.setdefault(value, value)

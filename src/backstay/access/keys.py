@@ -100,6 +100,9 @@ class Keys:
             tags=list(new.tags),
             created_by=actor(by),
             expires_at=new.expires_at,
+            requests_per_min=new.requests_per_min,
+            tokens_per_min=new.tokens_per_min,
+            concurrency=new.concurrency,
         )
         assert row is not None
         await sql.run("notify_keys", prefix=row["prefix"])
@@ -142,4 +145,7 @@ def _same(old: Key) -> NewKey:
         feature=old.feature,
         tags=old.tags,
         expires_at=old.expires_at,
+        requests_per_min=old.requests_per_min,
+        tokens_per_min=old.tokens_per_min,
+        concurrency=old.concurrency,
     )

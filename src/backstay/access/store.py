@@ -116,6 +116,9 @@ def key_of(row: Row, now: dt.datetime) -> Key:
         expires_at=row["expires_at"],
         revoked_at=row["revoked_at"],
         replaced_by=row["replaced_by"],
+        requests_per_min=row["requests_per_min"],
+        tokens_per_min=row["tokens_per_min"],
+        concurrency=row["concurrency"],
     )
 
 

@@ -22,6 +22,9 @@ Instant = Annotated[dt.datetime, msgspec.Meta(tz=True)]
 """A moment with its time zone; a naive one is refused."""
 
 
+Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+
+
 class NewKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a new key is to be."""
 
@@ -36,6 +39,11 @@ class NewKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tags: Annotated[tuple[Label, ...], msgspec.Meta(max_length=20)] = ()
     expires_at: Instant | None = None
     """``None``: never."""
+    requests_per_min: Count | None = None
+    """Over the policy's limit for keys; ``None``: that one."""
+    tokens_per_min: Count | None = None
+    concurrency: Count | None = None
+    """Calls at once."""
 
 
 KeyStatus = Literal["live", "expired", "revoked"]
@@ -61,6 +69,10 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     revoked_at: Instant | None
     replaced_by: str | None
     """Id of the key that a rotation put in this one's place."""
+    requests_per_min: int | None = None
+    """Its own limits; ``None``: those of the policy."""
+    tokens_per_min: int | None = None
+    concurrency: int | None = None
 
 
 class CreatedKey(Key, frozen=True, kw_only=True):

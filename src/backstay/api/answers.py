@@ -202,6 +202,8 @@ def _figures(row: CostRow) -> dict[str, Any]:
         "output_tokens": row.output_tokens,
         "cost_usd": usd(row.cost_nanousd),
         "unknown_cost_calls": row.unknown_cost_calls,
+        "estimated_attempts": row.estimated_attempts,
+        "unconfirmed_attempts": row.unconfirmed_attempts,
     }
 
 

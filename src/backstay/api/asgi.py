@@ -2,7 +2,8 @@
 
 from starlette.types import ASGIApp
 
-from backstay.api.wires import Receive, Scope, Send, Wire, Wires
+from backstay.api.bodies import Receive
+from backstay.api.wires import Scope, Send, Wire, Wires
 from backstay.core.errors import BackstayError
 from backstay.providers import ANTHROPIC, OPENAI, RESPONSES
 

@@ -1,4 +1,4 @@
-"""Owns the guard at the socket: a caller that sends its request too slowly, or a head without end, is cut off."""
+"""Owns the guard at the socket: who sends too slowly, a head without end, or takes no answer, is cut off."""
 
 import asyncio
 from typing import cast
@@ -7,7 +7,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 protocol, with limits on how long a request may take to arrive and on the size of its head."""
+    """uvicorn's HTTP/1.1 protocol, with limits on how long a request may take to arrive, on the size of its head, and
+    on how long its answer may wait to be taken.
+    """
 
     head_patience_s = 15.0
     """From the opening of a connection, or the first byte of a further request, to the end of its headers."""
@@ -15,11 +17,16 @@ class GuardedProtocol(HttpToolsProtocol):
     body_patience_s = 30.0
     """Between two pieces of a request's body."""
 
+    reader_patience_s = 120.0
+    """From when an answer no longer fits into the buffers, during which nothing of it is taken."""
+
     longest_head_bytes = 64 * 1024
 
     _timer: asyncio.TimerHandle | None = None
     _deadline: float | None = None
     _head_bytes = 0
+    _stall: asyncio.TimerHandle | None = None
+    _untaken_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, transport))
@@ -28,7 +35,16 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._forget_stall()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_reader()
+
+    def resume_writing(self) -> None:
+        self._forget_stall()
+        super().resume_writing()
 
     def on_message_begin(self) -> None:
         self._head_bytes = 0
@@ -69,7 +85,27 @@ class GuardedProtocol(HttpToolsProtocol):
         else:
             self._timer = self.loop.call_at(self._deadline, self._look)
 
+    def _watch_reader(self) -> None:
+        """Look again later whether anything was taken. Cutting the connection off frees all that its call holds."""
+        self._untaken_bytes = self.transport.get_write_buffer_size()
+        self._stall = self.loop.call_later(self.reader_patience_s, self._look_at_reader)
+
+    def _look_at_reader(self) -> None:
+        if self.transport.get_write_buffer_size() < self._untaken_bytes:
+            self._watch_reader()
+        else:
+            self.transport.abort()
+
+    def _forget_stall(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+
     def _count(self, size: int) -> None:
         self._head_bytes += size
         if self._head_bytes > self.longest_head_bytes:
             self.transport.abort()
+
+
+def guarded(reader_patience_s: float) -> type[GuardedProtocol]:
+    """Make the protocol with this patience for callers that take nothing of their answer."""
+    return type("PatientProtocol", (GuardedProtocol,), {"reader_patience_s": reader_patience_s})

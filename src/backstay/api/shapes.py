@@ -208,6 +208,10 @@ class CostFigures(msgspec.Struct, frozen=True, kw_only=True):
     """The sum of what is known."""
     unknown_cost_calls: int
     """Calls of unknown cost, which the sum leaves out."""
+    estimated_attempts: int
+    """Attempts whose usage the provider did not tell: their cost is estimated from what was received."""
+    unconfirmed_attempts: int
+    """Attempts of which nobody knows whether they were billed: their worker died."""
 
 
 class CostGroup(CostFigures, frozen=True, kw_only=True):

@@ -1,25 +1,24 @@
 """Owns the vendors' wires: what is a call, who makes it, and how its answer goes over ASGI. No logic of its own."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from backstay.access import clean_label
 from backstay.api.auth import Authenticate
-from backstay.core.errors import BackstayError, InvalidRequest, RequestTooLarge
+from backstay.api.bodies import Message, Receive, announced_bytes, discard_body, read_body
+from backstay.core.caller import Caller
+from backstay.core.errors import BackstayError, InvalidRequest, Overloaded, RequestTooLarge
 from backstay.core.ids import parse_traceparent
-from backstay.gateway import Gateway, Headers, Incoming, call
+from backstay.gateway import Gate, Gateway, Headers, Incoming, Priority, Ticket, call
 from backstay.providers import Dialect, Operation
 
 Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-
-_DISCARDED_BYTES = 256 * 1024 * 1024
-_DISCARD_S = 10.0
 
 _WATCH_AFTER_S = 0.05
 """From when on it is watched whether the caller is still there."""
@@ -36,14 +35,16 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AsgiSink:
-    """Answers one call over ASGI."""
+    """Answers one call over ASGI. ``hold`` is told of each piece of the answer."""
 
-    def __init__(self, send: Send):
+    def __init__(self, send: Send, hold: Callable[[int], None]):
         self.begun = False
         self._send = send
+        self._hold = hold
 
     async def reply(self, status: int, headers: Headers, body: bytes) -> None:
         self.begun = True
+        self._hold(len(body))
         length = (b"content-length", str(len(body)).encode())
         await self._send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
         await self._send({"type": "http.response.body", "body": body})
@@ -53,43 +54,93 @@ class AsgiSink:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, chunk: bytes, *, end: bool = False) -> None:
+        self._hold(len(chunk))
         await self._send({"type": "http.response.body", "body": chunk, "more_body": not end})
 
 
 class Wires:
-    """Answers the vendors' wires with one gateway."""
+    """Answers the vendors' wires with one gateway, as far as its gate lets calls in."""
 
-    def __init__(self, gateway: Gateway, authenticate: Authenticate, *, max_body_bytes: int):
+    def __init__(self, gateway: Gateway, gate: Gate, authenticate: Authenticate, *, max_body_bytes: int):
         self._gateway = gateway
+        self._gate = gate
         self._authenticate = authenticate
-        self._max_body_bytes = max_body_bytes
+        self._turns = asyncio.Lock()
+        self._max_body_bytes = min(max_body_bytes, gate.admission.capacity.longest_bytes)
 
     async def __call__(self, wire: Wire, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request. Every error is in the shape of the wire's vendor."""
-        sink = AsgiSink(send)
+        """Answer one request. Every error is in the shape of the wire's vendor.
+
+        Who is not let in is told so before the body is read. What a call holds is given back however it ends.
+        """
+        headers: Mapping[bytes, bytes] = dict(scope["headers"])
         try:
-            headers: Mapping[bytes, bytes] = dict(scope["headers"])
             caller = await self._authenticate(headers)
-            body = await _read_body(headers, receive, self._max_body_bytes)
+            _deadline_s(headers)
+            priority = _priority(headers)
+            announced = announced_bytes(headers, self._max_body_bytes)
+            ticket = await self._gate.enter(caller.tenant_id, priority, announced or 0)
         except BackstayError as error:
-            status, extra, body = wire.dialect.write_error(error)
-            close = [(b"connection", b"close")] if isinstance(error, RequestTooLarge) else []
-            await sink.reply(status, [(b"content-type", b"application/json"), *close, *_encoded(extra)], body)
+            await _refuse(wire, error, headers, receive, send)
             return
-        trace_id, parent_id = parse_traceparent(_text(headers, b"traceparent")) or (None, None)
-        incoming = Incoming(
-            operation=wire.operation,
-            path=wire.path,
-            dialect=wire.dialect,
-            caller=caller,
-            body=body,
-            forward={name.decode(): headers[name].decode("latin-1") for name in wire.forward if name in headers},
-            feature=_label(headers, b"x-backstay-feature") or caller.feature,
-            tags=_tags(headers) or caller.tags,
-            trace_id=trace_id,
-            parent_id=parent_id,
-        )
-        await _while_connected(call(self._gateway, incoming, sink), receive)
+        grow = None if announced is not None else partial(self._gate.grow, ticket, priority)
+        try:
+            await self._take(wire, headers, caller, ticket, grow, receive, send)
+        finally:
+            self._gate.leave(ticket)
+
+    async def _take(
+        self,
+        wire: Wire,
+        headers: Mapping[bytes, bytes],
+        caller: Caller,
+        ticket: Ticket,
+        grow: Callable[[int], None] | None,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        try:
+            body = await read_body(receive, self._max_body_bytes, grow, self._turns)
+        except BackstayError as error:
+            self._gate.leave(ticket)
+            await _refuse(wire, error, headers, receive, send)
+            return
+        sink = AsgiSink(send, partial(self._gate.hold, ticket))
+        await _while_connected(call(self._gateway, _incoming(wire, headers, caller, body), sink), receive)
+
+
+def _incoming(wire: Wire, headers: Mapping[bytes, bytes], caller: Caller, body: bytes) -> Incoming:
+    trace_id, parent_id = parse_traceparent(_text(headers, b"traceparent")) or (None, None)
+    return Incoming(
+        operation=wire.operation,
+        path=wire.path,
+        dialect=wire.dialect,
+        caller=caller,
+        body=body,
+        forward={name.decode(): headers[name].decode("latin-1") for name in wire.forward if name in headers},
+        feature=_label(headers, b"x-backstay-feature") or caller.feature,
+        tags=_tags(headers) or caller.tags,
+        deadline_s=_deadline_s(headers),
+        trace_id=trace_id,
+        parent_id=parent_id,
+    )
+
+
+async def _refuse(
+    wire: Wire, error: BackstayError, headers: Mapping[bytes, bytes], receive: Receive, send: Send
+) -> None:
+    """Answer a request that did not become a call. Where its body is not wanted, the connection ends with it."""
+    status, extra, body = wire.dialect.write_error(error)
+    answer: list[tuple[bytes, bytes]] = [(b"content-type", b"application/json"), *_encoded(extra)]
+    answer.append((b"content-length", b"%d" % len(body)))
+    ends = isinstance(error, Overloaded | RequestTooLarge)
+    if ends:
+        answer.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": status, "headers": answer})
+    await send({"type": "http.response.body", "body": body, "more_body": ends})
+    if ends:
+        await discard_body(headers, receive)
+        await send({"type": "http.response.body", "body": b""})
 
 
 async def _while_connected(answering: Awaitable[None], receive: Receive) -> None:
@@ -135,65 +186,45 @@ class _Watch:
         self._task.cancel()
 
 
-async def _read_body(headers: Mapping[bytes, bytes], receive: Receive, limit_bytes: int) -> bytes:
-    """Read a request's body, bounded in size (and in time, by the protocol's guard).
-
-    Raises:
-        RequestTooLarge: It is longer than the limit.
-        InvalidRequest: It is compressed, or the caller went away.
-    """
-    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
-        raise InvalidRequest("Compressed bodies are not taken. Send it without content-encoding.")
-    announced = headers.get(b"content-length", b"")
-    if announced.isdigit() and int(announced) > limit_bytes:
-        await _discard(receive)
-        raise RequestTooLarge(_too_large(limit_bytes))
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise InvalidRequest("The caller went away before the body was complete.")
-        chunk: bytes = message.get("body", b"")
-        size += len(chunk)
-        if size > limit_bytes:
-            chunks.clear()
-            await _discard(receive)
-            raise RequestTooLarge(_too_large(limit_bytes))
-        if not message.get("more_body", False):
-            return chunk if not chunks else b"".join((*chunks, chunk))
-        chunks.append(chunk)
-
-
-async def _discard(receive: Receive) -> None:
-    """Take the rest of a body that is too large, and keep none of it: a client that still sends does not read.
-
-    Bounded: one that sends on and on is cut off with the answer unread.
-    """
-    left_bytes = _DISCARDED_BYTES
-    try:
-        async with asyncio.timeout(_DISCARD_S):
-            while left_bytes > 0:
-                message = await receive()
-                left_bytes -= len(message.get("body", b""))
-                if not message.get("more_body", False):
-                    return
-    except TimeoutError:
-        return
-
-
-def _too_large(limit_bytes: int) -> str:
-    return f"The request's body is larger than the {limit_bytes:,} bytes that this server takes."
-
-
 def _text(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
     value = headers.get(name)
     return value.decode("latin-1") if value else None
 
 
+def _priority(headers: Mapping[bytes, bytes]) -> Priority:
+    match headers.get(b"x-backstay-priority", b"interactive").strip().lower():
+        case b"interactive":
+            return "interactive"
+        case b"batch":
+            return "batch"
+        case _:
+            raise InvalidRequest("x-backstay-priority is `interactive` or `batch`.", param="x-backstay-priority")
+
+
 def _label(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
     value = _text(headers, name)
     return clean_label(value) or None if value else None
+
+
+def _deadline_s(headers: Mapping[bytes, bytes]) -> float | None:
+    """Read how long the caller waits: ``x-backstay-deadline-ms``, or ``x-request-timeout`` in seconds.
+
+    Raises:
+        InvalidRequest: It is no number above 0.
+    """
+    for name, unit_s in ((b"x-backstay-deadline-ms", 0.001), (b"x-request-timeout", 1.0)):
+        text = headers.get(name)
+        if text is None:
+            continue
+        try:
+            limit_s = float(text) * unit_s
+        except ValueError:
+            limit_s = math.nan
+        if not 0 < limit_s < math.inf:
+            unit = "milliseconds" if unit_s < 1 else "seconds"
+            raise InvalidRequest(f"{name.decode()} must be a number of {unit} above 0.", param=name.decode())
+        return limit_s
+    return None
 
 
 def _tags(headers: Mapping[bytes, bytes]) -> tuple[str, ...]:

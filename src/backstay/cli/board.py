@@ -15,6 +15,7 @@ NAMES: "dict[Component, str]" = {
     "postgres": "PostgreSQL",
     "models": "SmolLM2-135M, all-MiniLM-L6-v2",
     "gateway": "gateway and console",
+    "shipping": "journal shipping",
     "backstay": "Backstay",
 }
 _ROLES = {"ready": "good", "restarting": "waiting", "failed": "wrong", "draining": "waiting"}

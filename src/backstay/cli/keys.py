@@ -23,6 +23,9 @@ def keys() -> None:
 @click.option("--feature", help="Feature that its calls are attributed to, where they name none.")
 @click.option("--tags", type=CommaList(), help="Tags of its calls, where they bring none.")
 @click.option("--expires", type=Moment(), help="When it ends: 90d, 12h or an RFC 3339 time.  [default: never]")
+@click.option("--requests-per-min", type=click.IntRange(1), help="Requests in any 60 seconds.  [default: the policy's]")
+@click.option("--tokens-per-min", type=click.IntRange(1), help="Tokens in any 60 seconds.  [default: the policy's]")
+@click.option("--concurrency", type=click.IntRange(1), help="Calls at once.  [default: the policy's]")
 @command
 def create(cli: Cli, name: str, expires: str | None, **limits: Any) -> None:
     """Make a key. Its text is shown this once."""
@@ -49,11 +52,16 @@ def list_keys(cli: Cli) -> None:
     rows = [
         [key["id"], key["prefix"], key["name"], key["status"], ", ".join(key["rights"]),
          "all" if key["models"] is None else ", ".join(key["models"]),
-         local_time(key["created_at"]), local_time(key["expires_at"]) or "never"]
+         _limits(key), local_time(key["created_at"]), local_time(key["expires_at"]) or "never"]
         for key in answer["keys"]
     ]  # fmt: skip
-    table(["id", "begins", "name", "status", "rights", "models", "made", "ends"], rows)
+    table(["id", "begins", "name", "status", "rights", "models", "limits", "made", "ends"], rows)
     hint("backstay keys create --name NAME", "backstay keys revoke ID")
+
+
+def _limits(key: dict[str, Any]) -> str:
+    named = (("requests_per_min", "req/min"), ("tokens_per_min", "tok/min"), ("concurrency", "at once"))
+    return ", ".join(f"{key[name]} {unit}" for name, unit in named if key[name] is not None)
 
 
 @keys.command()

@@ -1,5 +1,6 @@
 """Owns the page of keys: list, make (shown once), rotate, revoke."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from starlette.responses import Response
@@ -91,7 +92,19 @@ def _new_key(visit: Visit) -> NewKey:
         feature=form.get("feature") or None,
         tags=tags,
         expires_at=_expiry(form.get("expires", ""), visit.now),
+        requests_per_min=_count(form, "requests_per_min"),
+        tokens_per_min=_count(form, "tokens_per_min"),
+        concurrency=_count(form, "concurrency"),
     )
+
+
+def _count(form: Mapping[str, str], name: str) -> int | None:
+    text = form.get(name, "")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 11):
+        raise InvalidRequest("A limit is a whole number, or left empty.", param=name)
+    return int(text)
 
 
 def _expiry(days: str, now: datetime) -> datetime | None:

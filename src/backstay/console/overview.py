@@ -1,5 +1,6 @@
 """Owns the overview: is all well, and what needs a look?"""
 
+import asyncio
 from collections.abc import Sequence
 
 import msgspec
@@ -45,14 +46,17 @@ async def show(visit: Visit) -> Response:
     """Show calls, errors, speed and spend of a window, and what lies behind them."""
     window = read_window(visit.query, visit.now)
     tenant_id, since, until = visit.tenant_id, window.since, window.until
-    overview = await visit.deps.traces.overview(tenant_id, since=since, until=until, buckets=window.buckets)
+    overview = await visit.deps.traces.overview(tenant_id, since=since, until=until, step=window.bucket)
     if visit.query.get("format") == "csv":
         return _csv(overview)
     if not overview.total.calls and not await _any_call(visit):
         return visit.page("welcome.html", window=window)
-    series = await spend_series(visit, window, "model")
-    targets = await visit.deps.traces.models(tenant_id, since=since, until=until)
-    costs = await visit.deps.ledger.costs(tenant_id, by=["feature", "model"], since=since, until=until)
+    series, targets, costs, troubles = await asyncio.gather(
+        spend_series(visit, window, "model"),
+        visit.deps.traces.models(tenant_id, since=since, until=until),
+        visit.deps.ledger.costs(tenant_id, by=["feature", "model"], since=since, until=until),
+        _troubles(visit, window),
+    )
     features = _features(costs, window)
     return visit.page(
         "overview.html",
@@ -67,7 +71,7 @@ async def show(visit: Visit) -> Response:
         features=features[:_FEATURES],
         all_features=len(features),
         largest=max((feature.cost for feature in features), default=0),
-        troubles=await _troubles(visit, window),
+        troubles=troubles,
         share=percent,
     )
 

@@ -30,7 +30,7 @@ async def spend_series(
         visit.tenant_id,
         since=window.since,
         until=window.until,
-        bucket_s=window.bucket.total_seconds(),
+        step=window.bucket,
         by=by,
     )
     return strongest(gather(points, window, by, labels or {}))
@@ -41,7 +41,7 @@ def gather(points: Sequence[SpendPoint], window: Window, by: str, labels: Mappin
     values: dict[str, list[float | None]] = {}
     for point in points:
         row = values.setdefault(point.name or "", [0.0] * window.buckets)
-        index = (point.at - window.since) // window.bucket
+        index = (point.at - window.origin) // window.bucket
         if 0 <= index < len(row):
             row[index] = (row[index] or 0) + point.cost_nanousd
     return tuple(

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from backstay.core.errors import InvalidRequest
+from backstay.store.grains import floor
 
 RANGES: dict[str, tuple[timedelta, timedelta]] = {
     "1h": (timedelta(hours=1), timedelta(minutes=2)),
@@ -32,13 +33,18 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     bucket: timedelta
 
     @property
+    def origin(self) -> datetime:
+        """When the first bucket begins: at a multiple of its length, perhaps before the span does."""
+        return floor(self.since, self.bucket)
+
+    @property
     def buckets(self) -> int:
-        return math.ceil((self.until - self.since) / self.bucket)
+        return math.ceil((self.until - self.origin) / self.bucket)
 
     @property
     def starts(self) -> list[datetime]:
         """When each bucket begins."""
-        return [self.since + index * self.bucket for index in range(self.buckets)]
+        return [self.origin + index * self.bucket for index in range(self.buckets)]
 
     @property
     def before(self) -> str:
@@ -56,8 +62,9 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
         return "minute" if self.until - self.since <= timedelta(hours=36) else "day"
 
     def bucket_query(self, start: datetime) -> dict[str, str]:
-        """The part of an address that leads to one bucket."""
-        return {"since": _written(start), "until": _written(start + self.bucket)}
+        """The part of an address that leads to one bucket, as far as it lies in the span."""
+        since, until = max(start, self.since), min(start + self.bucket, self.until)
+        return {"since": _written(since), "until": _written(until)}
 
 
 def read_window(query: Mapping[str, str], now: datetime, default: str = "24h") -> Window:
@@ -90,14 +97,16 @@ def _read_time(text: str, name: str) -> datetime:
         at = datetime.fromisoformat(text)
         if at.tzinfo is None:
             raise ValueError("no time zone")
-        return at.astimezone(UTC)
+        at = at.astimezone(UTC)
+        if not 1970 <= at.year < 9000:
+            raise ValueError("no time of a call")
+        return at
     except (ValueError, OverflowError) as error:
         raise InvalidRequest(f"`{name}` must be a time such as 2026-05-01T00:00:00Z.", param=name) from error
 
 
 def _round_up(at: datetime, size: timedelta) -> datetime:
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    return epoch + math.ceil((at - epoch) / size) * size
+    return floor(at - timedelta.resolution, size) + size
 
 
 def _written(at: datetime) -> str:

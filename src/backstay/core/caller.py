@@ -10,6 +10,15 @@ Right = Literal["call", "read", "admin"]
 RIGHTS: tuple[Right, ...] = ("call", "read", "admin")
 
 
+class CallLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How much may be used, of what; ``None``: as much as there is."""
+
+    requests_per_min: int | None = None
+    tokens_per_min: int | None = None
+    concurrency: int | None = None
+    """Calls at once."""
+
+
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """A key, or a person in the console, or the operator of the installation."""
 
@@ -25,6 +34,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     feature: str | None = None
     """Default attribution where a request has none."""
     tags: tuple[str, ...] = ()
+    limits: CallLimits | None = None
+    """A key's own limits, over those of the policy."""
     role: Literal["admin", "editor", "reviewer", "viewer"] | None = None
     """Of a person."""
 

@@ -140,6 +140,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     user: str | None = None
     metadata: dict[str, str] | None = None
     service_tier: str | None = None
+    caller_dialect: str = "openai"
+    """The dialect that it was read from, whose names of fields a refusal uses."""
     extras: dict[str, Any] = {}
     """Fields of the caller's dialect that have no neutral form, by name."""
 

@@ -5,14 +5,18 @@ BackstayError
 │   ├── UnknownModel              404
 │   ├── PreviousResponseNotFound  400  a conversation that cannot be gone on with
 │   ├── Untranslatable            400  the target's dialect cannot say it
+│   ├── NoCapableTarget           400  no target of the model can do what the request asks
 │   └── RequestTooLarge           413
 ├── Unauthenticated               401  no key, or one that is unknown, expired or revoked
 ├── Forbidden                     403  the key or person may not do this
 ├── NotFound                      404
 ├── Conflict                      409
+├── RateLimited                   429  a limit of the caller is used up
 ├── Overloaded                    503  this worker cannot take the call now
 │   ├── Draining                  503
-│   └── StoreUnavailable          503  Postgres is needed for this and does not answer
+│   ├── StoreUnavailable          503  Postgres is needed for this and does not answer
+│   └── TargetsUnavailable        503  every target of the model is left alone now
+├── DeadlineExceeded              504  the caller's deadline, or the model's, is over
 ├── ProviderError                 varies: the provider's answer is an error
 │   ├── ProviderUnreachable       502
 │   └── ProviderTimeout           504
@@ -65,6 +69,12 @@ class Untranslatable(InvalidRequest):
     code = "untranslatable"
 
 
+class NoCapableTarget(InvalidRequest):
+    """No target of this model can do what the request asks. Choose another model, or ask for less."""
+
+    code = "no_capable_target"
+
+
 class RequestTooLarge(InvalidRequest):
     """The request's body is larger than this server takes. Send less, or raise BACKSTAY_MAX_BODY_BYTES."""
 
@@ -100,6 +110,14 @@ class Conflict(BackstayError):
     status = 409
 
 
+class RateLimited(BackstayError):
+    """A limit of the key, user, tenant or feature is used up. Try again after `retry-after`, or ask for more."""
+
+    code = "rate_limited"
+    status = 429
+    retryable = True
+
+
 class Overloaded(BackstayError):
     """This worker has no room for the call now. Try again shortly."""
 
@@ -118,6 +136,19 @@ class StoreUnavailable(Overloaded):
     """Postgres does not answer, and this needs it. Calls with known keys go on; try this again shortly."""
 
     code = "store_unavailable"
+
+
+class TargetsUnavailable(Overloaded):
+    """Every target of this model is down, over its limits or drained. Try again shortly."""
+
+    code = "targets_unavailable"
+
+
+class DeadlineExceeded(BackstayError):
+    """The time for this call is over before a target has answered. Allow more, or ask for less."""
+
+    code = "deadline_exceeded"
+    status = 504
 
 
 class ProviderError(BackstayError):

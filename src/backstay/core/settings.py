@@ -30,6 +30,15 @@ class Settings(BaseSettings):
     )
     url: str = Field(default="http://127.0.0.1:8400", description="Where the command line finds the server.")
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024, description="Largest request body taken, in bytes.")
+    max_calls: int = Field(default=2048, ge=1, description="Calls that one worker has open at once.")
+    max_bytes_in_flight: int = Field(
+        default=384 * 1024 * 1024,
+        ge=64 * 1024,
+        description="Bytes of requests and answers that one worker holds at once.",
+    )
+    stalled_client_s: float = Field(
+        default=120.0, gt=0, description="Longest time that a caller may take nothing of its answer, in seconds."
+    )
     drain_s: float = Field(
         default=60.0, ge=0, description="Longest time that SIGTERM waits for open streams, in seconds."
     )

@@ -1,20 +1,44 @@
 """One model call, whole: admit, resolve, reserve, attempt, settle, record."""
 
+from backstay.gateway.admission import Capacity, Priority, Ticket
 from backstay.gateway.call import Gateway, call
-from backstay.gateway.recording import interrupted
+from backstay.gateway.gate import Gate
 from backstay.gateway.resolve import Models
 from backstay.gateway.stored import StoredResponses
-from backstay.gateway.types import Headers, Incoming, Model, Sink, Target
+from backstay.gateway.tries import RetryPolicy
+from backstay.gateway.types import (
+    ANYTHING,
+    Ability,
+    Degraded,
+    Headers,
+    Incoming,
+    Model,
+    OnBrokenStream,
+    Route,
+    Sink,
+    Strategy,
+    Target,
+)
 
 __all__ = [
+    "ANYTHING",
+    "Ability",
+    "Capacity",
+    "Degraded",
+    "Gate",
     "Gateway",
     "Headers",
     "Incoming",
     "Model",
     "Models",
+    "OnBrokenStream",
+    "Priority",
+    "RetryPolicy",
+    "Route",
     "Sink",
     "StoredResponses",
+    "Strategy",
     "Target",
+    "Ticket",
     "call",
-    "interrupted",
 ]

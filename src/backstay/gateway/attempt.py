@@ -1,4 +1,4 @@
-"""Owns the tries of one call: target after target until one answers, each left in the recording with its reason."""
+"""Owns one try at one target: the request in the target's dialect, and its answer in the caller's."""
 
 from collections.abc import AsyncIterator
 
@@ -6,40 +6,54 @@ import msgspec
 
 from backstay.core.chat import ChatRequest
 from backstay.core.clock import Clock
-from backstay.core.errors import BackstayError, InvalidRequest, ProviderError, Untranslatable
-from backstay.gateway.recording import Attempt, Recording
+from backstay.core.errors import InvalidRequest, ProviderError
+from backstay.gateway import asides
+from backstay.gateway.body import write_pieces
+from backstay.gateway.recording import Recording
 from backstay.gateway.resolve import Resolved
+from backstay.gateway.room import Room
+from backstay.gateway.seam import Interrupted, Resumed, go_on
 from backstay.gateway.settle import estimate_tokens
 from backstay.gateway.stream import OpenStream, Passage, Piece, Translated, Untouched
+from backstay.gateway.tries import Reason
+from backstay.gateway.trying import Trying
 from backstay.gateway.types import Incoming, Target
+from backstay.health import Fleet
 from backstay.providers import (
+    Body,
     Dialect,
     Exchange,
     Fields,
     ProviderRequest,
     ReplySummary,
-    read_embeddings_summary,
+    Timeouts,
     spoken,
 )
+
+_LONG_BYTES = 1024 * 1024
+"""Bodies from here on are sent as pieces of what came; for shorter ones a copy costs less."""
 
 
 class Answer(msgspec.Struct, kw_only=True):
     """A target's good answer in the caller's dialect: whole, or as a stream of which ``held`` has come already."""
 
-    attempt: Attempt
-    status: int = 200
+    trying: Trying | None = None
+    """``None``: no target gave it."""
     body: bytes = b""
+    is_stream: bool = False
     stream: OpenStream | None = None
     held: list[Piece] = []
     rest: AsyncIterator[Piece] | None = None
 
-    async def pieces(self) -> AsyncIterator[Piece]:
-        """Iterate over the whole stream: what was held back, then the rest as it comes."""
-        assert self.rest is not None
-        for piece in self.held:
-            yield piece
-        async for piece in self.rest:
-            yield piece
+    def end(self, error: BaseException | None = None) -> None:
+        """Note how it ended; ``None``: well."""
+        if self.trying is not None:
+            self.trying.end(error)
+
+    async def close(self) -> None:
+        """Let go of the provider."""
+        if self.stream is not None:
+            await self.stream.close()
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,50 +62,54 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     incoming: Incoming
     request: Resolved
     recording: Recording
+    fleet: Fleet
+    room: Room
     clock: Clock
+    give_up_at_s: float
+    """In monotonic seconds."""
+
+    def now_s(self) -> float:
+        """Tell the monotonic time in seconds."""
+        return self.clock.monotonic_ns() * 1e-9
 
 
-async def attempt_targets(call: Call) -> Answer:
-    """Try the model's targets in order until one answers.
+async def try_target(call: Call, target: Target, reason: Reason, broken: Interrupted | None = None) -> Answer:
+    """Make one try.
 
-    A target is given up for the next one when it fails before it has said anything and its error is one that another
-    target may not have (`retryable`), or when it cannot express the request.
+    Args:
+        broken: A stream that broke after the caller had seen some of it, to be gone on with.
 
     Raises:
-        BackstayError: The last target's error.
+        BackstayError: It failed. Nothing of it was passed on, and nothing of it is open any more.
     """
-    error: BackstayError = InvalidRequest("The model has no target.", param="model")
-    for target in call.request.model.targets:
-        attempt = call.recording.begin_attempt(target)
-        try:
-            if _is_counted_here(call, target):
-                return _count_tokens(call, attempt)
-            return await _try(call, target, attempt)
-        except BackstayError as failure:
-            call.recording.end_attempt(attempt, failure)
-            error = failure
-            if not (failure.retryable or isinstance(failure, Untranslatable)):
-                break
-    raise error
+    trying = Trying(call.recording, call.fleet, call.room, target, reason)
+    try:
+        if _is_counted_here(call, target):
+            return _count_tokens(call, trying)
+        return await _try(call, target, trying, broken)
+    except BaseException as failure:
+        trying.end(failure)
+        raise
 
 
-async def _try(call: Call, target: Target, attempt: Attempt) -> Answer:
-    exchange = await target.provider.send(_provider_request(call, target))
-    attempt.http_status = exchange.status
+async def _try(call: Call, target: Target, trying: Trying, broken: Interrupted | None) -> Answer:
+    exchange = await target.provider.send(_provider_request(call, target, broken))
+    trying.attempt.http_status = exchange.status
+    trying.headers_came(exchange.headers)
     try:
         if exchange.status >= 400:
             raise spoken(target.provider, call.incoming.dialect).read_error(
                 exchange.status, exchange.headers, await exchange.read()
             )
         if call.request.stream:
-            return await _open_stream(call, target, attempt, exchange)
-        return _whole(call, target, attempt, await exchange.read())
+            return await _open_stream(call, target, trying, exchange, broken)
+        return _whole(call, target, trying, await exchange.read())
     except BaseException:
         await exchange.close()
         raise
 
 
-def _provider_request(call: Call, target: Target) -> ProviderRequest:
+def _provider_request(call: Call, target: Target, broken: Interrupted | None) -> ProviderRequest:
     incoming, request = call.incoming, call.request
     dialect = spoken(target.provider, incoming.dialect).name
     native = dialect == incoming.dialect.name
@@ -99,20 +117,36 @@ def _provider_request(call: Call, target: Target) -> ProviderRequest:
         dialect=dialect,
         operation=incoming.operation,
         model_id=target.model_id,
-        body=_native_body(call, target) if native else _translated_body(call, target),
+        body=_native_body(call, target, broken) if native else _translated_body(call, target, broken),
         stream=request.stream,
         headers=incoming.forward if native else {},
-        timeouts=request.model.timeouts,
+        timeouts=_timeouts(call, target.timeouts),
     )
 
 
-def _native_body(call: Call, target: Target) -> bytes:
+def _timeouts(call: Call, timeouts: Timeouts) -> Timeouts:
+    """Shrink the target's limits to the time that is left for the call."""
+    left_s = call.give_up_at_s - call.now_s()
+    if left_s >= timeouts.total_s - 0.01:
+        return timeouts
+    left_s = max(left_s, 0.001)
+    return Timeouts(
+        connect_s=min(timeouts.connect_s, left_s),
+        first_token_s=min(timeouts.first_token_s, left_s),
+        idle_s=min(timeouts.idle_s, left_s),
+        total_s=left_s,
+    )
+
+
+def _native_body(call: Call, target: Target, broken: Interrupted | None) -> Body:
     """Write the caller's own fields with the target's name for the model: every other byte of a value is as it came."""
     fields: Fields = {**call.request.fields, "model": msgspec.Raw(msgspec.json.encode(target.model_id))}
+    if broken is not None:
+        fields = go_on(fields, broken, target)
     if _adds_usage(call, target):
         options = {**_stream_options(call), "include_usage": msgspec.Raw(b"true")}
         fields["stream_options"] = msgspec.Raw(msgspec.json.encode(options))
-    return msgspec.json.encode(fields)
+    return msgspec.json.encode(fields) if len(call.incoming.body) < _LONG_BYTES else write_pieces(fields)
 
 
 def _adds_usage(call: Call, target: Target) -> bool:
@@ -134,57 +168,62 @@ def _stream_options(call: Call) -> Fields:
         raise InvalidRequest("stream_options must be an object.", param="stream_options") from None
 
 
-def _neutral(call: Call) -> ChatRequest:
+def neutral_request(call: Call) -> ChatRequest:
+    """Read the caller's request into neutral form. Raises ``InvalidRequest``."""
     return call.incoming.dialect.read_request(call.request.fields)
 
 
-def _translated_body(call: Call, target: Target) -> bytes:
-    dialect = target.provider.dialect
+def _translated_body(call: Call, target: Target, broken: Interrupted | None) -> bytes:
     if call.incoming.operation != "chat":
-        raise Untranslatable(f"{target.name} cannot answer {call.incoming.path}.", param="model")
-    return dialect.write_request(_neutral(call), target.model_id)
+        return asides.write_request(call.incoming, call.request.fields, target)
+    request = neutral_request(call)
+    if broken is not None:
+        request = broken.go_on(request, target)
+    return spoken(target.provider, call.incoming.dialect).write_request(request, target.model_id)
 
 
 def _is_counted_here(call: Call, target: Target) -> bool:
-    return call.incoming.operation == "count_tokens" and call.incoming.dialect.name not in target.provider.speaks
+    dialect = spoken(target.provider, call.incoming.dialect)
+    return (
+        call.incoming.operation == "count_tokens" and dialect.name != call.incoming.dialect.name and not dialect.counter
+    )
 
 
-def _count_tokens(call: Call, attempt: Attempt) -> Answer:
+def _count_tokens(call: Call, trying: Trying) -> Answer:
     """Estimate the tokens of a request whose target has no endpoint for it, from the size of what it says."""
     fields: Fields = {"max_tokens": msgspec.Raw(b"1"), **call.request.fields}  # a count needs no limit, a message does
     request = call.incoming.dialect.read_request(fields)
     said = msgspec.json.encode((request.messages, request.tools))
-    attempt.summary = ReplySummary()
-    return Answer(attempt=attempt, body=msgspec.json.encode({"input_tokens": estimate_tokens(len(said))}))
+    trying.attempt.summary = ReplySummary()
+    trying.end()
+    return Answer(trying=trying, body=msgspec.json.encode({"input_tokens": estimate_tokens(len(said))}))
 
 
-def _whole(call: Call, target: Target, attempt: Attempt, body: bytes) -> Answer:
+def _whole(call: Call, target: Target, trying: Trying, body: bytes) -> Answer:
     wanted = call.incoming.dialect
     dialect = spoken(target.provider, wanted)
-    attempt.summary = _summary(call, dialect, body)
-    if dialect.name != wanted.name:
+    trying.attempt.summary = _summary(call, dialect, body)
+    if dialect.name != wanted.name and call.incoming.operation == "chat":
         body = wanted.write_response(dialect.read_response(body))
-    return Answer(attempt=attempt, body=body)
+    elif dialect.name != wanted.name:
+        body = asides.write_answer(call.incoming, call.request.fields, target, body)
+    trying.end()
+    return Answer(trying=trying, body=body)
 
 
 def _summary(call: Call, dialect: Dialect, body: bytes) -> ReplySummary:
-    if call.incoming.operation == "embeddings":
-        return read_embeddings_summary(body)
-    if call.incoming.operation == "count_tokens":
-        return ReplySummary()
-    return dialect.read_summary(body)
+    if call.incoming.operation == "chat":
+        return dialect.read_summary(body)
+    return asides.read_summary(call.incoming, dialect, body)
 
 
-async def _open_stream(call: Call, target: Target, attempt: Attempt, exchange: Exchange) -> Answer:
+async def _open_stream(
+    call: Call, target: Target, trying: Trying, exchange: Exchange, broken: Interrupted | None
+) -> Answer:
     """Wait for the first content. What comes before it is held back, so that another target may still take over."""
-    wanted = call.incoming.dialect
-    dialect = spoken(target.provider, wanted)
-    passage: Passage
-    if dialect.name == wanted.name:
-        passage = Untouched(hide_usage=_adds_usage(call, target))
-    else:
-        passage = Translated(wanted, _neutral(call))
-    stream = OpenStream(exchange, dialect.stream_reader(), passage, attempt.events)
+    reader = spoken(target.provider, call.incoming.dialect).stream_reader()
+    passage = _passage(call, target, broken)  # after the reader: an error inside the stream goes on from its writer
+    stream = OpenStream(exchange, reader, passage, trying.attempt)
     pieces = stream.pieces()
     held: list[Piece] = []
     try:
@@ -195,5 +234,20 @@ async def _open_stream(call: Call, target: Target, attempt: Attempt, exchange: E
     except ProviderError as error:
         error.retryable = True
         raise
-    attempt.first_token_ns = call.clock.monotonic_ns()
-    return Answer(attempt=attempt, stream=stream, held=held, rest=pieces)
+    trying.first_piece()
+    call.recording.said = passage.said if isinstance(passage, Resumed) else trying.attempt.events
+    return Answer(trying=trying, is_stream=True, stream=stream, held=held, rest=pieces)
+
+
+def _passage(call: Call, target: Target, broken: Interrupted | None) -> Passage:
+    wanted = call.incoming.dialect
+    if broken is not None:
+        return Resumed(wanted.stream_writer(neutral_request(call)), broken)
+    if spoken(target.provider, wanted).name == wanted.name:
+        return Untouched(hide_usage=_adds_usage(call, target))
+    return Translated(wanted, neutral_request(call))
+
+
+def end_broken(call: Call, broken: Interrupted) -> Piece:
+    """Write the end of a stream whose answer was complete when it broke."""
+    return Piece(Resumed(call.incoming.dialect.stream_writer(neutral_request(call)), broken).end(), False, last=True)

@@ -1,11 +1,17 @@
 """Owns the first look at a request's body: split into top-level fields, each left as the JSON text that came."""
 
 import json
+from codecs import getincrementaldecoder
 
 import msgspec
 
 from backstay.core.errors import InvalidRequest
 from backstay.providers import Fields
+
+_SHOWN_CHARACTERS = 100
+"""Of a model's name that was only asked for."""
+_PIECE_BYTES = 1024 * 1024
+_SHORT_BYTES = 64 * 1024
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -19,10 +25,8 @@ def read_fields(body: bytes) -> Fields:
     if not body:
         raise InvalidRequest("The request has no body. Send a JSON object, with content-type application/json.")
     try:
-        body.decode()
+        _require_utf8(body)
         fields = _fields.decode(body)
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(f"The body is not valid UTF-8: byte {error.start} is 0x{body[error.start]:02x}.") from None
     except msgspec.ValidationError:
         raise InvalidRequest("The body is JSON, but not an object. Send {…}.") from None
     except msgspec.DecodeError as error:
@@ -31,6 +35,37 @@ def read_fields(body: bytes) -> Fields:
         raise InvalidRequest("The body is nested too deeply.") from None
     _refuse_duplicates(body, fields)
     return fields
+
+
+def _require_utf8(body: bytes) -> None:
+    """Refuse a body that is not UTF-8. A long one is looked at piece by piece, so that it is not copied as text."""
+    start = kept = 0
+    try:
+        if len(body) <= _PIECE_BYTES:
+            body.decode()
+            return
+        decoder, view = getincrementaldecoder("utf-8")(), memoryview(body)
+        for start in range(0, len(body), _PIECE_BYTES):
+            kept = len(decoder.getstate()[0])
+            decoder.decode(view[start : start + _PIECE_BYTES], start + _PIECE_BYTES >= len(body))
+    except UnicodeDecodeError as error:
+        place = start - kept + error.start
+        raise InvalidRequest(f"The body is not valid UTF-8: byte {place} is 0x{body[place]:02x}.") from None
+
+
+def write_pieces(fields: Fields) -> tuple[bytes | memoryview, ...]:
+    """Write fields as a JSON object in pieces: long values are still the bytes that came, and not copied."""
+    pieces: list[bytes | memoryview] = []
+    short = bytearray(b"{")
+    for number, (name, value) in enumerate(fields.items()):
+        view = memoryview(value)
+        short += b"%b%b:" % (b"," if number else b"", msgspec.json.encode(name))
+        if view.nbytes < _SHORT_BYTES:
+            short += view
+        else:
+            pieces += (bytes(short), view)
+            short.clear()
+    return (*pieces, bytes(short) + b"}")
 
 
 def _refuse_duplicates(body: bytes, fields: Fields) -> None:
@@ -43,12 +78,35 @@ def _refuse_duplicates(body: bytes, fields: Fields) -> None:
     left, count = len(body) - explained, len(fields)
     if left == 4 * count + 1:  # quotes, colons, commas and braces: there is room for nothing else
         return
-    if left == 6 * count and body == b"{%b}" % b", ".join([b'"%b": %b' % (k.encode(), v) for k, v in fields.items()]):
+    if left == 6 * count and _is_spaced(body, fields):
         return
     names = json.loads(body, object_pairs_hook=lambda pairs: [key for key, _ in pairs])
     for key in fields:
         if names.count(key) > 1:
             raise InvalidRequest(f"The field {key!r} is there {names.count(key)} times. Send it once.", param=key)
+
+
+def read_asked_model(body: bytes) -> str | None:
+    """Read the model that a request asked for, to show it to people, from a body in which anything may stand.
+
+    What cannot be printed is replaced, and what is long is cut. ``None`` where there is no name.
+    """
+    try:
+        name = read_text(read_fields(body), "model") or ""
+    except InvalidRequest:
+        return None
+    return "".join(each if each.isprintable() else "\ufffd" for each in name[:_SHOWN_CHARACTERS]) or None
+
+
+def _is_spaced(body: bytes, fields: Fields) -> bool:
+    """Whether a body is its fields as Python's json writes them, compared in place."""
+    place = 0
+    for key, value in fields.items():
+        opening = b'%b"%b": ' % (b", " if place else b"{", key.encode())
+        if not (body.startswith(opening, place) and body.startswith(memoryview(value), place + len(opening))):
+            return False
+        place += len(opening) + memoryview(value).nbytes
+    return body[place:] == b"}"
 
 
 def read_text(fields: Fields, name: str) -> str | None:

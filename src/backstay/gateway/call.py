@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+import random
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 
 import msgspec
 
@@ -10,13 +12,20 @@ from backstay.conversations import Conversations
 from backstay.core.clock import Clock
 from backstay.core.errors import BackstayError, Draining
 from backstay.core.money import usd
-from backstay.gateway.attempt import Answer, Call, attempt_targets
+from backstay.gateway.answering import Answering
+from backstay.gateway.attempt import Answer, Call
 from backstay.gateway.conversation import take_up
+from backstay.gateway.limiting import limit_headers, pass_limits, settle_limits
+from backstay.gateway.order import order_targets
 from backstay.gateway.recording import Recording
-from backstay.gateway.resolve import Models, resolve
+from backstay.gateway.resolve import Models, Resolved, resolve
+from backstay.gateway.room import Room
 from backstay.gateway.settle import settle
+from backstay.gateway.stream import Piece
 from backstay.gateway.types import Headers, Incoming, Sink
+from backstay.health import Fleet
 from backstay.ledger import PriceBook
+from backstay.limits import Limiter
 from backstay.store import Journal, JournalFull
 from backstay.tracing import Span
 
@@ -36,10 +45,16 @@ class Gateway(msgspec.Struct, kw_only=True):
     prices: PriceBook
     journal: Journal
     clock: Clock
+    fleet: Fleet = msgspec.field(default_factory=Fleet)
+    room: Room = msgspec.field(default_factory=Room)
+    chance: random.Random = msgspec.field(default_factory=random.Random)
+    """For jitter and shares of traffic."""
     observe: Callable[[Span], None]
     """Called with each finished call's span: metrics."""
     conversations: Conversations | None = None
     """Where responses are kept, for callers who go on from them by id; ``None``: none are."""
+    limiter: Limiter | None = None
+    """``None`` limits nobody."""
     capture: bool = True
     """Whether traces keep the text of requests and answers."""
     draining: bool = False
@@ -56,18 +71,21 @@ async def call(gateway: Gateway, incoming: Incoming, sink: Sink) -> None:
         asyncio.CancelledError: The caller went away, or the worker ends. What was received is recorded and priced.
     """
     recording = Recording(incoming, gateway.clock)
-    answer: Answer | None = None
     gateway.open_calls += 1
     try:
         admit(gateway)
         if incoming.dialect.name == "responses" and gateway.conversations is not None:
             incoming, sink = await take_up(gateway.conversations, recording, sink)
         recording.request = resolve(gateway.models, incoming)
+        answering = route(gateway, recording, recording.request)
+        if gateway.limiter is not None:
+            await pass_limits(gateway.limiter, recording)
         reserve(gateway, recording)
-        answer = await attempt_targets(
-            Call(incoming=incoming, request=recording.request, recording=recording, clock=gateway.clock)
-        )
-        await (_reply if answer.stream is None else _relay)(gateway, recording, answer, sink)
+        answer = await answering.answer()
+        if answer.is_stream:
+            await _relay(gateway, recording, answering.pieces(answer), sink)
+        else:
+            await _reply(gateway, recording, answer, sink)
     except Exception as problem:  # noqa: BLE001 - the edge of a call: whatever went wrong, it is recorded and answered
         error = problem if isinstance(problem, BackstayError) else _unforeseen(problem)
         recording.fail(error)
@@ -79,8 +97,6 @@ async def call(gateway: Gateway, incoming: Incoming, sink: Sink) -> None:
         raise
     finally:
         gateway.open_calls -= 1
-        if answer is not None and answer.stream is not None:
-            await answer.stream.close()
 
 
 def admit(gateway: Gateway) -> None:
@@ -95,6 +111,31 @@ def admit(gateway: Gateway) -> None:
     gateway.journal.require_room()
 
 
+def route(gateway: Gateway, recording: Recording, request: Resolved) -> Answering:
+    """Choose the targets that the call may go to, best first.
+
+    Raises:
+        NoCapableTarget: None can do what it asks.
+    """
+    incoming = recording.incoming
+    targets = order_targets(
+        request, incoming, fleet=gateway.fleet, prices=gateway.prices, at_ns=recording.at_ns, chance=gateway.chance
+    )
+    limit_s = request.model.total_s
+    if incoming.deadline_s is not None:
+        limit_s = min(limit_s, incoming.deadline_s)
+    call = Call(
+        incoming=incoming,
+        request=request,
+        recording=recording,
+        fleet=gateway.fleet,
+        room=gateway.room,
+        clock=gateway.clock,
+        give_up_at_s=recording.started_ns * 1e-9 + limit_s,
+    )
+    return Answering(call, targets, gateway.chance)
+
+
 def reserve(gateway: Gateway, recording: Recording) -> None:
     """Write the intent into the journal, before any provider is called."""
     gateway.journal.append("intent", bytes.fromhex(recording.call_id), recording.intent())
@@ -107,6 +148,7 @@ def settle_and_record(gateway: Gateway, recording: Recording) -> None:
     recording.written = True
     recording.close()
     settle(gateway.prices, recording)
+    settle_limits(recording)
     span = recording.root()
     parts = recording.frame(span, capture=gateway.capture)
     try:
@@ -119,23 +161,24 @@ def settle_and_record(gateway: Gateway, recording: Recording) -> None:
 
 async def _reply(gateway: Gateway, recording: Recording, answer: Answer, sink: Sink) -> None:
     """Answer as a whole, once it is recorded."""
-    recording.output, recording.http_status = answer.body, answer.status
+    recording.output, recording.http_status = answer.body, 200
     settle_and_record(gateway, recording)
     headers = [(b"content-type", b"application/json"), *_call_headers(recording)]
     cost = recording.cost_nanousd
     if cost is not None:
         headers.append((b"x-backstay-cost-usd", usd(cost).encode()))
-    await sink.reply(answer.status, headers, answer.body)
+    await sink.reply(200, headers, answer.body)
 
 
-async def _relay(gateway: Gateway, recording: Recording, answer: Answer, sink: Sink) -> None:
+async def _relay(gateway: Gateway, recording: Recording, stream: AsyncGenerator[Piece], sink: Sink) -> None:
     """Pass a stream on piece by piece. The last piece waits for the record."""
-    recording.http_status = answer.status
-    await sink.begin(answer.status, [*_SSE_HEADERS, *_call_headers(recording)])
-    async for piece in answer.pieces():
-        if piece.last:
-            settle_and_record(gateway, recording)
-        await sink.write(piece.data, end=piece.last)
+    recording.http_status = 200
+    async with aclosing(stream) as pieces:
+        await sink.begin(200, [*_SSE_HEADERS, *_call_headers(recording)])
+        async for piece in pieces:
+            if piece.last:
+                settle_and_record(gateway, recording)
+            await sink.write(piece.data, end=piece.last)
 
 
 def _unforeseen(problem: Exception) -> BackstayError:
@@ -150,11 +193,20 @@ async def _tell(recording: Recording, error: BackstayError, sink: Sink) -> None:
         return
     status, headers, body = dialect.write_error(error, request_id=recording.trace_id)
     extra = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
-    trace = (b"x-backstay-trace-id", recording.trace_id.encode())
-    await sink.reply(status, [(b"content-type", b"application/json"), *extra, trace], body)
+    await sink.reply(status, [(b"content-type", b"application/json"), *extra, *_route_headers(recording)], body)
 
 
 def _call_headers(recording: Recording) -> Headers:
-    trace_id = recording.trace_id.encode()
     name = b"request-id" if recording.incoming.dialect.name == "anthropic" else b"x-request-id"
-    return [(b"x-backstay-trace-id", trace_id), (name, trace_id)]
+    return [(name, recording.trace_id.encode()), *_route_headers(recording)]
+
+
+def _route_headers(recording: Recording) -> Headers:
+    """Say where the call was recorded, how many tries it took, and who answered last."""
+    headers = [(b"x-backstay-trace-id", recording.trace_id.encode())]
+    if recording.attempts:
+        headers.append((b"x-backstay-attempts", b"%d" % len(recording.attempts)))
+        headers.append((b"x-backstay-target", recording.attempts[-1].target.name.encode("latin-1", "replace")))
+    if recording.degraded is not None:
+        headers.append((b"x-backstay-degraded", recording.degraded.encode()))
+    return [*headers, *limit_headers(recording)]

@@ -10,45 +10,24 @@ from backstay.core.errors import BackstayError, ProviderError
 from backstay.core.ids import new_span_id, new_trace_id
 from backstay.core.money import NanoUSD
 from backstay.core.usage import NO_USAGE, Usage
+from backstay.gateway.body import read_asked_model
 from backstay.gateway.resolve import Resolved
+from backstay.gateway.tries import Reason
 from backstay.gateway.types import Incoming, Target
 from backstay.ledger import Cost, LedgerEntry
+from backstay.limits import Admission
 from backstay.providers import ReplySummary, accumulate
+from backstay.records import CallDocument, IntentDocument
 from backstay.tracing import Span, SpanStatus
 
 _encoder = msgspec.json.Encoder()
-
-
-class CallDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """The first part of a call's journal frame. The other two are the request and the answer, as they were."""
-
-    tenant_id: str
-    spans: tuple[Span, ...]
-    entries: tuple[LedgerEntry, ...]
-
-
-class IntentDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """The only part of an intent's journal frame: what is known before a provider is called."""
-
-    tenant_id: str
-    call_id: str
-    trace_id: str
-    parent_id: str | None
-    at_ns: int
-    operation: str
-    model: str
-    target: str
-    key_id: str
-    user_id: str | None
-    feature: str | None
-    tags: tuple[str, ...]
-    dialect: str
 
 
 class Attempt(msgspec.Struct, kw_only=True):
     """One try at one target, while it runs and after."""
 
     target: Target
+    reason: Reason
     started_ns: int
     span_id: str
     ended_ns: int = 0
@@ -60,6 +39,8 @@ class Attempt(msgspec.Struct, kw_only=True):
     """Of a whole answer; ``None`` while there is none."""
     events: list[ChatEvent] = msgspec.field(default_factory=list[ChatEvent])
     """Of a stream: what was said so far."""
+    malformed_events: int = 0
+    """Of a stream: events that were no JSON and were left out."""
     cost: Cost | None = None
     """``None``: nothing is billed for it (the provider refused it). A cost of unknown amount is not ``None``."""
 
@@ -79,15 +60,20 @@ class Recording:
         self.started_ns = clock.monotonic_ns()
         self.clock = clock
         self.request: Resolved | None = None
+        self.admission: Admission | None = None
         self.attempts: list[Attempt] = []
         self.error: BackstayError | None = None
         self.status: SpanStatus = "ok"
         self.http_status: int | None = None
         self.output = b""
+        self.said: list[ChatEvent] = []
+        """Of a stream: what the caller has seen, which may come from several attempts."""
+        self.degraded: str | None = None
+        """What stood in for a real answer: ``target``, ``message`` or ``cache_stale``."""
         self.written = False
 
-    def begin_attempt(self, target: Target) -> Attempt:
-        attempt = Attempt(target=target, started_ns=self.clock.monotonic_ns(), span_id=new_span_id())
+    def begin_attempt(self, target: Target, reason: Reason) -> Attempt:
+        attempt = Attempt(target=target, reason=reason, started_ns=self.clock.monotonic_ns(), span_id=new_span_id())
         self.attempts.append(attempt)
         return attempt
 
@@ -167,16 +153,16 @@ class Recording:
         """
         if self.incoming.operation == "embeddings":
             return b""
-        if self.output or not self.attempts or not self.attempts[-1].events:
+        if self.output or not self.said:
             return self.output
-        return self.incoming.dialect.write_response(accumulate(self.attempts[-1].events))
+        return self.incoming.dialect.write_response(accumulate(self.said))
 
     def root(self) -> Span:
         """Build the call's own span."""
         incoming, request = self.incoming, self.request
         last = self.attempts[-1] if self.attempts else None
         usage = last.usage if last else NO_USAGE
-        model = request.model.name if request else None
+        model = request.model.name if request else read_asked_model(incoming.body)
         return Span(
             span_id=self.call_id,
             trace_id=self.trace_id,
@@ -197,14 +183,24 @@ class Recording:
             tags=incoming.tags,
             http_status=self.http_status,
             stream=request.stream if request else None,
-            first_token_ns=self._since_start(last.first_token_ns) if last else None,
+            first_token_ns=self._since_start(self._first_token_ns()),
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
             cost_nanousd=self.cost_nanousd,
-            attributes={"gen_ai.operation.name": incoming.operation, "gen_ai.request.model": model},
+            attributes=self._root_attributes(model),
             input_dialect=incoming.dialect.name,
-            output_dialect=incoming.dialect.name if self.output or (last and last.events) else None,
+            output_dialect=incoming.dialect.name if self.output or self.said else None,
         )
+
+    def _root_attributes(self, model: str | None) -> dict[str, Any]:
+        attributes: dict[str, Any] = {"gen_ai.operation.name": self.incoming.operation, "gen_ai.request.model": model}
+        if self.degraded is not None:
+            attributes["backstay.degraded"] = self.degraded
+        return attributes
+
+    def _first_token_ns(self) -> int | None:
+        """When the caller saw something first: a stream that broke midway and went on began with its first part."""
+        return next((each.first_token_ns for each in self.attempts if each.first_token_ns is not None), None)
 
     def _since_start(self, moment_ns: int | None) -> int | None:
         return None if moment_ns is None else moment_ns - self.started_ns
@@ -264,7 +260,10 @@ def _attributes(operation: str, number: int, attempt: Attempt) -> dict[str, Any]
         "gen_ai.provider.name": attempt.target.price_provider or attempt.target.provider.name,
         "gen_ai.request.model": attempt.target.model_id,
         "backstay.attempt": number,
+        "backstay.attempt.reason": attempt.reason,
     }
+    if attempt.malformed_events:
+        attributes["backstay.malformed_events"] = attempt.malformed_events
     if isinstance(attempt.error, ProviderError):
         attributes["error.type"] = attempt.error.provider_code or attempt.error.kind
     if (summary := attempt.summary) is None:
@@ -286,47 +285,3 @@ def _attributes(operation: str, number: int, attempt: Attempt) -> dict[str, Any]
         if count:
             attributes[name] = count
     return attributes
-
-
-def interrupted(document: bytes) -> list[bytes]:
-    """Write the frame of a call whose worker died before it could: what it came to, nobody knows.
-
-    Its cost is unknown and unconfirmed, never 0.
-    """
-    intent = msgspec.json.decode(document, type=IntentDocument)
-    span = Span(
-        span_id=intent.call_id,
-        trace_id=intent.trace_id,
-        parent_id=intent.parent_id,
-        kind="call",
-        name=f"{intent.operation} {intent.model}",
-        started_at_ns=intent.at_ns,
-        duration_ns=0,
-        status="interrupted",
-        error_code="worker_lost",
-        error_message="The worker ended before the call did. What the provider did with it is not known.",
-        operation=intent.operation,
-        model=intent.model,
-        target=intent.target,
-        key_id=intent.key_id,
-        user_id=intent.user_id,
-        feature=intent.feature,
-        tags=intent.tags,
-        input_dialect=intent.dialect,
-    )
-    entry = LedgerEntry(
-        call_id=intent.call_id,
-        attempt=0,
-        at_ns=intent.at_ns,
-        trace_id=intent.trace_id,
-        key_id=intent.key_id,
-        user_id=intent.user_id,
-        feature=intent.feature,
-        tags=intent.tags,
-        model=intent.model,
-        target=intent.target,
-        cost_nanousd=None,
-        unconfirmed=True,
-    )
-    call = CallDocument(tenant_id=intent.tenant_id, spans=(span,), entries=(entry,))
-    return [_encoder.encode(call), b"", b""]

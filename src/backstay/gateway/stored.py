@@ -8,7 +8,7 @@ from backstay.conversations import Conversations
 from backstay.core.caller import Caller
 from backstay.core.errors import Forbidden, NotFound, ProviderError
 from backstay.gateway.call import Gateway
-from backstay.providers import ProviderRequest
+from backstay.providers import RESPONSES, ProviderRequest
 
 PATH = "/v1/responses"
 
@@ -70,7 +70,7 @@ class StoredResponses:
         try:
             body = await exchange.read()
             if exchange.status >= 400:
-                raise target.provider.dialect.read_error(exchange.status, exchange.headers, body)
+                raise RESPONSES.read_error(exchange.status, exchange.headers, body)
             return body
         finally:
             await exchange.close()

@@ -16,9 +16,13 @@ from backstay.core.chat import (
     UsageReported,
 )
 from backstay.core.errors import ProviderError, ProviderUnreachable
+from backstay.gateway.recording import Attempt
 from backstay.providers import Dialect, Exchange, StreamReader
 
 _CONTENT = (TextDelta, ToolUseStarted, ReasoningDelta, RefusalDelta)
+
+_MOST_MALFORMED = 8
+"""Events that may be no JSON before a stream is given up."""
 
 
 class Passage(Protocol):
@@ -69,37 +73,56 @@ class Piece(msgspec.Struct, frozen=True):
 
 
 class OpenStream:
-    """A stream on its way. ``events`` is given, and grows with what is said."""
+    """A stream on its way. The attempt's ``events`` grow with what is said."""
 
-    def __init__(self, exchange: Exchange, reader: StreamReader, passage: Passage, events: list[ChatEvent]):
-        self.events = events
+    def __init__(self, exchange: Exchange, reader: StreamReader, passage: Passage, attempt: Attempt):
+        self._attempt = attempt
         self._exchange = exchange
         self._reader = reader
         self._passage = passage
+        self._has_content = False
 
     async def pieces(self) -> AsyncIterator[Piece]:
         """Iterate over what the caller gets, as it comes.
 
         Raises:
-            ProviderError: The provider says inside the stream that it failed, or sends what is no event.
+            ProviderError: The provider says inside the stream that it failed, or sends too much that is no event.
             ProviderUnreachable: The stream breaks, or ends before its end.
             ProviderTimeout: It stalls.
         """
+        has_content = False
         async for frame in self._exchange.frames():
-            events = self._reader.read(frame)
-            self.events.extend(events)
-            has_content = False
+            events = self._read(frame)
+            self._attempt.events.extend(events)
             for event in events:
                 if isinstance(event, StreamFailed):
                     raise ProviderError(event.message, provider_code=event.code, retryable=True)
                 has_content = has_content or isinstance(event, _CONTENT)
-            data = self._passage.carry(frame, events)
+            self._has_content = self._has_content or has_content
+            data = b"" if events is _MALFORMED else self._passage.carry(frame, events)
             if self._reader.finished:
                 yield Piece(data + self._passage.end(), has_content, last=True)
                 return
-            if data:
+            if data:  # content that is held back comes with a later piece
                 yield Piece(data, has_content)
+                has_content = False
         raise ProviderUnreachable("The provider's stream ended before the answer did.")
+
+    def _read(self, frame: bytes) -> list[ChatEvent]:
+        """Read a frame. One that is no event is left out, as long as the stream goes on and is worth it.
+
+        Before the first content, it is worth nothing yet: another target can still give a whole answer.
+        """
+        try:
+            return self._reader.read(frame)
+        except ProviderError:
+            self._attempt.malformed_events += 1
+            if not self._has_content or self._attempt.malformed_events > _MOST_MALFORMED:
+                raise
+            return _MALFORMED
 
     async def close(self) -> None:
         await self._exchange.close()
+
+
+_MALFORMED: list[ChatEvent] = []

@@ -1,14 +1,32 @@
 """Owns the nouns of the gateway: targets and models, what a wire hands in, and where the answer goes."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
 from backstay.core.caller import Caller
+from backstay.gateway.tries import RetryPolicy
 from backstay.providers import Dialect, Operation, Provider, Timeouts
 
 Headers = Sequence[tuple[bytes, bytes]]
+
+
+class Ability(msgspec.Struct, frozen=True, kw_only=True):
+    """What a target can do, and for whom."""
+
+    tools: bool = True
+    images: bool = True
+    json_schema: bool = True
+    context_tokens: int | None = None
+    """The longest prompt that it takes; ``None``: not known."""
+    tags: frozenset[str] | None = None
+    """Only calls with one of these tags; ``None``: all."""
+    tenants: frozenset[str] | None = None
+    """Only calls of these tenants; ``None``: all."""
+
+
+ANYTHING = Ability()
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,15 +41,53 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     price_model: str
     is_free: bool = False
     """Whether its calls cost nothing unless the policy gives them a price."""
+    can: Ability = ANYTHING
+    weight: float = 1.0
+    """Its share of the traffic beside the other targets' weights."""
+    timeouts: Timeouts = Timeouts()
+
+
+Strategy = Literal["priority", "weighted", "least_latency", "least_cost", "least_busy"]
+"""How a call's targets are ordered. ``priority``: as they are listed. ``weighted``: by chance, each by its weight. The
+others: by what was measured, or by price."""
+
+OnBrokenStream = Literal["error", "restart", "continue"]
+"""What is done when a stream breaks after the caller has seen some of it. ``continue``: the next target goes on from
+there. ``restart``: the next one answers anew, in the same stream, after a blank line."""
+
+
+class Degraded(msgspec.Struct, frozen=True, kw_only=True):
+    """What a caller gets when no target answers, marked as such."""
+
+    target: Target | None = None
+    message: str | None = None
+    """A fixed text, after ``target`` has failed too or where there is none."""
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """How a model's targets are used."""
+
+    strategy: Strategy = "priority"
+    sticky: bool = False
+    """Whether a user stays with one target, which keeps the provider's prompt cache warm."""
+    retry: RetryPolicy = RetryPolicy()
+    on_broken_stream: OnBrokenStream = "error"
+    degraded: Degraded = Degraded()
+    is_conditional: bool = False
+    """Whether some target cannot take every request."""
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """A name that callers use, and its targets in the order in which they are tried."""
+    """A name that callers use, and its targets."""
 
     name: str
     targets: tuple[Target, ...]
-    timeouts: Timeouts | None = None
-    """``None`` leaves the provider's own."""
+    route: Route = Route()
+
+    @property
+    def total_s(self) -> float:
+        """How long a call may take, with all its tries."""
+        return max((target.timeouts.total_s for target in self.targets), default=0.0)
 
 
 class Incoming(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +102,8 @@ class Incoming(msgspec.Struct, frozen=True, kw_only=True):
     """Headers that the vendor understands, to be sent on where the target speaks the caller's dialect."""
     feature: str | None = None
     tags: tuple[str, ...] = ()
+    deadline_s: float | None = None
+    """How long the caller waits for the whole answer, in seconds from now; ``None``: as long as the model may take."""
     trace_id: str | None = None
     parent_id: str | None = None
     only_target: str | None = None

@@ -1,5 +1,6 @@
 -- name: merge_entries
--- What LedgerEntry leaves out of its JSON has the default that stands here.
+-- What LedgerEntry leaves out of its JSON has the default that stands here. In the order of the key, so that two who ship
+-- the same entries wait for each other and never in a circle.
 insert into ledger_entries (tenant_id, at, call_id, attempt, trace_id, key_id, user_id, feature, tags, model, target,
                             input_tokens, output_tokens, cost_nanousd, estimated, unconfirmed, price_source, lines)
 select doc->>'tenant_id', timestamptz 'epoch' + at_ns / 1000 * interval '1 microsecond', call_id, attempt, trace_id,
@@ -9,6 +10,7 @@ from shipment, jsonb_to_recordset(doc->'entries') as entry(
   at_ns bigint, call_id text, attempt smallint, trace_id text, key_id text, user_id text, feature text, tags text[],
   model text, target text, input_tokens bigint, output_tokens bigint, cost_nanousd bigint, estimated boolean,
   unconfirmed boolean, price_source text, lines jsonb)
+order by doc->>'tenant_id', at_ns, call_id, attempt
 on conflict do nothing
 
 -- name: entries
@@ -24,46 +26,64 @@ order by at, call_id, attempt
 -- and differ by target alone; as further attempts are few, they alone are looked after.
 from ledger_entries earlier
 where earlier.tenant_id = %(tenant_id)s and earlier.at = entry.at and earlier.call_id = entry.call_id
-  and earlier.attempt < entry.attempt and earlier.at >= %(since)s and earlier.at < %(until)s
+  and earlier.attempt < entry.attempt and earlier.at >= %(since_{n})s and earlier.at < %(until_{n})s
   and (not %(by_target)s or earlier.target = entry.target)
 
+-- name: parts
+-- What a span of time is added up from: sums of its whole stretches, and the entries of each of its edges.
+select sums.at, case when kind = 'user' then name end as "user", case when kind = 'tag' then name end as tag, feature,
+       model, target, key_id as key, case when %(by_target)s then target_calls else calls end as calls,
+       case when %(by_target)s then target_unknown_calls else unknown_calls end as unknown_cost_calls,
+       estimated_attempts, unconfirmed_attempts, input_tokens, output_tokens, cost_nanousd
+from unnest(%(grains_s)s::int[], %(whole_since)s::timestamptz[], %(whole_until)s::timestamptz[])
+  as whole (grain_s, since, until)
+cross join lateral (
+  select * from cost_rollups sums
+  where sums.tenant_id = %(tenant_id)s and sums.kind = %(kind)s and sums.grain_s = whole.grain_s
+    and sums.at >= whole.since and sums.at < whole.until and (%(key_id)s::text is null or key_id = %(key_id)s)
+  offset 0
+) sums
+{edges}
+
+-- name: edge
+select entry.at, user_id, tag, feature, model, target, key_id,
+       case when attempt > 0 then not exists (select {earlier_attempts}) else true end::int,
+       case when cost_nanousd is not null then false
+            when attempt > 0 then not exists (select {earlier_attempts} and earlier.cost_nanousd is null)
+            else true end::int,
+       estimated::int, unconfirmed::int, input_tokens, output_tokens, cost_nanousd
+from ledger_entries entry
+left join lateral unnest(case when %(by_tag)s then tags end) as tag on true
+where entry.tenant_id = %(tenant_id)s and entry.at >= %(since_{n})s and entry.at < %(until_{n})s
+  and (%(key_id)s::text is null or key_id = %(key_id)s)
+
 -- name: costs
-select "user", feature, model, target, key, tag, day, hour, count(*) filter (where not is_repeated) as calls,
+select "user", feature, model, target, key, tag, day, hour, sum(calls)::bigint as calls,
        coalesce(sum(input_tokens), 0)::bigint as input_tokens, coalesce(sum(output_tokens), 0)::bigint as output_tokens,
-       coalesce(sum(cost_nanousd), 0)::bigint as cost_nanousd,
-       count(*) filter (where cost_nanousd is null and not is_unknown_repeated) as unknown_cost_calls
+       coalesce(sum(cost_nanousd), 0)::bigint as cost_nanousd, sum(unknown_cost_calls)::bigint as unknown_cost_calls,
+       sum(estimated_attempts)::bigint as estimated_attempts, sum(unconfirmed_attempts)::bigint as unconfirmed_attempts
 from (
-  select input_tokens, output_tokens, cost_nanousd,
-         case when attempt > 0 then exists (select {earlier_attempts}) else false end as is_repeated,
-         case when attempt > 0 then exists (select {earlier_attempts} and earlier.cost_nanousd is null)
-              else false end as is_unknown_repeated,
-         case when 'user' = any(%(by)s) then user_id end as "user",
+  select calls, unknown_cost_calls, estimated_attempts, unconfirmed_attempts, input_tokens, output_tokens, cost_nanousd,
+         case when 'user' = any(%(by)s) then "user" end as "user",
          case when 'feature' = any(%(by)s) then feature end as feature,
          case when 'model' = any(%(by)s) then model end as model,
          case when 'target' = any(%(by)s) then target end as target,
-         case when 'key' = any(%(by)s) then key_id end as key,
+         case when 'key' = any(%(by)s) then key end as key,
+         case when 'tag' = any(%(by)s) then tag end as tag,
          case when 'day' = any(%(by)s) then date_trunc('day', at, 'utc') end as day,
-         case when 'hour' = any(%(by)s) then date_trunc('hour', at, 'utc') end as hour,
-         case when 'tag' = any(%(by)s) then tags end as tags
-  from ledger_entries entry
-  where tenant_id = %(tenant_id)s and at >= %(since)s and at < %(until)s
-    and (%(key_id)s::text is null or key_id = %(key_id)s)
-) entry
-left join lateral unnest(tags) as tag on true
+         case when 'hour' = any(%(by)s) then date_trunc('hour', at, 'utc') end as hour
+  from ({parts}) part
+) part
 group by "user", feature, model, target, key, tag, day, hour
 order by cost_nanousd desc, calls desc, "user", feature, model, target, key, tag, day, hour
 limit %(limit)s
 
 -- name: spend
-select date_bin(make_interval(secs => %(bucket_s)s), at, %(since)s) as at,
-       case %(by)s when 'user' then user_id when 'feature' then feature when 'model' then model
-                   when 'target' then target when 'key' then key_id when 'tag' then tag end as name,
-       count(*) filter (where case when attempt > 0 then not exists (select {earlier_attempts}) else true end) as calls,
-       coalesce(sum(cost_nanousd), 0)::bigint as cost_nanousd
-from ledger_entries entry
-left join lateral unnest(case when %(by)s = 'tag' then tags end) as tag on true
-where tenant_id = %(tenant_id)s and at >= %(since)s and at < %(until)s
-  and (%(key_id)s::text is null or key_id = %(key_id)s)
+select date_bin(%(step)s, at, timestamptz '1970-01-01 00:00:00+00') as at,
+       case %(name)s when 'user' then "user" when 'feature' then feature when 'model' then model
+                     when 'target' then target when 'key' then key when 'tag' then tag end as name,
+       sum(calls)::bigint as calls, coalesce(sum(cost_nanousd), 0)::bigint as cost_nanousd
+from ({parts}) part
 group by 1, 2
 order by 1, 4 desc, 2
 
@@ -85,3 +105,45 @@ from (
     where tenant_id = %(tenant_id)s and kind = 'call' and started_at >= %(since)s and started_at < %(until)s
   ) span on span.span_id = entries.call_id
 ) both_books
+
+-- name: compare_rollups
+-- Of each sum that is kept, whether it is what its entries add up to; both without the other included.
+with counted as (
+  select entry.at, kind, grain_s, name, model, target, feature, key_id, calls, target_calls, unknown_calls,
+         target_unknown_calls, estimated, unconfirmed, input_tokens, output_tokens, cost_nanousd
+  from (
+    select *, (place = 1)::int as calls, (target_place = 1)::int as target_calls,
+           (cost_nanousd is null and unknown_place = 1)::int as unknown_calls,
+           (cost_nanousd is null and target_unknown_place = 1)::int as target_unknown_calls
+    from (
+      select *, row_number() over (partition by at, call_id order by attempt) as place,
+             row_number() over (partition by at, call_id, target order by attempt) as target_place,
+             row_number() over (partition by at, call_id, cost_nanousd is null order by attempt) as unknown_place,
+             row_number() over (partition by at, call_id, target, cost_nanousd is null order by attempt)
+               as target_unknown_place
+      from ledger_entries where tenant_id = %(tenant_id)s
+    ) placed
+  ) entry
+  cross join lateral (
+    values ('all', array[null]), ('user', array[user_id]),
+           ('tag', case when cardinality(tags) > 0 then tags else array[null] end)
+  ) as part (kind, names)
+  cross join unnest(names) as name
+  cross join rollup_grains() as grain_s
+), expected as (
+  select kind, grain_s, rollup_start(grain_s, at) as at, name, model, target, feature, key_id,
+         (sum(calls), sum(target_calls), sum(unknown_calls), sum(target_unknown_calls),
+          count(*) filter (where estimated), count(*) filter (where unconfirmed), coalesce(sum(input_tokens), 0),
+          coalesce(sum(output_tokens), 0), coalesce(sum(cost_nanousd), 0))::text as sums
+  from counted
+  group by 1, 2, 3, 4, 5, 6, 7, 8
+), kept as (
+  select kind, grain_s, at, name, model, target, feature, key_id,
+         (calls, target_calls, unknown_calls, target_unknown_calls, estimated_attempts, unconfirmed_attempts,
+          input_tokens, output_tokens, cost_nanousd)::text as sums
+  from cost_rollups where tenant_id = %(tenant_id)s
+)
+select count(*) as differing
+from (
+  (select * from expected except all select * from kept) union all (select * from kept except all select * from expected)
+) different

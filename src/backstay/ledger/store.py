@@ -1,7 +1,7 @@
 """Owns the ledger's SQL: entries in, cost reports out."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
 import msgspec
@@ -11,12 +11,17 @@ from backstay.core.money import NanoUSD
 from backstay.ledger.types import LedgerEntry
 from backstay.ledger.views import DIMENSIONS, Books, CostRow, Dimension, SpendPoint
 from backstay.store import Database, load_queries
+from backstay.store.grains import cover, rows_only
 
 
 def _load() -> dict[str, LiteralString]:
-    """Read the queries, with the part that they share put in."""
+    """Read the queries, with the parts that they share put in."""
     queries = load_queries("backstay.ledger")
-    return {name: text.replace("{earlier_attempts}", queries["earlier_attempts"]) for name, text in queries.items()}
+    parts: tuple[LiteralString, ...] = ("parts", "earlier_attempts")
+    for part in parts:
+        for name, text in queries.items():
+            queries[name] = text.replace("{" + part + "}", queries[part])
+    return queries
 
 
 _QUERIES = _load()
@@ -65,13 +70,14 @@ class LedgerStore:
                 raise InvalidRequest(
                     f"Costs have no dimension {dimension!r}. Use: {', '.join(DIMENSIONS)}.", param="by"
                 )
-        rows = await self._fetch(
+        rows = await self._add_up(
             "costs",
             tenant_id,
+            by,
+            since,
+            until,
+            step=_step(by),
             by=list(by),
-            by_target="target" in by,
-            since=since,
-            until=until,
             key_id=key_id,
             limit=min(limit, _MAX_ROWS),
         )
@@ -87,7 +93,7 @@ class LedgerStore:
         Raises:
             StoreUnavailable: Postgres does not answer.
         """
-        rows = await self._fetch("entries", tenant_id, trace_id=trace_id, key_id=key_id)
+        rows = await self._fetch(_QUERIES["entries"], tenant_id, trace_id=trace_id, key_id=key_id)
         return msgspec.convert(rows, list[LedgerEntry])
 
     async def spend(
@@ -96,11 +102,15 @@ class LedgerStore:
         *,
         since: datetime,
         until: datetime,
-        bucket_s: float,
+        step: timedelta,
         by: Dimension = "model",
         key_id: str | None = None,
     ) -> list[SpendPoint]:
-        """Add up costs over time: one point for each stretch of ``bucket_s`` seconds from ``since``, and series.
+        """Add up costs over time: one point for each stretch and series.
+
+        Args:
+            step: The length of a stretch. Stretches begin at its multiples since the epoch, the first perhaps before
+                ``since``, from where on it counts.
 
         Raises:
             InvalidRequest: It cannot be plotted by this dimension, or the stretches have no length.
@@ -108,30 +118,61 @@ class LedgerStore:
         """
         if by not in DIMENSIONS or by in ("day", "hour"):
             raise InvalidRequest(f"Spend cannot be split by {by!r}. Use user, feature, model, target, key or tag.")
-        if bucket_s <= 0:
+        if step <= timedelta():
             raise InvalidRequest("A stretch of time must be longer than 0 seconds.")
-        rows = await self._fetch(
-            "spend",
-            tenant_id,
-            by=by,
-            by_target=by == "target",
-            since=since,
-            until=until,
-            bucket_s=bucket_s,
-            key_id=key_id,
-        )
+        rows = await self._add_up("spend", tenant_id, [by], since, until, step=step, name=by, key_id=key_id)
         return msgspec.convert(rows, list[SpendPoint], strict=False)
+
+    async def compare_rollups(self, tenant_id: str) -> int:
+        """Count the sums kept of the ledger that are not what its entries add up to: 0 unless something is broken.
+
+        It reads the whole ledger. Raises ``StoreUnavailable`` if Postgres does not answer.
+        """
+        (row,) = await self._fetch(_QUERIES["compare_rollups"], tenant_id)
+        return row["differing"]
 
     async def check(self, tenant_id: str, *, since: datetime = _BEGINNING, until: datetime = _END) -> Books:
         """Compare the ledger with the traces, call by call. Raises ``StoreUnavailable`` if Postgres does not answer."""
-        (row,) = await self._fetch("check", tenant_id, since=since, until=until)
+        (row,) = await self._fetch(_QUERIES["check"], tenant_id, since=since, until=until)
         return msgspec.convert(row, Books, strict=False)
 
-    async def _fetch(self, query: str, tenant_id: str, **params: Any) -> list[dict[str, Any]]:
+    async def _add_up(
+        self,
+        query: str,
+        tenant_id: str,
+        dimensions: Sequence[Dimension],
+        since: datetime,
+        until: datetime,
+        *,
+        step: timedelta | None,
+        **params: Any,
+    ) -> list[dict[str, Any]]:
+        """Run a query over the sums of what there are sums of: by user or by tag, but not by both."""
+        by_user, by_tag = "user" in dimensions, "tag" in dimensions
+        covered = rows_only(since, until) if by_user and by_tag else cover(since, until, step=step)
+        return await self._fetch(
+            covered.query(_QUERIES[query], _QUERIES["edge"]),
+            tenant_id,
+            kind="user" if by_user else "tag" if by_tag else "all",
+            by_target="target" in dimensions,
+            by_tag=by_tag,
+            step=step,
+            **covered.params(),
+            **params,
+        )
+
+    async def _fetch(self, query: LiteralString, tenant_id: str, **params: Any) -> list[dict[str, Any]]:
         async with self._database.tenant(tenant_id, timeout_s=_TIMEOUT_S) as connection:
             # Unprepared: planned for these very values, so that unused filters cost nothing.
-            cursor = await connection.execute(_QUERIES[query], {"tenant_id": tenant_id, **params}, prepare=False)
+            cursor = await connection.execute(query, {"tenant_id": tenant_id, **params}, prepare=False)
             return await cursor.fetchall()
 
 
 _NOTHING = CostRow(calls=0, input_tokens=0, output_tokens=0, cost_nanousd=NanoUSD(0), unknown_cost_calls=0)
+
+
+def _step(by: Sequence[Dimension]) -> timedelta | None:
+    """Give the stretches of time that a report tells apart."""
+    if "hour" in by:
+        return timedelta(hours=1)
+    return timedelta(days=1) if "day" in by else None

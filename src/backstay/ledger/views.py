@@ -32,6 +32,10 @@ class CostRow(msgspec.Struct, frozen=True, kw_only=True):
     """The sum of what is known."""
     unknown_cost_calls: int
     """Calls with an attempt of unknown cost, which the sum leaves out."""
+    estimated_attempts: int = 0
+    """Attempts whose usage the provider did not tell: their cost is from what was received."""
+    unconfirmed_attempts: int = 0
+    """Attempts of which nobody knows whether they were billed: their worker died."""
 
 
 class SpendPoint(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,9 +8,11 @@ from backstay.providers.anthropic import ANTHROPIC
 from backstay.providers.config import ProviderConfig, TimeoutsConfig, implicit_providers
 from backstay.providers.dialects import DIALECTS
 from backstay.providers.openai import OPENAI, read_embeddings_summary
+from backstay.providers.rate_limits import read_rate_limits
 from backstay.providers.registry import Providers
 from backstay.providers.responses import RESPONSES
 from backstay.providers.types import (
+    Body,
     Dialect,
     Exchange,
     Fields,
@@ -19,6 +21,7 @@ from backstay.providers.types import (
     ProviderRequest,
     ReplySummary,
     StreamReader,
+    StreamWriter,
     Timeouts,
     spoken,
 )
@@ -28,6 +31,7 @@ __all__ = [
     "DIALECTS",
     "OPENAI",
     "RESPONSES",
+    "Body",
     "Dialect",
     "Exchange",
     "Fields",
@@ -38,11 +42,13 @@ __all__ = [
     "Providers",
     "ReplySummary",
     "StreamReader",
+    "StreamWriter",
     "Timeouts",
     "TimeoutsConfig",
     "accumulate",
     "implicit_providers",
     "read_embeddings_summary",
+    "read_rate_limits",
     "spoken",
     "summarize",
 ]

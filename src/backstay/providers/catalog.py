@@ -10,16 +10,19 @@ from typing import Literal
 import msgspec
 
 from backstay.providers.openai import Quirks
+from backstay.providers.paths import VERTEX_PATHS, Paths
 
-Auth = Literal["bearer", "api-key", "x-api-key"]
-"""The header that carries the key: ``Authorization: Bearer …``, Azure's ``api-key`` or Anthropic's ``x-api-key``."""
+Auth = Literal["bearer", "api-key", "x-api-key", "x-goog-api-key"]
+"""The header that carries the key: ``Authorization: Bearer …``, Azure's, Anthropic's or Google's own."""
+
+DialectName = Literal["openai", "responses", "anthropic", "gemini"]
 
 
 class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     """One row of facts."""
 
     name: str
-    dialect: Literal["openai", "responses", "anthropic"] = "openai"
+    dialect: DialectName = "openai"
     responses: bool = False
     """Whether it serves OpenAI's responses API beside its dialect, at its own address."""
     base_url: str | None
@@ -27,6 +30,10 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     auth: Auth = "bearer"
     key_env: str | None = None
     """The environment variable in which the vendor's own tools look for the key; ``None``: it needs none."""
+    other_key_envs: tuple[str, ...] = ()
+    """Where they look for it after that."""
+    paths: Paths | None = None
+    """Where its operations are, if not where its dialect has them."""
     price_provider: str | None = None
     """Its id in genai-prices; ``None``: it has no public prices."""
     is_free: bool = False
@@ -62,6 +69,20 @@ _ROWS = (
         key_env="ANTHROPIC_API_KEY",
         price_provider="anthropic",
     ),
+    # Source: ai.google.dev/gemini-api/docs/api-key for both variables, api/generate-content for the rest (2026-11).
+    Vendor(
+        name="gemini",
+        dialect="gemini",
+        base_url="https://generativelanguage.googleapis.com/v1beta",
+        auth="x-goog-api-key",
+        key_env="GEMINI_API_KEY",
+        other_key_envs=("GOOGLE_API_KEY",),
+        price_provider="google",
+    ),
+    # https://LOCATION-aiplatform.googleapis.com/v1/projects/PROJECT/locations/LOCATION/publishers/google, or without
+    # `LOCATION-` for the location `global`; the key is an access token, which lives for an hour.
+    # Source: cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference (2026-11).
+    Vendor(name="vertex", dialect="gemini", base_url=None, paths=VERTEX_PATHS, price_provider="google"),
     # The v1 API, GA since 2025-08, is https://RESOURCE.openai.azure.com/openai/v1; with `api_version` in the config,
     # the dated one: RESOURCE…/openai/deployments/MODEL/…?api-version=….
     # Source: learn.microsoft.com/azure/foundry/openai/api-version-lifecycle.

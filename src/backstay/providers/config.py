@@ -2,12 +2,12 @@
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from backstay.providers.catalog import BUILT_IN_DIALECTS, VENDORS
+from backstay.providers.catalog import BUILT_IN_DIALECTS, VENDORS, DialectName, Vendor
 from backstay.providers.secrets import is_reference
 from backstay.providers.types import Timeouts
 
@@ -21,6 +21,13 @@ class TimeoutsConfig(BaseModel):
     first_token_s: float = Field(default=60.0, gt=0, description="Until a stream's first piece.")
     idle_s: float = Field(default=60.0, gt=0, description="Between two pieces of a stream.")
     total_s: float = Field(default=600.0, gt=0, description="Until the whole answer is there.")
+
+    @model_validator(mode="after")
+    def _possible(self) -> "TimeoutsConfig":
+        for name in ("connect_s", "first_token_s", "idle_s"):
+            if {name, "total_s"} <= self.model_fields_set and getattr(self, name) > self.total_s:
+                raise ValueError(f"{name} is longer than total_s: it could never be reached")
+        return self
 
     def as_timeouts(self) -> Timeouts:
         """Return the neutral form."""
@@ -50,9 +57,7 @@ class ProviderConfig(BaseModel):
         default=None,
         description="Whether it serves OpenAI's responses API too; default: what is known of the vendor's own address.",
     )
-    speaks: Literal["openai", "responses", "anthropic"] = Field(
-        default="openai", description="Of the simulator: its wire."
-    )
+    speaks: DialectName = Field(default="openai", description="Of the simulator: its wire.")
     seed: int = Field(default=0, description="Of the simulator: the same seed gives the same run.")
     script: dict[str, Any] | None = Field(default=None, description="Of the simulator: how it behaves.")
 
@@ -111,7 +116,7 @@ class ProviderConfig(BaseModel):
         return self
 
     @property
-    def dialect_name(self) -> Literal["openai", "responses", "anthropic"]:
+    def dialect_name(self) -> DialectName:
         """The dialect that it speaks on the wire."""
         vendor = VENDORS.get(self.dialect)
         if vendor is not None:
@@ -133,9 +138,16 @@ def implicit_providers(environ: Mapping[str, str]) -> dict[str, ProviderConfig]:
     found: dict[str, ProviderConfig] = {}
     for vendor in VENDORS.values():
         base_url = vendor.base_url or environ.get("AZURE_OPENAI_ENDPOINT", "").rstrip("/")
-        if not vendor.key_env or not environ.get(vendor.key_env) or not base_url:
+        key_env = _key_env(vendor, environ)
+        if key_env is None or not base_url:
             continue
         if vendor.base_url is None and not base_url.endswith("/openai/v1"):
             base_url += "/openai/v1"
-        found[vendor.name] = ProviderConfig(dialect=vendor.name, base_url=base_url, api_key=f"env:{vendor.key_env}")
+        found[vendor.name] = ProviderConfig(dialect=vendor.name, base_url=base_url, api_key=f"env:{key_env}")
     return found
+
+
+def _key_env(vendor: Vendor, environ: Mapping[str, str]) -> str | None:
+    """Return the variable that the vendor's key is in; ``None`` where it is in none."""
+    names = (vendor.key_env, *vendor.other_key_envs)
+    return next((name for name in names if name is not None and environ.get(name)), None)

@@ -1,19 +1,17 @@
-"""Owns OpenAI's embeddings wire for those who answer it here: the local model and the simulator."""
+"""Owns OpenAI's embeddings wire for those who answer it here: the local model, the simulator, and translation."""
 
 import base64
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import msgspec
 
+from backstay.core.embeddings import EmbeddingInput
 from backstay.core.errors import InvalidRequest
 
 MAX_INPUTS = 2048
 """Source: OpenAI API reference, Create embeddings, `input` (2025-06)."""
-
-Input = str | tuple[int, ...]
-"""A text, or a text as the token ids of some model."""
 
 
 class EmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,7 +20,7 @@ class EmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
     dimensions: int | None = None
     encoding_format: Literal["float", "base64"] | None = None
 
-    def inputs(self) -> list[Input]:
+    def inputs(self) -> list[EmbeddingInput]:
         """List what is to be embedded: ``input`` is one text, one list of token ids, or a list of either."""
         if isinstance(self.input, str):
             return [self.input]
@@ -74,9 +72,19 @@ def read_embeddings_request(body: bytes) -> EmbeddingsRequest:
 def write_embeddings_response(rows: Iterable[bytes], request: EmbeddingsRequest, *, tokens: int) -> bytes:
     """Write the answer. ``rows``: one vector an input, each as little-endian float32."""
     as_base64 = request.encoding_format == "base64"
-    items = [
-        _Item(index=index, embedding=base64.b64encode(row).decode() if as_base64 else array("f", row).tolist())
-        for index, row in enumerate(rows)
+    vectors = [base64.b64encode(row).decode() if as_base64 else array("f", row).tolist() for row in rows]
+    return _write(vectors, request.model, tokens)
+
+
+def write_vectors(vectors: Iterable[Sequence[float]], *, model: str, as_base64: bool, tokens: int) -> bytes:
+    """Write the answer from numbers, which stay as they are unless they are wanted as base64 of float32."""
+    written = [
+        base64.b64encode(array("f", vector).tobytes()).decode() if as_base64 else list(vector) for vector in vectors
     ]
+    return _write(written, model, tokens)
+
+
+def _write(vectors: Iterable[list[float] | str], model: str, tokens: int) -> bytes:
+    items = [_Item(index=index, embedding=vector) for index, vector in enumerate(vectors)]
     usage = _Usage(prompt_tokens=tokens, total_tokens=tokens)
-    return msgspec.json.encode(_Response(data=items, model=request.model, usage=usage))
+    return msgspec.json.encode(_Response(data=items, model=model, usage=usage))

@@ -63,7 +63,7 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
         if wait is not None:
             return wait
     resets = [
-        _duration(headers.get(f"x-ratelimit-reset-{what}"))
+        read_duration(headers.get(f"x-ratelimit-reset-{what}"))
         for what in ("requests", "tokens")
         if headers.get(f"x-ratelimit-remaining-{what}") == "0"
     ]
@@ -85,7 +85,8 @@ def _until(date: str | None) -> float | None:
         return None
 
 
-def _duration(text: str | None) -> float | None:
+def read_duration(text: str | None) -> float | None:
+    """Read a time such as ``6m0s``, ``250ms`` or ``1.5`` as seconds; ``None`` where it is none."""
     match = _DURATION.fullmatch(text or "")
     if match is None or not any(match.groups()):
         return _number(text, 1.0)

@@ -5,10 +5,9 @@ end, and is cut at once when the answer is given up.
 """
 
 import asyncio
-import io
 from collections.abc import AsyncIterator, Mapping
 from typing import NoReturn
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import aiohttp
@@ -17,22 +16,17 @@ from yarl import URL
 
 from backstay import __version__
 from backstay.core.errors import ProviderError, ProviderTimeout, ProviderUnreachable, Untranslatable
+from backstay.providers.paths import PATHS, Paths, fill_model, join_path
 from backstay.providers.secrets import REDACTED, Secret
 from backstay.providers.sse import FrameSplitter
-from backstay.providers.types import Dialect, Operation, ProviderRequest, Timeouts
+from backstay.providers.types import Body, Dialect, ProviderRequest, Timeouts
+from backstay.providers.upload import STREAMED_UPLOAD_BYTES, Upload
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 """Longest whole answer taken, in bytes: a full batch of embeddings fits."""
 
-STREAMED_UPLOAD_BYTES = 1024 * 1024
-"""Request bodies from here on are written piece by piece, so that other calls go on meanwhile."""
-
-PATHS: Mapping[str, Mapping[Operation, str]] = {
-    "openai": {"chat": "/chat/completions", "embeddings": "/embeddings"},
-    "responses": {"chat": "/responses"},
-    "anthropic": {"chat": "/v1/messages", "count_tokens": "/v1/messages/count_tokens"},
-}
-"""Where each operation is below a provider's base URL."""
+_MOST_TIMEOUTS = 64
+"""Kept ready."""
 
 
 def open_session() -> aiohttp.ClientSession:
@@ -63,7 +57,7 @@ class HttpProvider:
         is_free: bool = False,
         reports_stream_usage: bool = True,
         responses: bool = False,
-        api_version: str | None = None,
+        paths: Paths | None = None,
     ):
         """Describe a provider.
 
@@ -73,7 +67,7 @@ class HttpProvider:
             secrets: Cut out of error answers.
             timeouts: Used where a request brings none.
             responses: Whether it serves OpenAI's responses API beside its dialect.
-            api_version: Azure's dated API, which has the model's name in its path.
+            paths: Where the operations are, unless where the dialect has them.
         """
         self.name = name
         self.dialect = dialect
@@ -86,36 +80,28 @@ class HttpProvider:
         self._session = session
         self._secrets = tuple(secret.reveal().encode() for secret in secrets)
         self._timeouts = timeouts or Timeouts()
-        self._base_url = base_url
-        self._api_version = api_version
-        self._urls: dict[tuple[str, Operation], URL] = {}
-        if api_version is None:
-            self._urls = {
-                (name, operation): self._url(path) for name in self.speaks for operation, path in PATHS[name].items()
-            }
+        places = {dialect.name: PATHS[dialect.name] if paths is None else paths}
+        if responses:
+            places["responses"] = PATHS["responses"]
+        self._urls = {
+            (name, operation): join_path(base_url, path)
+            for name, own_paths in places.items()
+            for operation, path in own_paths.items()
+        }
         own = {"content-type": "application/json", "user-agent": f"backstay/{__version__}", **(headers or {})}
         self._headers = {False: CIMultiDict(own), True: CIMultiDict({**own, "accept-encoding": "identity"})}
         """By whether a stream is wanted: compressing one would hold its pieces back."""
         self._client_timeouts: dict[tuple[float, float | None], aiohttp.ClientTimeout] = {}
 
-    def _url(self, path: str) -> URL:
-        base = self._base_url
-        if path.startswith("/v1/") and base.endswith("/v1"):
-            base = base.removesuffix("/v1")
-        return URL(base + path, encoded=True)
-
     def url_of(self, request: ProviderRequest) -> URL:
         """Return where a request goes. Raises ``Untranslatable`` if the dialect has no such operation."""
         dialect = request.dialect or self.dialect.name
-        url = self._urls.get((dialect, request.operation))
-        if url is not None:
-            return url if request.resource is None else url / request.resource
-        path = PATHS[dialect].get(request.operation)
-        if path is None:
+        template = self._urls.get((dialect, f"{request.operation} stream")) if request.stream else None
+        template = template or self._urls.get((dialect, request.operation))
+        if template is None:
             raise Untranslatable(f"{self.name} has no endpoint for {request.operation}.", param="model")
-        base = self._base_url.removesuffix("/v1").removesuffix("/openai")
-        model = quote(request.model_id, safe="")
-        return URL(f"{base}/openai/deployments/{model}{path}?api-version={self._api_version}", encoded=True)
+        url = URL(fill_model(template, request.model_id), encoded=True)
+        return url if request.resource is None else url / request.resource
 
     async def send(self, request: ProviderRequest) -> "HttpExchange":
         """Start an exchange and return when the answer's status and headers are there, whatever the status.
@@ -138,11 +124,11 @@ class HttpProvider:
         return HttpExchange(response, deadline, self._secrets if response.status >= 400 else ())
 
     async def _request(self, request: ProviderRequest, timeouts: Timeouts) -> aiohttp.ClientResponse:
-        own, body = self._headers[request.stream], request.body
+        own = self._headers[request.stream]
         return await self._session.request(
             request.method,
             self.url_of(request),
-            data=None if request.method == "GET" else body if len(body) < STREAMED_UPLOAD_BYTES else io.BytesIO(body),
+            data=None if request.method == "GET" else _data(request.body),
             headers={**request.headers, **own} if request.headers else own,
             allow_redirects=False,
             timeout=self._client_timeout(timeouts.connect_s, None if request.stream else timeouts.total_s),
@@ -153,7 +139,8 @@ class HttpProvider:
         found = self._client_timeouts.get((connect_s, total_s))
         if found is None:
             found = aiohttp.ClientTimeout(total=total_s, sock_connect=connect_s)
-            self._client_timeouts[connect_s, total_s] = found
+            if len(self._client_timeouts) < _MOST_TIMEOUTS:  # a call's deadline makes limits that never come again
+                self._client_timeouts[connect_s, total_s] = found
         return found
 
     def _explain(self, error: Exception, timeouts: Timeouts) -> NoReturn:
@@ -175,6 +162,10 @@ class HttpProvider:
 
     async def close(self) -> None:
         """Do nothing: the session is the worker's."""
+
+
+def _data(body: Body) -> bytes | Upload:
+    return body if isinstance(body, bytes) and len(body) < STREAMED_UPLOAD_BYTES else Upload(body)
 
 
 def _reason(error: Exception) -> str:

@@ -8,12 +8,14 @@ from backstay.core.errors import ConfigError
 from backstay.providers.catalog import VENDORS, Vendor
 from backstay.providers.config import ProviderConfig
 from backstay.providers.dialects import DIALECTS
+from backstay.providers.gemini import VERTEX
 from backstay.providers.http import HttpProvider, auth_headers, open_session
 from backstay.providers.local import LocalProvider
 from backstay.providers.openai import OpenAIDialect
+from backstay.providers.paths import azure_dated
 from backstay.providers.secrets import Secret, is_reference, read_secret
 from backstay.providers.simulator import Simulator
-from backstay.providers.types import Provider
+from backstay.providers.types import Dialect, Provider
 
 _ANTHROPIC_VERSION = "2023-06-01"
 """Source: https://docs.claude.com/en/api/versioning (2026-08)."""
@@ -52,14 +54,16 @@ def _build_http(
     session: aiohttp.ClientSession,
     environ: Mapping[str, str],
 ) -> HttpProvider:
-    base_url = config.base_url or vendor.base_url
+    base_url, paths = config.base_url or vendor.base_url, vendor.paths
     assert base_url is not None, "ProviderConfig demands it of vendors without an address of their own"
+    if config.api_version is not None:
+        base_url, paths = azure_dated(base_url, config.api_version)
     key = None if config.api_key is None else read_secret(config.api_key, environ)
     own, secrets = _read_headers(config, environ)
     version = {"anthropic-version": _ANTHROPIC_VERSION} if vendor.dialect == "anthropic" else {}
     return HttpProvider(
         name,
-        OpenAIDialect(vendor.quirks) if vendor.dialect == "openai" else DIALECTS[vendor.dialect],
+        _dialect(vendor),
         session,
         base_url=base_url,
         headers={**version, **auth_headers(vendor.auth, key), **own},
@@ -69,8 +73,14 @@ def _build_http(
         is_free=vendor.is_free and config.price_as is None,
         reports_stream_usage=vendor.quirks.reports_stream_usage,
         responses=config.serves_responses,
-        api_version=config.api_version,
+        paths=paths,
     )
+
+
+def _dialect(vendor: Vendor) -> Dialect:
+    if vendor.dialect == "openai":
+        return OpenAIDialect(vendor.quirks)
+    return VERTEX if vendor.name == "vertex" else DIALECTS[vendor.dialect]
 
 
 def _read_headers(config: ProviderConfig, environ: Mapping[str, str]) -> tuple[dict[str, str], tuple[Secret, ...]]:

@@ -1,4 +1,4 @@
-"""Owns the simulator as an HTTP server: both vendors' wires on real sockets, which really break.
+"""Owns the simulator as an HTTP server: the vendors' wires on real sockets, which really break.
 
 It takes any key. ``/_simulator/`` changes and shows the simulation while it runs, for callers on the same machine:
 ``GET`` and ``PUT script`` (JSON), ``GET stats``, ``POST reset``.
@@ -6,6 +6,7 @@ It takes any key. ``/_simulator/`` changes and shows the simulation while it run
 
 import asyncio
 import ipaddress
+import re
 import socket
 import struct
 from collections.abc import Callable, Mapping
@@ -18,13 +19,14 @@ from aiohttp.http import RawRequestMessage
 
 from backstay.core.errors import BackstayError, ConfigError, Forbidden, InvalidRequest, NotFound, RequestTooLarge
 from backstay.providers.anthropic import ANTHROPIC
+from backstay.providers.gemini import GEMINI
 from backstay.providers.openai import OPENAI
 from backstay.providers.responses import RESPONSES
 from backstay.providers.simulator.performance import Ending, Performance
 from backstay.providers.simulator.provider import Pace
 from backstay.providers.simulator.script import Script, read_script
-from backstay.providers.simulator.simulation import Simulation
-from backstay.providers.types import Dialect, Operation
+from backstay.providers.simulator.simulation import Simulation, address
+from backstay.providers.types import Dialect, Fields, Operation
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 
@@ -39,6 +41,17 @@ _OPERATIONS: Mapping[str, tuple[Dialect, Operation]] = {
 }
 
 _RESPONSE = "/v1/responses/"
+
+_GEMINI_OPERATIONS: Mapping[str, tuple[Operation, bool]] = {
+    "generateContent": ("chat", False),
+    "streamGenerateContent": ("chat", True),
+    "embedContent": ("embeddings", False),
+    "batchEmbedContents": ("embeddings", False),
+    "countTokens": ("count_tokens", False),
+}
+"""By method, the operation and whether it streams: Gemini's URLs are ``/v1beta/models/{model}:{method}``."""
+
+_GEMINI_PATH = re.compile(r"/v1(?:beta1?|alpha)?/(?:.+/)?models/(?P<model>[^/:]+):(?P<method>\w+)")
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 """``SO_LINGER`` on, for 0 s: closing sends RST instead of FIN."""
@@ -100,7 +113,7 @@ class SimulatorServer:
         await self._listener.wait_closed()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        known = _OPERATIONS.get(request.path) if request.method == "POST" else None
+        known = _find(request) if request.method == "POST" else None
         dialect = known[0] if known else _dialect_of(request)
         try:
             body = await request.read()
@@ -113,12 +126,13 @@ class SimulatorServer:
             return _error(RequestTooLarge(f"The simulator takes bodies up to {MAX_BODY_BYTES} bytes."), dialect)
         except BackstayError as error:
             return _error(error, dialect)
-        return await _perform(self.simulation.perform(*known, body), request)
+        call, operation, addressed = known
+        return await _perform(self.simulation.perform(call, operation, body, addressed), request)
 
     def _aside(self, request: web.BaseRequest, body: bytes) -> web.Response:
         """Answer what is no call of a model."""
         key = f"{request.method} {request.path}"
-        if key == "GET /v1/models":
+        if key in ("GET /v1/models", "GET /v1beta/models"):
             return web.Response(body=self._list_models(_dialect_of(request)), headers=_JSON)
         control = self._controls.get(key)
         if control is None:
@@ -132,6 +146,8 @@ class SimulatorServer:
         if dialect is OPENAI:
             models = [{"id": name, "object": "model", "created": 0, "owned_by": "backstay"} for name in names]
             return msgspec.json.encode({"object": "list", "data": models})
+        if dialect is GEMINI:
+            return msgspec.json.encode({"models": [{"name": f"models/{name}", "displayName": name} for name in names]})
         models = [
             {"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"} for name in names
         ]
@@ -173,8 +189,21 @@ def _make_request(
     return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY_BYTES)
 
 
+def _find(request: web.BaseRequest) -> tuple[Dialect, Operation, Fields] | None:
+    """Return the call that a path stands for, with the fields that the path has in it."""
+    if request.path in _OPERATIONS:
+        return (*_OPERATIONS[request.path], {})
+    match = _GEMINI_PATH.fullmatch(request.path)
+    if match is None or match["method"] not in _GEMINI_OPERATIONS:
+        return None
+    operation, stream = _GEMINI_OPERATIONS[match["method"]]
+    return GEMINI, operation, address(match["model"], stream=stream)
+
+
 def _dialect_of(request: web.BaseRequest) -> Dialect:
-    return ANTHROPIC if "anthropic-version" in request.headers else OPENAI
+    if "anthropic-version" in request.headers:
+        return ANTHROPIC
+    return GEMINI if "x-goog-api-key" in request.headers else OPENAI
 
 
 def _error(error: BackstayError, dialect: Dialect) -> web.Response:

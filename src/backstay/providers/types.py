@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from backstay.core.chat import ChatEvent, ChatRequest, ChatResponse, FinishReason
+from backstay.core.embeddings import EmbeddingRequest, EmbeddingResponse
 from backstay.core.errors import BackstayError, ProviderError
 from backstay.core.usage import Usage
 
@@ -40,7 +41,8 @@ class StreamReader(Protocol):
 
     @property
     def finished(self) -> bool:
-        """Whether the dialect's own end of stream was seen (OpenAI ``[DONE]``, Anthropic ``message_stop``)."""
+        """Whether the dialect's own end of stream was seen (OpenAI ``[DONE]``, Anthropic ``message_stop``,
+        Gemini's last ``finishReason``)."""
         ...
 
 
@@ -54,13 +56,50 @@ class StreamWriter(Protocol):
         ...
 
 
+class EmbeddingsWire(Protocol):
+    """One dialect's wire format for embeddings, both ways, without any I/O. Raises as ``Dialect``'s methods do."""
+
+    def read_request(self, fields: Fields) -> EmbeddingRequest: ...
+
+    def write_request(self, request: EmbeddingRequest, model_id: str) -> bytes: ...
+
+    def read_response(self, body: bytes) -> EmbeddingResponse: ...
+
+    def write_response(self, response: EmbeddingResponse, request: EmbeddingRequest) -> bytes: ...
+
+    def read_summary(self, body: bytes) -> ReplySummary: ...
+
+
+class TokenCounter(Protocol):
+    """One dialect's wire format for counting a chat's tokens, both ways. Raises as ``Dialect``'s methods do."""
+
+    def read_request(self, fields: Fields) -> ChatRequest: ...
+
+    def write_request(self, request: ChatRequest, model_id: str) -> bytes: ...
+
+    def read_count(self, body: bytes) -> int: ...
+
+    def write_count(self, tokens: int) -> bytes: ...
+
+
 class Dialect(Protocol):
     """One vendor's wire format for chats, both ways, without any I/O.
 
-    ``read_*`` turns the dialect's bytes into neutral values, ``write_*`` the reverse.
+    ``read_*`` turns the dialect's bytes into neutral values, ``write_*`` the reverse. Where the wire has the model and
+    the wish for a stream in its URL, whoever reads that gives them as the fields ``model`` and ``stream``.
     """
 
     name: str
+
+    @property
+    def embeddings(self) -> EmbeddingsWire | None:
+        """Its wire for embeddings; ``None``: it has none."""
+        ...
+
+    @property
+    def counter(self) -> TokenCounter | None:
+        """Its wire for counting tokens; ``None``: it has none."""
+        ...
 
     def read_request(self, fields: Fields) -> ChatRequest:
         """Read a caller's request. Raises ``InvalidRequest`` with the path of the field that is wrong."""
@@ -104,12 +143,16 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     total_s: float = 600.0
 
 
+Body = bytes | tuple[bytes | memoryview, ...]
+"""A request's body; a long one as pieces of what the caller sent, which are not copied."""
+
+
 class ProviderRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One exchange to be had with a provider, in the provider's own dialect."""
 
     operation: Operation
     model_id: str
-    body: bytes
+    body: Body
     stream: bool = False
     headers: Mapping[str, str] = {}
     """Headers of the caller that the vendor understands: ``anthropic-beta``, ``openai-organization``."""
@@ -120,6 +163,10 @@ class ProviderRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Of ``GET`` and ``DELETE``: the id of what an earlier call left with the provider."""
     timeouts: Timeouts | None = None
     """``None``: the provider's own."""
+
+    @property
+    def whole_body(self) -> bytes:
+        return self.body if isinstance(self.body, bytes) else b"".join(self.body)
 
 
 class Exchange(Protocol):

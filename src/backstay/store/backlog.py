@@ -1,9 +1,9 @@
 """Owns the reading of a journal: what of it is still to be shipped, and which calls have no outcome yet."""
 
-import asyncio
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -12,12 +12,8 @@ from backstay.store.folders import segment_numbers, segment_path
 from backstay.store.frames import Damaged, Frame, find_frame, frame_size, read_frame
 from backstay.store.journal import Position
 
-_WINDOW_BYTES = 256 * 1024
+_WINDOW_BYTES = 1024 * 1024
 """Read from the file at once."""
-_FRAMES_AT_ONCE = 8
-"""Read before the loop has its turn: calls wait for at most some 0.1 ms."""
-_TURN_S = 0.0005
-"""A real pause: after ``sleep(0)`` the loop would come back here before it has looked at its sockets twice."""
 _CHECKPOINT = "shipped"
 
 _log = logging.getLogger(__name__)
@@ -45,11 +41,14 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     entries: list[Entry]
     end: Position
     is_last: bool
-    """Whether the journal was read to its end."""
+    """Whether this is all that could be read now."""
 
 
 class Backlog:
-    """One journal folder, read from its beginning; outcomes before its checkpoint are known to be shipped."""
+    """One journal folder, read from its beginning; outcomes before its checkpoint are known to be shipped.
+
+    The journal may still be written to: what is no frame at its end is then taken for one that is being written.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -60,39 +59,43 @@ class Backlog:
         self._shipped = self._read_checkpoint()
         self._open: dict[bytes, tuple[int, bytes]] = {}
 
-    async def read(self, end: Position | None, *, max_entries: int, max_bytes: int) -> Batch:
-        """Read on until there are enough entries, or up to ``end``; ``None``: up to the end of the last segment."""
-        end = end or self._last()
+    def read(self, *, max_entries: int, max_bytes: int, is_final: bool) -> Batch:
+        """Read on until there are enough entries, or up to the end.
+
+        Args:
+            max_entries: How many are enough.
+            max_bytes: The size at which fewer are enough.
+            is_final: Whether the journal's owner is dead: what is no frame is damage then, at its very end too.
+        """
         entries: list[Entry] = []
         size_bytes = 0
-        for count, frame in enumerate(self._frames(end), start=1):
+        for frame in self._frames(is_final):
             if entry := self._note(frame):
                 entries.append(entry)
                 size_bytes += entry.size_bytes
                 if len(entries) >= max_entries or size_bytes >= max_bytes:
-                    break
-            if count % _FRAMES_AT_ONCE == 0:
-                await asyncio.sleep(_TURN_S)
-        return Batch(entries=entries, end=self._place, is_last=self._place >= end)
+                    return Batch(entries=entries, end=self._place, is_last=False)
+        return Batch(entries=entries, end=self._place, is_last=True)
 
     def commit(self, batch: Batch) -> None:
         """Note that a batch is in Postgres, and delete the segments that hold nothing more of use."""
         self._done = batch.end
-        if batch.entries:
-            self._shipped = batch.end
-            unfinished = self.folder / f"{_CHECKPOINT}.new"
-            unfinished.write_text(f"{batch.end.segment} {batch.end.offset}\n")
-            unfinished.replace(self.folder / _CHECKPOINT)
         keep = min((segment for segment, _ in self._open.values()), default=batch.end.segment)
         while self._oldest < min(keep, batch.end.segment):
             segment_path(self.folder, self._oldest).unlink(missing_ok=True)
             self._oldest += 1
+        if batch.entries:
+            self._shipped = batch.end
+            # On a full disk there may be no room for it. To ship once more what is there already changes nothing.
+            with suppress(OSError):
+                unfinished = self.folder / f"{_CHECKPOINT}.new"
+                unfinished.write_text(f"{batch.end.segment} {batch.end.offset}\n")
+                unfinished.replace(self.folder / _CHECKPOINT)
 
-    def size_bytes(self, end: Position | None = None) -> int:
-        """Return how much lies between the last committed batch and ``end``."""
-        end = end or self._last()
-        numbers = range(self._done.segment, end.segment)
-        return sum(map(self._segment_bytes, numbers)) + end.offset - self._done.offset
+    def size_bytes(self) -> int:
+        """Return how much was written behind the last committed batch."""
+        numbers = (number for number in segment_numbers(self.folder) if number >= self._done.segment)
+        return max(0, sum(map(self._segment_bytes, numbers)) - self._done.offset)
 
     def orphans(self) -> dict[bytes, bytes]:
         """Return the first part of each intent that has no outcome, by id."""
@@ -106,28 +109,28 @@ class Backlog:
         self._open.pop(frame.entry_id, None)
         return Entry.of(frame.entry_id, frame.parts) if self._place > self._shipped else None
 
-    def _frames(self, end: Position) -> Iterator[Frame]:
+    def _frames(self, is_final: bool) -> Iterator[Frame]:
         """Read frame after frame; our place is behind the frame that was yielded last."""
-        while self._place < end:
+        # Looked up before anything is read: a segment that has a successor by now is not written to any more.
+        last = max(segment_numbers(self.folder), default=1)
+        while True:
             segment, start = self._place.segment, self._place.offset
-            limit = end.offset if segment == end.segment else self._segment_bytes(segment)
+            limit = self._segment_bytes(segment)
             if start >= limit:
+                if segment >= last:
+                    return
                 self._place = Position(segment + 1, 0)
                 continue
             window = self._window(start, limit)
-            if not window:
-                self._place = Position(segment, limit)  # the file is shorter than it was
             place = 0
-            while place < len(window):
-                try:
+            with suppress(Damaged):  # or the window ends within the frame: the next one begins with it
+                while True:
                     frame = read_frame(window, place)
-                except Damaged:
-                    if place == 0:
-                        self._skip_damage(limit)
-                    break  # the window ends within the frame: the next one begins with it
-                place = frame.end
-                self._place = Position(segment, start + place)
-                yield frame
+                    place = frame.end
+                    self._place = Position(segment, start + place)
+                    yield frame
+            if place == 0 and not self._skip_damage(limit, may_grow=segment == last and not is_final):
+                return
 
     def _window(self, start: int, limit: int) -> bytes:
         """Read a stretch of the segment, long enough for the first frame in it."""
@@ -135,14 +138,24 @@ class Backlog:
         needed = frame_size(window, 0)
         return self._pread(start, start + needed) if len(window) < needed <= limit - start else window
 
-    def _skip_damage(self, limit: int) -> None:
-        """Go on at the next good frame. The end of a segment is damaged where a process died while it wrote."""
+    def _skip_damage(self, limit: int, *, may_grow: bool) -> bool:
+        """Go on at the next good frame; ``False`` if this one may be good soon, being written right now.
+
+        A frame that claims more bytes than there are is not searched for others while it may grow: what its caller
+        wrote could look like one.
+        """
         start = self._place.offset
-        skipped = find_frame(self._pread(start, limit), 1)
+        rest = self._pread(start, limit)
+        if may_grow and frame_size(rest, 0) > len(rest):
+            return False
+        skipped = find_frame(rest, 1)
+        if may_grow and skipped == len(rest):
+            return False
         self.damaged_bytes += skipped
         path = segment_path(self.folder, self._place.segment)
-        _log.error("%s: %d bytes from offset %d are damaged, and skipped", path, skipped, start)
+        _log.error("%s: %d bytes from offset %d are damaged, and skipped", path.resolve(), skipped, start)
         self._place = Position(self._place.segment, start + skipped)
+        return True
 
     def _pread(self, start: int, stop: int) -> bytes:
         file = os.open(segment_path(self.folder, self._place.segment), os.O_RDONLY)
@@ -157,13 +170,9 @@ class Backlog:
         except FileNotFoundError:
             return 0
 
-    def _last(self) -> Position:
-        number = max(segment_numbers(self.folder), default=1)
-        return Position(number, self._segment_bytes(number))
-
     def _read_checkpoint(self) -> Position:
         try:
             segment, offset = (self.folder / _CHECKPOINT).read_text().split()
             return Position(int(segment), int(offset))
-        except (FileNotFoundError, ValueError):
+        except (OSError, ValueError):
             return Position(0, 0)  # all of it is shipped again, which changes nothing

@@ -9,7 +9,11 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+
+Identity = tuple[int, int]
+"""Device and inode of a folder."""
 
 REJECTED = "rejected"
 """Folder beside the workers' own, of entries that Postgres does not take."""
@@ -62,15 +66,36 @@ def claim(folder: Path, *, make: bool = False) -> Claim | None:
     return None
 
 
-def dead_journals(root: Path) -> Iterator[Claim]:
-    """Take hold of each folder under ``root`` that no living process holds, one after the other."""
-    if not root.is_dir():
-        return
-    for folder in sorted(root.iterdir()):
-        if folder.name != REJECTED and folder.is_dir():
-            claimed = claim(folder)
-            if claimed is not None:
-                yield claimed
+class OpenFolder:
+    """A journal's folder that stays at hand whatever it is renamed to: its owner's successor sets it aside.
+
+    ``path`` leads to it by a handle and not by its name; ``identity`` is the same as long as it is open.
+    """
+
+    def __init__(self, path: Path):
+        """Open a folder. Raises ``OSError`` if that cannot be done."""
+        self._handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        self.path = Path(f"/proc/self/fd/{self._handle}")
+        self.identity = _identity(os.fstat(self._handle))
+
+    def claim(self) -> Claim | None:
+        """Take hold of it; ``None`` while its owner lives."""
+        held = claim(self.path)
+        if held is not None:
+            held.path = self.path.readlink()  # what it is called now: whoever renames it must hold it
+        return held
+
+    def close(self) -> None:
+        os.close(self._handle)
+
+
+def journals(root: Path) -> Iterator[tuple[Identity, Path]]:
+    """Go through the folders under ``root`` that may hold a journal."""
+    with suppress(FileNotFoundError), os.scandir(root) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):  # it was renamed meanwhile: the next look finds it
+                if entry.name != REJECTED and entry.is_dir():
+                    yield _identity(entry.stat()), Path(entry.path)
 
 
 def segment_path(folder: Path, number: int) -> Path:
@@ -84,5 +109,8 @@ def segment_numbers(folder: Path) -> list[int]:
 
 
 def _is_in_place(handle: int, path: Path) -> bool:
-    ours, there = os.fstat(handle), os.stat(path)
-    return (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)
+    return _identity(os.fstat(handle)) == _identity(os.stat(path))
+
+
+def _identity(status: os.stat_result) -> Identity:
+    return status.st_dev, status.st_ino

@@ -43,6 +43,11 @@ class Damaged(ValueError):
 
 def encode_frame(kind: EntryKind, entry_id: bytes, parts: Sequence[bytes]) -> bytes:
     """Frame one entry. Raises ``ValueError`` if the id is not 8 bytes long or there are more than 255 parts."""
+    return b"".join(frame_pieces(kind, entry_id, parts))
+
+
+def frame_pieces(kind: EntryKind, entry_id: bytes, parts: Sequence[bytes]) -> list[bytes]:
+    """Frame one entry as pieces that belong one behind the other: what may be long is not copied. Raises as above."""
     if len(entry_id) != ID_BYTES or len(parts) > 255:
         raise ValueError(f"an entry has an id of {ID_BYTES} bytes and at most 255 parts")
     pieces = [b"", _OPENING.pack(_CODES[kind], entry_id, len(parts))]
@@ -54,7 +59,7 @@ def encode_frame(kind: EntryKind, entry_id: bytes, parts: Sequence[bytes]) -> by
         size += len(piece)
         checksum = crc32(piece, checksum)
     pieces[0] = _HEAD.pack(size, checksum)
-    return b"".join(pieces)  # the one copy of what may be long
+    return pieces
 
 
 def frame_size(data: bytes, start: int) -> int:

@@ -1,9 +1,10 @@
 """Owns the writing of the journal: every call leaves its intent and its outcome here before anything else happens.
 
-An entry is one ``write`` to a file, so that it survives the death of the process at any instant. It does not survive
+An entry is one ``writev`` to a file, so that it survives the death of the process at any instant. It does not survive
 the loss of power unless ``fsync`` is asked for, which costs each call a wait for the disk.
 """
 
+import asyncio
 import logging
 import os
 import time
@@ -15,13 +16,16 @@ import msgspec
 
 from backstay.core.errors import ConfigError, Overloaded
 from backstay.store.folders import Claim, claim, segment_numbers, segment_path
-from backstay.store.frames import EntryKind, encode_frame
+from backstay.store.frames import EntryKind, frame_pieces
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 PARKED_BYTES = 64 * 1024 * 1024
 """Bound of the outcomes that are kept in memory while the disk takes nothing."""
+_LONG_BYTES = 64 * 1024
+"""Entries from here on are not copied into one piece first; for shorter ones that costs less than many pieces."""
 _CLAIM_TRIES = 50
 _CLAIM_PAUSE_S = 0.02
+_RECOVERY_S = 0.2
 
 _log = logging.getLogger(__name__)
 
@@ -102,19 +106,27 @@ class Journal:
         Raises:
             JournalFull: Nothing was written or kept.
         """
-        frame = encode_frame(kind, entry_id, parts)
-        if not self.full and self._write(frame):
+        pieces = frame_pieces(kind, entry_id, parts)
+        size = sum(map(len, pieces))
+        if not self.full and self._write(pieces, size):
             return
-        if kind == "intent" or self.parked_bytes + len(frame) > PARKED_BYTES:
+        if kind == "intent" or self.parked_bytes + size > PARKED_BYTES:
             raise JournalFull()
-        self._parked.append(frame)
-        self.parked_bytes += len(frame)
+        self._parked.append(b"".join(pieces))
+        self.parked_bytes += size
 
     def recover(self) -> None:
         """Write what waits in memory; once nothing does, new entries are taken again."""
-        while self._parked and self._write(self._parked[0]):
+        while self._parked and self._write([self._parked[0]], len(self._parked[0])):
             self.parked_bytes -= len(self._parked.popleft())
         self.full = bool(self._parked)
+
+    async def keep(self) -> None:
+        """Recover soon after the disk takes something again, until cancelled."""
+        while True:
+            if self.full:
+                self.recover()
+            await asyncio.sleep(_RECOVERY_S)
 
     def close(self) -> None:
         """Write what waits in memory, as far as the disk takes it, and let go of the folder."""
@@ -124,18 +136,22 @@ class Journal:
         os.close(self._file)
         self._held.release()
 
-    def _write(self, frame: bytes) -> bool:
+    def _write(self, pieces: Sequence[bytes], size: int) -> bool:
         """Write a whole frame or nothing; ``False`` if the disk did not take it, and ``full`` says so."""
         try:
             if self._offset >= self._segment_bytes or self._is_torn:
                 self._begin_segment()
-            written = os.write(self._file, frame)
-            if written == len(frame):
+            if size < _LONG_BYTES:
+                pieces = [b"".join(pieces)]
+            written = os.writev(self._file, pieces)
+            if written == size:
                 if self._fsync:
+                    self._is_torn = True  # where this fails: a reader may have got beyond the place of the cut
                     os.fdatasync(self._file)
+                    self._is_torn = False
                 self._offset += written
                 return True
-            reason = f"it took {written} of {len(frame)} bytes"
+            reason = f"it took {written} of {size} bytes"
         except OSError as error:
             reason = str(error)
         if not self.full:

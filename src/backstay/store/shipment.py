@@ -1,6 +1,5 @@
 """Owns the way of a batch of entries into Postgres: one transaction, and a way around an entry that it refuses."""
 
-import asyncio
 import logging
 import os
 import re
@@ -18,11 +17,6 @@ from backstay.store.queries import load_queries
 TIMEOUT_S = 20.0
 _BYTES_PER_S = 1_000_000
 """Slowest link that a large batch is given time for, beyond ``TIMEOUT_S``."""
-_CHUNK_BYTES = 24 * 1024
-"""Handed to the driver at once, between which the loop has its turn."""
-_ENTRIES_AT_ONCE = 16
-_TURN_S = 0.0005
-"""Left to the loop's other work between two pieces of ours, so that no call waits long for the shipping."""
 _TIMES = re.compile(rb'"(?:started_at|at)_ns":(\d+)')
 _NS_PER_DAY = 86_400 * 1_000_000_000
 _NUL = re.compile(rb"\\u0000|\x00")
@@ -64,26 +58,13 @@ class Shipment:
         async with self._database.system(timeout_s=timeout_s) as connection:
             await connection.execute(self._queries["prepare"])
             async with connection.cursor() as cursor, cursor.copy(self._queries["copy"]) as copy:
-                rows: list[bytes] = []
-                size = 0
-                for entry in entries:
-                    rows.append(_row(entry))
-                    size += len(rows[-1])
-                    if size > _CHUNK_BYTES:
-                        await copy.write(b"".join(rows))
-                        rows, size = [], 0
-                        await asyncio.sleep(_TURN_S)
-                await copy.write(b"".join(rows))
+                await copy.write(b"".join(map(_row, entries)))
             for merge in self._merges:
                 await connection.execute(merge)
 
     async def _ensure_partitions(self, entries: Sequence[Entry]) -> None:
         """Make the partitions of days that are new to us, first and apart: it locks whole tables for a moment."""
-        days: set[int] = set()
-        for count, entry in enumerate(entries, start=1):
-            days.update(int(time) // _NS_PER_DAY for time in _TIMES.findall(entry.parts[0]))
-            if count % _ENTRIES_AT_ONCE == 0:
-                await asyncio.sleep(_TURN_S)
+        days = {int(time) // _NS_PER_DAY for entry in entries for time in _TIMES.findall(entry.parts[0])}
         if days := days - self._days:
             async with self._database.system(timeout_s=TIMEOUT_S) as connection:
                 await connection.execute(self._queries["ensure_partitions"], {"days": sorted(days)})

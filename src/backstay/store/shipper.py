@@ -1,8 +1,9 @@
-"""Owns the shipping of journals to Postgres: this worker's own, and those that dead workers left."""
+"""Owns the shipping of journals to Postgres: those that workers write, and those that dead workers left."""
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 from typing import LiteralString
@@ -12,15 +13,13 @@ import psycopg
 from backstay.core.errors import StoreUnavailable
 from backstay.store.backlog import Backlog, Entry
 from backstay.store.database import Database
-from backstay.store.folders import REJECTED, Claim, dead_journals
-from backstay.store.journal import Journal, Position
+from backstay.store.folders import REJECTED, Claim, Identity, OpenFolder, claim, journals
 from backstay.store.shipment import Shipment
 
-BATCH_ENTRIES = 1_000
-BATCH_BYTES = 8 * 1024 * 1024
+BATCH_ENTRIES = 2_000
+BATCH_BYTES = 4 * 1024 * 1024
 _ROUND_S = 0.2
-"""Pause between two batches, so that they grow under load; bounds the age of what Postgres does not have yet."""
-_ADOPTION_S = 3.0
+"""Pause between two rounds, so that batches grow under load; bounds the age of what Postgres does not have yet."""
 _ORPHANS = 100
 """Resolved at once."""
 _URGENT_PAUSE_S = 0.01
@@ -30,29 +29,63 @@ _LAST_PAUSE_S = 2.0
 _log = logging.getLogger(__name__)
 
 
+class _Followed:
+    """A journal that is read as it grows, and to its end once its owner is dead."""
+
+    def __init__(self, folder: OpenFolder):
+        self.folder = folder
+        self.backlog = Backlog(folder.path)
+        self.held: Claim | None = None
+        """Ours since its owner is dead."""
+        self._not_before = 0.0
+
+    @property
+    def rests(self) -> bool:
+        """Whether it is left alone for a moment after a fault."""
+        return time.monotonic() < self._not_before
+
+    def look_for_owner(self) -> None:
+        """Take hold of the journal if its owner is dead, and free its name for a successor."""
+        self.held = self.held or self.folder.claim()
+        if self.held is not None:
+            self.held.set_aside()
+
+    def begin_anew(self, pause_s: float) -> None:
+        """Read it from its checkpoint again, after a pause."""
+        self.backlog = Backlog(self.folder.path)
+        self._not_before = time.monotonic() + pause_s
+
+    def close(self) -> None:
+        if self.held:
+            self.held.release()
+        self.folder.close()
+
+
 class Shipper:
     """Brings journal entries into Postgres, each exactly once in effect: the merges skip what is there by its id.
 
+    It ships every journal under ``root``, whichever process writes it; of several shippers with one root, one ships.
     ``resolve_orphan`` turns the first part of an intent without outcome into the parts of the entry to ship for it.
     """
 
     def __init__(
         self,
-        journal_root: Path,
-        journal: Journal,
+        root: Path,
         database: Database,
         merges: Sequence[LiteralString],
         resolve_orphan: Callable[[bytes], Sequence[bytes]],
     ):
         self.shipped = 0
-        """Entries that Postgres has taken from this worker."""
-        self._root = journal_root
-        self._journal = journal
+        """Entries that Postgres has taken."""
+        self._root = root
         self._resolve_orphan = resolve_orphan
-        self._shipment = Shipment(database, merges, journal_root / REJECTED)
-        self._own = Backlog(journal.folder)
-        self._adopted: Backlog | None = None
+        self._shipment = Shipment(database, merges, root / REJECTED)
+        self._journals: dict[Identity, _Followed] = {}
+        self._unreadable: set[Identity] = set()
+        self._is_shipping = False
+        self._is_elsewhere = False
         self._urgent = asyncio.Event()
+        self._caught_up = asyncio.Event()
 
     @property
     def rejected(self) -> int:
@@ -61,75 +94,101 @@ class Shipper:
 
     @property
     def backlog_bytes(self) -> int:
-        """What is written and not shipped yet, in this worker's journal and in the one that it adopts."""
-        own = self._own.size_bytes(self._journal.position) + self._journal.parked_bytes
-        return own + (self._adopted.size_bytes() if self._adopted else 0)
+        """What is written and not shipped yet, in all journals; 0 while another process ships them."""
+        if self._is_shipping:
+            self._find()
+        return sum(journal.backlog.size_bytes() for journal in self._journals.values())
 
     async def run(self) -> None:
-        """Ship until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._ship_own())
-            tasks.create_task(self._adopt_dead())
+        """Ship until cancelled. While another process ships the same journals, wait for its end."""
+        while (held := claim(self._root, make=True)) is None:
+            if not self._is_elsewhere:
+                _log.info("another process ships the journals in %s", self._root)
+            self._is_elsewhere = True
+            await asyncio.sleep(_ROUND_S)
+        self._is_shipping, self._is_elsewhere = True, False
+        try:
+            while True:
+                is_urgent = self._urgent.is_set()
+                if await self._ship_round():
+                    continue
+                if is_urgent and not any(journal.rests for journal in self._journals.values()):
+                    self._caught_up.set()
+                await self._pause(_ROUND_S)
+        finally:
+            self._is_shipping = False
+            while self._journals:
+                self._journals.popitem()[1].close()
+            held.release()
 
     async def drain(self, timeout_s: float) -> bool:
         """Ship what is written now without pauses; ``False`` if some of it was left when the time was over.
 
-        ``run`` must be running.
+        ``run`` must be running. Returns ``False`` at once while another process ships.
         """
+        self._caught_up.clear()
         self._urgent.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while self._own.size_bytes(self._journal.position) or self._journal.parked_bytes:  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
+                while not self._caught_up.is_set() and not self._is_elsewhere:  # noqa: ASYNC110
+                    await asyncio.sleep(_URGENT_PAUSE_S)
         self._urgent.clear()
-        return not self._own.size_bytes(self._journal.position)
+        return self._caught_up.is_set()
 
-    async def _ship_own(self) -> None:
-        while True:
-            self._journal.recover()
+    async def _ship_round(self) -> bool:
+        """Ship a batch of each journal; return whether some have more to ship."""
+        for identity in self._journals.keys() - self._find():
+            self._journals.pop(identity).close()
+        are_behind = [await self._ship_next(journal) for journal in tuple(self._journals.values())]
+        return any(are_behind)
+
+    def _find(self) -> Set[Identity]:
+        """Begin to follow the journals that are new; return which there are."""
+        found = dict(journals(self._root))
+        for identity in found.keys() - self._journals.keys():
             try:
-                was_last = await self._ship_batch(self._own, self._journal.position)
-            except Exception:  # noqa: BLE001
-                # The edge of the task: one fault must not end shipping. All since the checkpoint is read again.
-                _log.exception("shipping the journal in %s failed; it goes on", self._journal.folder)
-                self._own = Backlog(self._journal.folder)
-                await asyncio.sleep(_LAST_PAUSE_S)
+                folder = OpenFolder(found[identity])
+            except FileNotFoundError:
+                continue  # it was renamed meanwhile: the next look finds it
+            except OSError as error:
+                if identity not in self._unreadable:
+                    _log.error("the journal in %s cannot be shipped: %s", found[identity], error)
+                self._unreadable.add(identity)
                 continue
-            if was_last:
-                await self._pause(_ROUND_S)
+            if folder.identity == identity:
+                self._journals[identity] = _Followed(folder)
+            else:
+                folder.close()  # another one has that name by now
+        return found.keys()
 
-    async def _adopt_dead(self) -> None:
-        while True:
-            for held in dead_journals(self._root):
-                try:
-                    await self._adopt(held)
-                except Exception:  # noqa: BLE001
-                    # The edge of the task, as above: the next round tries it again.
-                    _log.exception("shipping the journal left in %s failed; it is tried again", held.path)
-                finally:
-                    self._adopted = None
-                    held.release()
-            await asyncio.sleep(_ADOPTION_S)
+    async def _ship_next(self, journal: _Followed) -> bool:
+        """Ship a journal's next batch; return whether there is more. Its faults do not hold up the others."""
+        if journal.rests:
+            return False
+        try:
+            journal.look_for_owner()
+            batch = journal.backlog.read(
+                max_entries=BATCH_ENTRIES, max_bytes=BATCH_BYTES, is_final=journal.held is not None
+            )
+            await self._deliver(batch.entries)
+            journal.backlog.commit(batch)
+            if batch.is_last and journal.held:
+                await self._finish(journal.backlog, journal.held)
+            return not batch.is_last
+        except Exception:  # noqa: BLE001
+            # The edge of the task: one fault must not end shipping. All since the checkpoint is read again.
+            _log.exception("shipping the journal in %s failed; it is tried again", journal.folder.path.readlink())
+            journal.begin_anew(_LAST_PAUSE_S)
+            return False
 
-    async def _adopt(self, held: Claim) -> None:
-        """Ship what a dead worker left, calls that it never finished included, and remove its folder."""
-        held.set_aside()
-        self._adopted = backlog = Backlog(held.path)
-        while not await self._ship_batch(backlog, None):
-            pass
+    async def _finish(self, backlog: Backlog, held: Claim) -> None:
+        """Settle the calls that a dead worker never finished, and remove its journal, of which all else is shipped."""
         orphans = list(backlog.orphans().items())
         for start in range(0, len(orphans), _ORPHANS):
             await self._deliver([entry for item in orphans[start : start + _ORPHANS] for entry in self._resolve(*item)])
         held.remove()
         if orphans:
             _log.warning("settled %d calls as interrupted: their worker died in the middle of them", len(orphans))
-
-    async def _ship_batch(self, backlog: Backlog, end: Position | None) -> bool:
-        """Ship the next entries of a journal; return whether that was all there is up to ``end``."""
-        batch = await backlog.read(end, max_entries=BATCH_ENTRIES, max_bytes=BATCH_BYTES)
-        await self._deliver(batch.entries)
-        backlog.commit(batch)
-        return batch.is_last
 
     async def _deliver(self, entries: Sequence[Entry]) -> None:
         """Ship entries, however long Postgres is away."""

@@ -5,6 +5,9 @@ listens already) and K counts from 0; every setting as ``BACKSTAY_*`` in the env
 of the Postgres that runs and ``BACKSTAY_LOCAL_URL`` and ``BACKSTAY_LOCAL_KEY`` of the local models;
 ``PROMETHEUS_MULTIPROC_DIR``, a folder that was empty before the first worker. SIGTERM asks it to drain, SIGHUP to read
 the policy again. Its standard input is a pipe that ends when the supervisor is gone: then it drains as well.
+
+What the shipping process is promised: ``python -m backstay.shipping`` and the same environment. SIGTERM, sent when the
+last worker has ended, asks it to ship what the journals hold; the end of its standard input does so too.
 """
 
 from backstay.supervisor.supervise import supervise

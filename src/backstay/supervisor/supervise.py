@@ -1,4 +1,4 @@
-"""Owns the order of things: Postgres and the local models, then the workers; and the same backwards."""
+"""Owns the order of things: Postgres and the local models, then workers and shipping; and the same backwards."""
 
 import asyncio
 import os
@@ -6,7 +6,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -18,13 +18,15 @@ from backstay.providers.local import LocalModels
 from backstay.providers.local_types import Notice
 from backstay.store import EmbeddedPostgres, migrate
 from backstay.supervisor.listening import listen, reachable, url_of
+from backstay.supervisor.processes import KeptProcess, child_environment, pause_s
 from backstay.supervisor.types import Component, Event
-from backstay.supervisor.workers import WorkerSlot, pause_s, worker_environment
 
 READY_CHECK_S = 0.05
 READY_LIMIT_S = 60.0
+CLOSE_S = 5.0
+"""How long a worker may take, after its last stream has ended, to end itself."""
 SHIP_S = 10.0
-"""How long a worker may take, after its last stream has ended, to ship its journal."""
+"""How long the shipping process may take, after the last worker has ended, to ship what the journals hold."""
 
 Tell = Callable[[Event], None]
 
@@ -58,8 +60,9 @@ class Installation:
         self._tell = on_event
         self._postgres = EmbeddedPostgres(folder.path) if settings.database_url is None else None
         self._models = LocalModels(self._on_notice) if settings.local_models else None
-        self._slots: list[WorkerSlot] = []
-        self._keepers: list[asyncio.Task[None]] = []
+        self._workers: list[KeptProcess] = []
+        self._shipping: KeptProcess | None = None
+        self._keepers: dict[KeptProcess, asyncio.Task[None]] = {}
         self._watcher: asyncio.Task[None] | None = None
         self._started = False
         self._answering = False
@@ -81,18 +84,21 @@ class Installation:
     def reload(self) -> None:
         """Ask every worker to read the policy again."""
         self._tell(Event(component="gateway", state="reloading"))
-        for slot in self._slots:
-            slot.send(signal.SIGHUP)
+        for worker in self._workers:
+            worker.send(signal.SIGHUP)
 
     async def stop(self, kill: asyncio.Event) -> None:
-        """Drain the workers, then stop the local models, then Postgres. Once ``kill`` is set, nothing is waited for."""
+        """Drain the workers, let their journals be shipped, then stop the local models, then Postgres.
+
+        Once ``kill`` is set, nothing is waited for.
+        """
         self._folder.retract()
-        if self._slots:
+        if self._workers:
             self._tell(Event(component="gateway", state="draining"))
         began = time.monotonic()
-        for slot in self._slots:
-            slot.stop()
-        await self._wait_for_workers(kill)
+        await self._end_processes(self._workers, self._settings.drain_s + CLOSE_S, kill)
+        if self._shipping is not None:
+            await self._end_processes([self._shipping], SHIP_S, kill)
         if self._watcher is not None:
             await _end(self._watcher)
         if self._models is not None:
@@ -149,7 +155,7 @@ class Installation:
         metrics = self._folder.path / "metrics"
         shutil.rmtree(metrics, ignore_errors=True)
         metrics.mkdir(mode=0o700)
-        environment = worker_environment(
+        environment = child_environment(
             self._settings,
             {
                 "BACKSTAY_DATABASE_URL": database_url,
@@ -158,11 +164,25 @@ class Installation:
             },
         )
         for number in range(self._settings.workers):
-            slot = WorkerSlot(number, fd=self._listener.fileno(), environment=environment, on_death=self._on_death)
-            self._slots.append(slot)
-            self._keepers.append(asyncio.create_task(slot.keep()))
+            arguments = ("backstay.worker", "--fd", str(self._listener.fileno()), "--slot", str(number))
+            worker = KeptProcess(
+                f"worker {number}",
+                arguments,
+                environment=environment,
+                on_death=self._on_worker_death,
+                inherited=(self._listener.fileno(),),
+            )
+            self._workers.append(worker)
+            self._keep(worker)
+        self._shipping = KeptProcess(
+            "the shipping process", ("backstay.shipping",), environment=environment, on_death=self._on_shipping_death
+        )
+        self._keep(self._shipping)
         await self._until_ready()
         self._tell(Event(component="gateway", state="ready", seconds=time.monotonic() - began, detail=self._url))
+
+    def _keep(self, process: KeptProcess) -> None:
+        self._keepers[process] = asyncio.create_task(process.keep())
 
     async def _until_ready(self) -> None:
         answers = asyncio.create_task(_answers(*reachable(self._listener)))
@@ -175,14 +195,17 @@ class Installation:
             raise BackstayError(f"No worker became ready within {READY_LIMIT_S:.0f} s. The log above says why.")
         self._answering = True
 
-    def _on_death(self, reason: str) -> None:
+    def _on_worker_death(self, reason: str) -> None:
         if self._answering:
             self._tell(Event(component="gateway", state="restarting", detail=reason))
             return
-        for slot in self._slots:
-            slot.stop()
+        for worker in self._workers:
+            worker.stop()
         if not self._stillborn.done():
             self._stillborn.set_result(reason)
+
+    def _on_shipping_death(self, reason: str) -> None:
+        self._tell(Event(component="shipping", state="restarting", detail=reason))
 
     def _on_notice(self, notice: Notice) -> None:
         """Tell what becomes of the local models after the start, of which ``_start_models`` tells."""
@@ -191,15 +214,17 @@ class Installation:
                 Event(component="models", state=notice.state, detail=f"{notice.model} {notice.detail or ''}".strip())
             )
 
-    async def _wait_for_workers(self, kill: asyncio.Event) -> None:
-        workers = asyncio.gather(*self._keepers)
+    async def _end_processes(self, processes: Sequence[KeptProcess], limit_s: float, kill: asyncio.Event) -> None:
+        """Ask processes to end, and kill those that have not when the time is up or ``kill`` is set."""
+        for process in processes:
+            process.stop()
+        ended = asyncio.gather(*(self._keepers[process] for process in processes))
         killed = asyncio.create_task(kill.wait())
-        limit = self._settings.drain_s + SHIP_S
-        await asyncio.wait((workers, killed), timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((ended, killed), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
         killed.cancel()
-        for slot in self._slots:
-            slot.send(signal.SIGKILL)
-        await workers
+        for process in processes:
+            process.send(signal.SIGKILL)
+        await ended
 
 
 async def _answers(host: str, port: int) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -69,12 +69,14 @@ class _Reading(msgspec.Struct, array_like=True):
     help: str
     kind: Literal["gauge", "counter"]
     value: float
+    labels: dict[str, str] = {}
 
 
 class _Snapshot(msgspec.Struct, array_like=True):
-    """What one worker knows, as it stands in its file."""
+    """What one process knows, as it stands in its file."""
 
     pid: int
+    is_worker: bool
     series: list[_Series]
     readings: list[_Reading]
 
@@ -85,24 +87,26 @@ class CallMetrics:
     A worker that takes the place of a dead one goes on from its counts, so that counters never fall.
     """
 
-    def __init__(self, folder: Path, slot: str):
-        """Open the metrics of one worker.
+    def __init__(self, folder: Path, slot: str, *, is_worker: bool = True):
+        """Open the metrics of one process.
 
         Args:
-            folder: Where the workers' files are; made if missing.
-            slot: The worker's place among them, such as ``0``: no two live workers have the same.
+            folder: Where the processes' files are; made if missing.
+            slot: The process's place among them, such as ``0``: no two live ones have the same.
+            is_worker: Whether it counts as one: the process that ships the journals shows values, but answers nobody.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
+        self._is_worker = is_worker
         self._file = folder / f"{slot}.metrics"
         before = _read(self._file)
         self._series = {_key(series.labels): series for series in before.series} if before else {}
-        self._readings: list[tuple[str, str, Literal["gauge", "counter"], Callable[[], float]]] = []
+        self._readings: list[tuple[_Reading, Callable[[], float]]] = []
         self._written = b""
 
     def observe(self, span: Span) -> None:
         """Count a finished call by its root span. On the hot path: costs a few microseconds."""
-        key = (span.operation, span.model, span.target, span.status, span.error_code)
+        key = (span.operation, span.counted_model, span.target, span.status, span.error_code)
         series = self._series.get(key) or self._new_series(key)
         series.duration_s.add(_DURATION_S, span.duration_ns * 1e-9)
         if span.first_token_ns is not None:
@@ -118,11 +122,17 @@ class CallMetrics:
 
     def add_gauge(self, name: str, help: str, read: Callable[[], float]) -> None:
         """Show a value of this worker, read when it is shown; workers' values are added up."""
-        self._readings.append((name, help, "gauge", read))
+        self._readings.append((_Reading(name, help, "gauge", 0.0), read))
 
-    def add_counter(self, name: str, help: str, read: Callable[[], float]) -> None:
-        """Show a count of this worker that begins at 0 when it starts; ``name`` ends in ``_total``."""
-        self._readings.append((name, help, "counter", read))
+    def add_counter(
+        self, name: str, help: str, read: Callable[[], float], labels: Mapping[str, str] | None = None
+    ) -> None:
+        """Show a count of this worker that begins at 0 when it starts; ``name`` ends in ``_total``.
+
+        Args:
+            labels: Counts of the same name have the same labels, with other values.
+        """
+        self._readings.append((_Reading(name, help, "counter", 0.0, dict(labels or {})), read))
 
     def flush(self) -> None:
         """Write this worker's file, at once and whole, if anything has changed."""
@@ -154,8 +164,9 @@ class CallMetrics:
     def _snapshot(self) -> _Snapshot:
         return _Snapshot(
             pid=os.getpid(),
+            is_worker=self._is_worker,
             series=list(self._series.values()),
-            readings=[_Reading(name, help, kind, read()) for name, help, kind, read in self._readings],
+            readings=[msgspec.structs.replace(reading, value=read()) for reading, read in self._readings],
         )
 
     def _new_series(self, key: "_Key") -> _Series:
@@ -245,18 +256,21 @@ class _Exposition(Collector):
 
     def _worker_readings(self) -> Iterator[Metric]:
         alive = [snapshot for snapshot in self._snapshots if _is_alive(snapshot.pid)]
-        yield GaugeMetricFamily("backstay_workers", "Workers that run.", value=len(alive))
-        families: dict[str, tuple[_Reading, float]] = {}
+        yield GaugeMetricFamily("backstay_workers", "Workers that run.", value=sum(each.is_worker for each in alive))
+        families: dict[str, tuple[_Reading, _Sums]] = {}
         for reading in (reading for snapshot in alive for reading in snapshot.readings):
-            _, value = families.get(reading.name, (reading, 0.0))
-            families[reading.name] = (reading, value + reading.value)
-        for reading, value in families.values():
-            family = CounterMetricFamily if reading.kind == "counter" else GaugeMetricFamily
-            yield family(reading.name, reading.help, value=value)
+            _, sums = families.setdefault(reading.name, (reading, _Sums()))
+            sums.add(tuple(reading.labels.values()), reading.value)
+        for reading, sums in families.values():
+            kind = CounterMetricFamily if reading.kind == "counter" else GaugeMetricFamily
+            family = kind(reading.name, reading.help, labels=tuple(reading.labels))
+            for labels, value in sums.items():
+                family.add_metric(labels, value)
+            yield family
 
 
-class _Sums(dict[tuple[str, ...], int]):
-    def add(self, labels: tuple[str, ...], value: int) -> None:
+class _Sums(dict[tuple[str, ...], float]):
+    def add(self, labels: tuple[str, ...], value: float) -> None:
         self[labels] = self.get(labels, 0) + value
 
 

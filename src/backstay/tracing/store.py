@@ -10,6 +10,7 @@ import msgspec
 from backstay.core.clock import Clock, SystemClock
 from backstay.core.errors import InvalidRequest, NotFound
 from backstay.store import Database, load_queries
+from backstay.store.grains import Cover, cover, floor
 from backstay.tracing.tail import Tail
 from backstay.tracing.types import Span
 from backstay.tracing.views import (
@@ -23,6 +24,7 @@ from backstay.tracing.views import (
     Neighbours,
     Overview,
     StoredSpan,
+    Sums,
     Trace,
 )
 
@@ -30,12 +32,28 @@ from backstay.tracing.views import (
 def _load() -> dict[str, LiteralString]:
     """Read the queries, with their shared parts put in."""
     queries = load_queries("backstay.tracing")
-    parts = ("call_columns", "call_filter", "figures")
-    for name, text in queries.items():
-        for part in parts:
-            text = text.replace("{" + part + "}", queries[part])
-        queries[name] = text
+    rolled = queries["rolled_figures"]
+    queries["rolled_overview"] = _grouped(rolled, ("stretch", "is_now"), "(stretch), (is_now)", latencies="all")
+    queries["rolled_model_figures"] = _grouped(rolled, ("model", "target"), "(model, target)", latencies="target")
+    parts: tuple[LiteralString, ...] = ("call_columns", "call_filter", "figures", "place")
+    for part in parts:
+        for name, text in queries.items():
+            queries[name] = text.replace("{" + part + "}", queries[part])
     return queries
+
+
+def _grouped(
+    text: LiteralString, group: tuple[LiteralString, LiteralString], sets: LiteralString, *, latencies: LiteralString
+) -> LiteralString:
+    """Write the figures of calls for groups of two columns; ``latencies``: which histograms know them."""
+    one, two = group
+    return (
+        text.replace("{group}", f"{one}, {two}")
+        .replace("{sets}", sets)
+        .replace("{latencies}", latencies)
+        .replace("{group_of_counted}", f"counted.{one}, counted.{two}")
+        .replace("{group_of_percentiles}", f"percentiles.{one}, percentiles.{two}")
+    )
 
 
 _QUERIES = _load()
@@ -103,7 +121,7 @@ class TraceStore:
             raise InvalidRequest(
                 "A trace id is 32 hexadecimal digits. Give all, or the first 8 or more.", param="trace_id"
             )
-        matches = await self._fetch("matching_traces", tenant_id, prefix=prefix, key_id=key_id)
+        matches = await self._fetch(_QUERIES["matching_traces"], tenant_id, prefix=prefix, key_id=key_id)
         if not matches:
             raise NotFound(
                 f"There is no trace {id_or_prefix}. It may not be shipped yet: calls appear within a second."
@@ -111,51 +129,61 @@ class TraceStore:
         if len(matches) > 1:
             raise InvalidRequest(f"Several traces begin with {id_or_prefix}. Give more digits.", param="trace_id")
         trace_id = matches[0]["trace_id"]
-        rows = await self._fetch("trace", tenant_id, trace_id=trace_id, key_id=key_id)
+        rows = await self._fetch(_QUERIES["trace"], tenant_id, trace_id=trace_id, key_id=key_id)
         return Trace(trace_id=trace_id, spans=msgspec.convert(rows, tuple[StoredSpan, ...]))
 
     async def overview(
-        self, tenant_id: str, *, since: datetime, until: datetime, buckets: int = 48, key_id: str | None = None
+        self, tenant_id: str, *, since: datetime, until: datetime, step: timedelta, key_id: str | None = None
     ) -> Overview:
-        """Add calls up over a time, cut into equal stretches; stretches without calls are there, as zeros.
+        """Add calls up over a time, cut into stretches; stretches without calls are there, as zeros.
+
+        Args:
+            step: The length of a stretch. Stretches begin at its multiples since the epoch.
 
         Raises:
-            InvalidRequest: The time has no length.
+            InvalidRequest: The time or the stretches have no length.
         """
-        if until <= since:
+        if until <= since or step <= timedelta():
             raise InvalidRequest("`until` must be later than `since`.", param="until")
-        rows = await self._fetch(
-            "overview",
-            tenant_id,
-            timeout_s=_SLOW_S,
-            since=since,
-            until=until,
-            before=since - (until - since),
-            bucket_s=(until - since).total_seconds() / buckets,
-            key_id=key_id,
+        before = since - (until - since)
+        covered = cover(before, since, step=step) + cover(since, until, step=step)
+        rows = await self._figures(
+            "overview", tenant_id, covered, key_id, before=before, since=since, until=until, step=step
         )
-        filled = {row.pop("bucket"): row for row in rows if row["bucket"] is not None}
+        filled = {row.pop("stretch"): row for row in rows if row["stretch"] is not None}
         totals = {row["is_now"]: row for row in rows if row["is_now"] is not None}
+        first = floor(since, step)
         return Overview(
             buckets=tuple(
-                msgspec.convert({**filled.get(number, {}), "at": since + number * (until - since) / buckets}, Bucket)
-                for number in range(buckets)
+                msgspec.convert({**filled.get(at, {}), "at": at}, Bucket)
+                for at in (first + number * step for number in range(-((first - until) // step)))
             ),
             total=msgspec.convert(totals.get(True, {}), Figures),
-            previous=msgspec.convert(totals.get(False, {}), Figures),
+            previous=msgspec.convert(totals.get(False, {}), Sums),
         )
 
     async def models(
         self, tenant_id: str, *, since: datetime, until: datetime, key_id: str | None = None
     ) -> list[ModelFigures]:
         """Add calls up by model and the target that served them, the busiest first."""
-        rows = await self._fetch("model_figures", tenant_id, timeout_s=_SLOW_S, since=since, until=until, key_id=key_id)
+        covered = cover(since, until)
+        rows = await self._figures(
+            "model_figures", tenant_id, covered, key_id, since=since, until=until, step=timedelta(days=1)
+        )
         return msgspec.convert(rows, list[ModelFigures])
+
+    async def compare_rollups(self, tenant_id: str) -> int:
+        """Count the sums kept of calls that are not what the calls add up to: 0 unless something is broken.
+
+        It reads all calls.
+        """
+        (row,) = await self._fetch(_QUERIES["compare_rollups"], tenant_id, timeout_s=_SLOW_S)
+        return row["differing"]
 
     async def facets(self, tenant_id: str, *, key_id: str | None = None) -> Facets:
         """Tell what the last week's newest 5,000 calls can be filtered by: up to 50 values of each kind."""
         rows = await self._fetch(
-            "facets",
+            _QUERIES["facets"],
             tenant_id,
             key_id=key_id,
             since=self._now() - _FACET_SPAN,
@@ -172,6 +200,15 @@ class TraceStore:
     ) -> AsyncIterator[Sequence[Span]]:
         """Follow a tenant's new calls from now on; see ``Tail.follow``."""
         return self._tail.follow(tenant_id, wanted, heartbeat_s=heartbeat_s)
+
+    async def _figures(
+        self, query: str, tenant_id: str, covered: Cover, key_id: str | None, **params: Any
+    ) -> list[dict[str, Any]]:
+        """Read figures from sums where there are any: they do not tell keys apart."""
+        if key_id is None and covered.is_rolled:
+            text = covered.query(_QUERIES[f"rolled_{query}"], _QUERIES["edge"])
+            return await self._fetch(text, tenant_id, timeout_s=_SLOW_S, **covered.params(), **params)
+        return await self._fetch(_QUERIES[query], tenant_id, timeout_s=_SLOW_S, key_id=key_id, **params)
 
     async def _named_calls(
         self, tenant_id: str, wanted: CallFilter, names: Sequence[tuple[datetime, str]]
@@ -202,16 +239,18 @@ class TraceStore:
         if wanted.q is not None:
             conditions["contains"] = f"%{_escape_like(wanted.q)}%"
             conditions["since"] = wanted.since or (wanted.until or self._now()) - _RECENT
-        rows = await self._fetch(query, tenant_id, timeout_s=_SLOW_S if wanted.q else None, **conditions, **params)
+        rows = await self._fetch(
+            _QUERIES[query], tenant_id, timeout_s=_SLOW_S if wanted.q else None, **conditions, **params
+        )
         return msgspec.convert(rows, list[Span])
 
     async def _fetch(
-        self, query: str, tenant_id: str, *, timeout_s: float | None = None, **params: Any
+        self, query: LiteralString, tenant_id: str, *, timeout_s: float | None = None, **params: Any
     ) -> list[dict[str, Any]]:
         limits = {} if timeout_s is None else {"timeout_s": timeout_s}
         async with self._database.tenant(tenant_id, **limits) as connection:
             # Unprepared: planned for these very values, so that filters not asked for cost nothing.
-            cursor = await connection.execute(_QUERIES[query], {"tenant_id": tenant_id, **params}, prepare=False)
+            cursor = await connection.execute(query, {"tenant_id": tenant_id, **params}, prepare=False)
             return await cursor.fetchall()
 
     def _now(self) -> datetime:

@@ -42,3 +42,11 @@ class Span(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attributes: dict[str, Any] = {}
     input_dialect: str | None = None
     output_dialect: str | None = None
+
+    @property
+    def counted_model(self) -> str | None:
+        """The model that sums and metrics know the call by; ``None`` where it failed before it reached a target.
+
+        Callers may write anything there, and sums must not grow by each word. The same stands in SQL (migration 0003).
+        """
+        return self.model if self.status != "error" or self.target is not None else None

@@ -60,8 +60,8 @@ class Neighbours(msgspec.Struct, frozen=True, kw_only=True):
     older: Span | None
 
 
-class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """What some calls add up to. Durations are nanoseconds, ``None`` where there was nothing to measure."""
+class Sums(msgspec.Struct, frozen=True, kw_only=True):
+    """What some calls add up to."""
 
     calls: int = 0
     errors: int = 0
@@ -71,13 +71,22 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     unknown_cost_calls: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+
+
+class Figures(Sums, frozen=True, kw_only=True):
+    """What some calls add up to, and how long they took: nanoseconds, ``None`` where there was nothing to measure.
+
+    Percentiles are exact where the calls themselves were read. Where sums of hours or days were, they are at most 5 %
+    off: those are kept as histograms.
+    """
+
     p50_ns: int | None = None
     p95_ns: int | None = None
     first_token_p95_ns: int | None = None
 
 
 class Bucket(Figures, frozen=True, kw_only=True):
-    """The figures of one stretch of time that begins ``at``."""
+    """The figures of one stretch of time that begins ``at``; of the first, only from ``since`` on."""
 
     at: datetime
 
@@ -94,7 +103,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 
     buckets: tuple[Bucket, ...]
     total: Figures
-    previous: Figures
+    previous: Sums
 
 
 class Facets(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from backstay.providers.anthropic.request_reader import read_request
 from backstay.providers.anthropic.request_writer import DEFAULT_MAX_TOKENS, write_request
 from backstay.providers.anthropic.response import read_response, read_summary, write_response
 from backstay.providers.anthropic.stream import AnthropicStreamReader, AnthropicStreamWriter
+from backstay.providers.anthropic.token_count import AnthropicCounter
 from backstay.providers.types import Fields, ReplySummary
 
 __all__ = ["ANTHROPIC", "DEFAULT_MAX_TOKENS", "AnthropicDialect"]
@@ -22,6 +23,8 @@ class AnthropicDialect:
 
     def __init__(self, clock: Clock | None = None):
         self._clock = clock or SystemClock()
+        self.embeddings = None
+        self.counter = AnthropicCounter()
 
     def read_request(self, fields: Fields) -> ChatRequest:
         return read_request(fields)

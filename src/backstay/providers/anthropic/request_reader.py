@@ -61,6 +61,7 @@ def read_request(fields: Fields) -> ChatRequest:
         reasoning_budget_tokens=budget,
         user=_read_user(body),
         service_tier="default" if tier == "standard_only" else tier,
+        caller_dialect="anthropic",
         extras=extras,
     )
     body.finish()

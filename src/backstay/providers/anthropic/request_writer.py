@@ -32,6 +32,7 @@ from backstay.providers.anthropic.tool_input import write_input
 from backstay.providers.cache_markers import write_cache_marker
 from backstay.providers.data_url import text_of
 from backstay.providers.refusals import own_extras, refuse, refuse_fields
+from backstay.providers.signatures import signature_for
 
 DEFAULT_MAX_TOKENS = 8192
 """Output limit, in tokens, where the caller names none: this dialect demands one.
@@ -234,9 +235,10 @@ def _write_part(part: Part, path: str) -> dict[str, Any] | None:
 def _write_thinking(part: Reasoning) -> dict[str, Any] | None:
     if part.redacted is not None:
         return {"type": "redacted_thinking", "data": part.redacted}
-    if part.signature is None:
+    signature = signature_for("anthropic", part.signature)
+    if signature is None:
         return None
-    return {"type": "thinking", "thinking": part.text, "signature": part.signature}
+    return {"type": "thinking", "thinking": part.text, "signature": signature}
 
 
 def _write_tool_result(part: ToolResult, path: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from backstay.core.chat import ChatRequest, ChatResponse
 from backstay.core.errors import BackstayError, ProviderError
+from backstay.providers.openai.embeddings import OpenAIEmbeddings
 from backstay.providers.openai.errors import read_error, write_error, write_stream_error
 from backstay.providers.openai.request_reader import read_request
 from backstay.providers.openai.request_writer import Quirks, write_request
@@ -21,6 +22,8 @@ class OpenAIDialect:
 
     def __init__(self, quirks: Quirks | None = None):
         self.quirks = quirks or Quirks()
+        self.embeddings = OpenAIEmbeddings()
+        self.counter = None
 
     def read_request(self, fields: Fields) -> ChatRequest:
         return read_request(fields)

@@ -27,6 +27,7 @@ from backstay.core.errors import InvalidRequest
 from backstay.providers.cache_markers import read_cache_marker
 from backstay.providers.data_url import Inline, read_data_url
 from backstay.providers.fields import ObjectReader, convert, decode_fields, read_object, read_objects
+from backstay.providers.signatures import mark_signature
 from backstay.providers.types import Fields
 
 _ROLES: dict[str, Role] = {
@@ -133,8 +134,23 @@ def _read_assistant(message: ObjectReader) -> tuple[Part, ...]:
     if refusal:
         parts.append(Refusal(text=refusal))
     for call in message.objects("tool_calls"):
+        signature = _read_thought_signature(call)
+        if signature is not None:
+            parts.append(Reasoning(signature=mark_signature("gemini", signature)))
         parts.append(_read_tool_call(call))
     return tuple(parts)
+
+
+def _read_thought_signature(call: ObjectReader) -> str | None:
+    """Read the signature with which Gemini made a tool call (``response.write_thought_signature``)."""
+    content = call.object("extra_content")
+    google = None if content is None else content.object("google")
+    if content is None or google is None:
+        return None
+    signature = google.optional("thought_signature", str)
+    google.finish()
+    content.finish()
+    return signature
 
 
 def _read_tool_call(call: ObjectReader) -> ToolUse:

@@ -1,5 +1,6 @@
 """Owns whole answers of OpenAI's chat completions and embeddings: reading, summing up and writing."""
 
+from collections.abc import Iterable
 from typing import Any, cast
 
 import msgspec
@@ -16,6 +17,7 @@ from backstay.core.chat import (
 )
 from backstay.providers.decoding import decode_answer
 from backstay.providers.openai import wire
+from backstay.providers.signatures import signature_for
 from backstay.providers.types import ReplySummary
 
 _summary = msgspec.json.Decoder(wire.Summary)
@@ -129,7 +131,7 @@ def _write_choice(choice: Choice) -> dict[str, Any]:
     text = "".join(part.text for part in choice.parts if isinstance(part, Text))
     refusal = "".join(part.text for part in choice.parts if isinstance(part, Refusal))
     reasoning = "".join(part.text for part in choice.parts if isinstance(part, Reasoning))
-    calls = [write_tool_call(part) for part in choice.parts if isinstance(part, ToolUse)]
+    calls = _write_tool_calls(choice.parts)
     message: dict[str, Any] = {"role": "assistant", "content": text or None, "refusal": refusal or None}
     if not text and not refusal and not calls:
         message["content"] = ""
@@ -143,6 +145,26 @@ def _write_choice(choice: Choice) -> dict[str, Any]:
         "logprobs": choice.logprobs,
         "finish_reason": wire.WRITE_FINISH[choice.finish_reason or "stop"],
     }
+
+
+def _write_tool_calls(parts: Iterable[Part]) -> list[dict[str, Any]]:
+    calls: list[dict[str, Any]] = []
+    before: Part | None = None
+    for part in parts:
+        if isinstance(part, ToolUse):
+            signature = before.signature if isinstance(before, Reasoning) else None
+            calls.append(write_tool_call(part) | write_thought_signature(signature))
+        before = part
+    return calls
+
+
+def write_thought_signature(signature: str | None) -> dict[str, Any]:
+    """Write the signature that Gemini wants back with a tool call, as Google's own endpoint of this dialect does.
+
+    Source: https://ai.google.dev/gemini-api/docs/thought-signatures, "OpenAI compatibility" (2026-11).
+    """
+    own = signature_for("gemini", signature)
+    return {} if own is None else {"extra_content": {"google": {"thought_signature": own}}}
 
 
 def write_tool_call(part: ToolUse) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from backstay.core.usage import NO_USAGE, Usage
 from backstay.providers.decoding import decode_answer
 from backstay.providers.openai import wire
 from backstay.providers.openai.errors import read_error_object
-from backstay.providers.openai.response import arguments_text, said_texts
+from backstay.providers.openai.response import arguments_text, said_texts, write_thought_signature
 from backstay.providers.sse import data_of, write_frame
 
 _chunk = msgspec.json.Decoder(wire.Chunk)
@@ -105,6 +105,8 @@ class OpenAIStreamWriter:
         self._opened: set[int] = set()
         self._usage: Usage = NO_USAGE
         self._service_tier: str | None = None
+        self._signatures: dict[int, str | None] = {}
+        """Choice → the signature of the thought before its next part."""
 
     def write(self, event: ChatEvent) -> bytes:
         match event:
@@ -114,13 +116,15 @@ class OpenAIStreamWriter:
             case TextDelta():
                 return self._delta(event.choice, {"content": event.text}, logprobs=event.logprobs)
             case ReasoningDelta():
+                self._signatures[event.choice] = event.signature
                 return self._delta(event.choice, {"reasoning_content": event.text}) if event.text else b""
             case RefusalDelta():
                 return self._delta(event.choice, {"refusal": event.text})
             case ToolUseStarted():
                 function = {"name": event.name, "arguments": ""}
                 call = {"index": event.index, "id": event.id, "type": "function", "function": function}
-                return self._delta(event.choice, {"tool_calls": [call]})
+                signed = write_thought_signature(self._signatures.pop(event.choice, None))
+                return self._delta(event.choice, {"tool_calls": [call | signed]})
             case ToolUseDelta():
                 call = {"index": event.index, "function": {"arguments": event.arguments}}
                 return self._delta(event.choice, {"tool_calls": [call]})

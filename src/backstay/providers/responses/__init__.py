@@ -28,6 +28,8 @@ class ResponsesDialect:
         self._clock = clock or SystemClock()
         self._echo = echo
         self._progress = Progress()
+        self.embeddings = None
+        self.counter = None
 
     def of_call(self, fields: Fields, response_id: str | None = None) -> "ResponsesDialect":
         """Return the dialect for one call.

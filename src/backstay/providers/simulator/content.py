@@ -24,6 +24,7 @@ from backstay.core.chat import (
     ToolResult,
     ToolUse,
 )
+from backstay.core.continuation import CONTINUE
 from backstay.providers.simulator.json_schema import break_instance, make_instance
 from backstay.providers.simulator.script import Behaviour, draw
 
@@ -75,10 +76,23 @@ def say(behaviour: Behaviour, request: ChatRequest, chance: random.Random, *, fa
         return Said(parts=calls, reason="tool_calls")
     if request.output_format is not None:
         return Said(parts=(Text(text=_json(request, chance, wrong=fault == "wrong")),), reason="stop")
+    messages, begun = _split_begun(request.messages)
+    request = msgspec.structs.replace(request, messages=messages)
     text = _text(behaviour, request, chance, wrong=fault == "wrong")
     if behaviour.output_tokens is not None:
         text = _fit(text, max(1, round(draw(behaviour.output_tokens, chance))), chance)
+    text = text[len(begun) :]
     return Said(parts=(Text(text=text),), reason="stop")
+
+
+def _split_begun(messages: tuple[Message, ...]) -> tuple[tuple[Message, ...], str]:
+    """Part a conversation from the answer that it has the model go on with: its last message, or one cut off."""
+    left = messages
+    if left and left[-1].role == "user" and "".join(map(_text_of, left[-1].parts)) == CONTINUE:
+        left = left[:-1]
+    if left and left[-1].role == "assistant":
+        return left[:-1], "".join(map(_text_of, left[-1].parts))
+    return messages, ""
 
 
 def _tools_to_call(behaviour: Behaviour, request: ChatRequest) -> tuple[Tool, ...]:

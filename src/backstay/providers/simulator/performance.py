@@ -18,7 +18,7 @@ Ending = Literal["complete", "break", "hang"]
 _JSON = {"content-type": "application/json"}
 _EVENT_STREAM = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
 
-_ID_PREFIX = {"openai": "chatcmpl-", "responses": "resp_", "anthropic": "msg_"}
+_ID_PREFIX = {"openai": "chatcmpl-", "responses": "resp_", "anthropic": "msg_", "gemini": ""}
 
 
 class Piece(msgspec.Struct, frozen=True):

@@ -2,15 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from backstay.core.clock import Clock
 from backstay.core.errors import ProviderTimeout, ProviderUnreachable
+from backstay.providers.catalog import DialectName
 from backstay.providers.dialects import DIALECTS
 from backstay.providers.http import Deadline
 from backstay.providers.simulator.performance import Ending, Performance
 from backstay.providers.simulator.script import Script
-from backstay.providers.simulator.simulation import Simulation
+from backstay.providers.simulator.simulation import Simulation, address
 from backstay.providers.sse import FrameSplitter
 from backstay.providers.types import Dialect, ProviderRequest, Timeouts
 
@@ -31,7 +32,7 @@ class Simulator:
         *,
         script: Mapping[str, Any] | Script | None = None,
         seed: int = 0,
-        speaks: Literal["openai", "responses", "anthropic"] = "openai",
+        speaks: DialectName = "openai",
         responses: bool = False,
         clock: Clock | None = None,
     ):
@@ -53,7 +54,9 @@ class Simulator:
     def _perform(self, request: ProviderRequest) -> Performance:
         if request.resource is not None:
             return self.simulation.manage_response(request.method, request.resource)
-        return self.simulation.perform(DIALECTS[request.dialect or self.dialect.name], request.operation, request.body)
+        dialect = DIALECTS[request.dialect or self.dialect.name]
+        addressed = address(request.model_id, stream=request.stream) if dialect.name == "gemini" else {}
+        return self.simulation.perform(dialect, request.operation, request.whole_body, addressed)
 
     async def close(self) -> None:
         """Do nothing: there is nothing open."""

@@ -1,5 +1,6 @@
 """Owns one running simulation: its script, its count of calls, and what it did so far. No I/O."""
 
+from array import array
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -7,15 +8,16 @@ from typing import Any
 import msgspec
 
 from backstay.core.clock import Clock, SystemClock
+from backstay.core.embeddings import EmbeddingResponse
 from backstay.core.errors import InvalidRequest
-from backstay.providers.embedding_wire import read_embeddings_request, write_embeddings_response
+from backstay.core.usage import Usage
 from backstay.providers.simulator.content import input_tokens, tokens_in
 from backstay.providers.simulator.embedding import embed
 from backstay.providers.simulator.performance import Performance, named, perform_body, perform_error, perform_plan
 from backstay.providers.simulator.plan import chance_of, plan
 from backstay.providers.simulator.responses import SimulatedResponses
 from backstay.providers.simulator.script import Script, read_script
-from backstay.providers.types import Dialect, Fields, Operation
+from backstay.providers.types import Dialect, EmbeddingsWire, Fields, Operation
 
 
 class Simulation:
@@ -36,28 +38,28 @@ class Simulation:
         self._responses = SimulatedResponses()
         self.outcomes.clear()
 
-    def perform(self, dialect: Dialect, operation: Operation, body: bytes) -> Performance:
-        """Decide what one call gets."""
+    def perform(
+        self, dialect: Dialect, operation: Operation, body: bytes, addressed: Fields | None = None
+    ) -> Performance:
+        """Decide what one call gets. ``addressed``: the fields that the dialect has in its URL instead of its body."""
         sequence = self._sequence
         self._sequence += 1
         try:
-            performance = self._perform(dialect, operation, body, sequence)
+            performance = self._perform(dialect, operation, body, addressed or {}, sequence)
         except InvalidRequest as error:
             performance = perform_error(error, dialect, outcome="invalid")
         self.outcomes[performance.outcome] += 1
         return performance
 
-    def _perform(self, dialect: Dialect, operation: Operation, body: bytes, sequence: int) -> Performance:
-        if operation == "embeddings":
-            wanted = read_embeddings_request(body)
-            texts = [item if isinstance(item, str) else " ".join(map(str, item)) for item in wanted.inputs()]
-            rows = [embed(text, wanted.dimensions) for text in texts]
-            return perform_body(write_embeddings_response(rows, wanted, tokens=sum(map(tokens_in, texts))))
-        fields = _fields(body)
-        if operation == "count_tokens":
-            # The same fields as a call's, but for the limit, which a call must have.
-            request = dialect.read_request({"max_tokens": msgspec.Raw(b"1"), **fields})
-            return perform_body(msgspec.json.encode({"input_tokens": input_tokens(request)}))
+    def _perform(
+        self, dialect: Dialect, operation: Operation, body: bytes, addressed: Fields, sequence: int
+    ) -> Performance:
+        fields = {**_fields(body), **addressed}
+        if operation == "embeddings" and dialect.embeddings is not None:
+            return perform_body(_embed(dialect.embeddings, fields))
+        if operation == "count_tokens" and dialect.counter is not None:
+            counter = dialect.counter
+            return perform_body(counter.write_count(input_tokens(counter.read_request(fields))))
         own, fields = fields, self._responses.expand(fields) if dialect.name == "responses" else fields
         request = dialect.read_request(fields)
         elapsed_s = (self._clock.monotonic_ns() - self._began_ns) / 1e9
@@ -73,6 +75,19 @@ class Simulation:
     def manage_response(self, method: str, response_id: str) -> Performance:
         """Show (``GET``) or delete (``DELETE``) a response of an earlier call."""
         return self._responses.manage(method, response_id)
+
+
+def address(model: str, *, stream: bool) -> Fields:
+    """Return the fields that a URL with the model in it stands for."""
+    return {"model": msgspec.Raw(msgspec.json.encode(model)), "stream": msgspec.Raw(msgspec.json.encode(stream))}
+
+
+def _embed(wire: EmbeddingsWire, fields: Fields) -> bytes:
+    wanted = wire.read_request(fields)
+    texts = [item if isinstance(item, str) else " ".join(map(str, item)) for item in wanted.inputs]
+    vectors = tuple(array("f", embed(text, wanted.dimensions)).tolist() for text in texts)
+    usage = Usage(input_tokens=sum(map(tokens_in, texts)))
+    return wire.write_response(EmbeddingResponse(vectors=vectors, usage=usage), wanted)
 
 
 def _fields(body: bytes) -> Fields:

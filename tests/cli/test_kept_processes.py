@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from backstay.core.settings import Settings
-from backstay.supervisor.workers import LONGEST_PAUSE_S, pause_s, worker_environment
+from backstay.supervisor.processes import LONGEST_PAUSE_S, child_environment, pause_s
 
 
 def test_the_first_death_costs_no_pause() -> None:
@@ -32,6 +32,6 @@ def test_a_worker_reads_the_settings_that_the_supervisor_has(monkeypatch: pytest
         database_url=SecretStr("postgresql://x"),
         drain_s=1.5,
     )
-    for name, value in worker_environment(settings, {}).items():
+    for name, value in child_environment(settings, {}).items():
         monkeypatch.setenv(name, value)
     assert Settings() == settings

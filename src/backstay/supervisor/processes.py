@@ -1,4 +1,4 @@
-"""Owns the worker processes: each in its slot, started again when it dies."""
+"""Owns the processes that must run all the time, workers and shipping: each is started again when it dies."""
 
 import asyncio
 import os
@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from asyncio.subprocess import Process
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from pydantic import SecretStr
@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from backstay.core.settings import Settings
 
 STEADY_S = 10.0
-"""A worker that lived this long was well: its death does not count as one of a row."""
+"""A process that lived this long was well: its death does not count as one of a row."""
 
 LONGEST_PAUSE_S = 10.0
 
@@ -24,8 +24,8 @@ def pause_s(deaths: int) -> float:
     return 0.0 if deaths <= 1 else min(0.1 * 2.0 ** min(deaths - 2, 16), LONGEST_PAUSE_S)
 
 
-def worker_environment(settings: Settings, extra: Mapping[str, str]) -> dict[str, str]:
-    """Write settings as the environment variables from which a worker reads the same settings again."""
+def child_environment(settings: Settings, extra: Mapping[str, str]) -> dict[str, str]:
+    """Write settings as the environment variables from which a child reads the same settings again."""
     written = {
         f"BACKSTAY_{name.upper()}": value.get_secret_value() if isinstance(value, SecretStr) else str(value)
         for name, value in settings
@@ -34,19 +34,28 @@ def worker_environment(settings: Settings, extra: Mapping[str, str]) -> dict[str
     return {**os.environ, **written, **extra}
 
 
-class WorkerSlot:
-    """One worker's place among N. Its process shares the listening socket ``fd`` with the others."""
+class KeptProcess:
+    """The place of one process: ``python -m`` with ``arguments``, again and again. ``name`` is for people."""
 
-    def __init__(self, slot: int, *, fd: int, environment: Mapping[str, str], on_death: Callable[[str], None]):
-        self._slot = slot
-        self._fd = fd
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        on_death: Callable[[str], None],
+        inherited: Sequence[int] = (),
+    ):
+        self._name = name
+        self._arguments = arguments
         self._environment = environment
         self._on_death = on_death
+        self._inherited = inherited
         self._process: Process | None = None
         self._stopping = asyncio.Event()
 
     async def keep(self) -> None:
-        """Run a worker, again and again, until ``stop``; tell ``on_death`` why it has to be another one."""
+        """Run the process, again and again, until ``stop``; tell ``on_death`` why it has to be another one."""
         deaths = 0
         while not self._stopping.is_set():
             began = time.monotonic()
@@ -60,7 +69,7 @@ class WorkerSlot:
                     await self._stopping.wait()
 
     def stop(self) -> None:
-        """Ask the worker to drain, and start no other; ``keep`` returns when it has ended."""
+        """Ask the process to end, and start no other; ``keep`` returns when it has ended."""
         self._stopping.set()
         self.send(signal.SIGTERM)
 
@@ -70,21 +79,21 @@ class WorkerSlot:
                 self._process.send_signal(signal_number)
 
     async def _run(self) -> str:
-        """Run one worker to its end, and say how it ended."""
+        """Run one process to its end, and say how it ended."""
         try:
             self._process = await self._launch()
         except OSError as error:
-            return f"worker {self._slot} could not be started: {error.strerror}"
+            return f"{self._name} could not be started: {error.strerror}"
         if self._stopping.is_set():
             self.send(signal.SIGTERM)
         status = await self._process.wait()
         self._process = None
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        return f"worker {self._slot} {how}"
+        return f"{self._name} {how}"
 
     async def _launch(self) -> Process:
         # A session of its own: Ctrl-C in the terminal reaches the supervisor alone, which then stops all in order.
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "backstay.worker", "--fd", str(self._fd), "--slot", str(self._slot),
-            stdin=asyncio.subprocess.PIPE, pass_fds=(self._fd,), env=self._environment, start_new_session=True,
+            sys.executable, "-m", *self._arguments,
+            stdin=asyncio.subprocess.PIPE, pass_fds=self._inherited, env=self._environment, start_new_session=True,
         )  # fmt: skip

@@ -1,0 +1,161 @@
+"""Owns the way from a call to its answer: carries out what ``tries`` decides, and goes on where a stream broke."""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator
+
+from backstay.core.errors import BackstayError, DeadlineExceeded, ProviderError, TargetsUnavailable
+from backstay.gateway.attempt import Answer, Call, end_broken, try_target
+from backstay.gateway.seam import Interrupted
+from backstay.gateway.standing_in import fixed_answer
+from backstay.gateway.stream import Piece
+from backstay.gateway.tries import Began, Event, Failed, Stop, Tries, Try, View, Wait, Waited
+from backstay.gateway.trying import hope_after
+from backstay.gateway.types import Target
+
+
+class Answering:
+    """The tries of one call, until its answer is whole."""
+
+    def __init__(self, call: Call, targets: tuple[Target, ...], chance: random.Random):
+        self._call = call
+        self._targets = targets
+        self._place = 0
+        self._error: BackstayError | None = None
+        self._tries = Tries(
+            len(targets),
+            call.request.model.route.retry,
+            began_s=call.now_s(),
+            give_up_at_s=call.give_up_at_s,
+            look=self._look,
+            chance=chance,
+        )
+
+    async def answer(self) -> Answer:
+        """Try targets until one answers.
+
+        Raises:
+            BackstayError: None did: the last one's error, or why none could be asked.
+        """
+        try:
+            return await self._go(Began())
+        except BackstayError as error:
+            return await self._stand_in(error)
+
+    async def pieces(self, answer: Answer) -> AsyncGenerator[Piece]:
+        """Iterate over a stream, on over the places where it breaks if the route says so.
+
+        Raises:
+            ProviderError: It broke, and nobody could go on.
+        """
+        try:
+            while True:
+                try:
+                    for piece in answer.held:
+                        yield piece
+                    if answer.rest is not None:
+                        async for piece in answer.rest:
+                            yield piece
+                    answer.end()
+                    return
+                except ProviderError as error:
+                    answer.end(error)
+                    await answer.close()
+                    broken = Interrupted.after(self._call.recording.said, self._call.request)
+                    if broken is not None and broken.is_finished:
+                        yield end_broken(self._call, broken)
+                        return
+                    answer = await self._go_on(broken, error)
+        except BaseException as failure:
+            answer.end(failure)
+            raise
+        finally:
+            await answer.close()
+
+    async def _stand_in(self, error: BackstayError) -> Answer:
+        """Give what the route ends in, instead of an error that is nobody's fault here. Raises the error else."""
+        call, degraded = self._call, self._call.request.model.route.degraded
+        if not error.retryable and hope_after(error) == "nowhere" and not isinstance(error, DeadlineExceeded):
+            raise error
+        if degraded.target is not None and call.now_s() < call.give_up_at_s:
+            call.recording.degraded = "target"
+            try:
+                return await try_target(call, degraded.target, "degraded")
+            except BackstayError as failure:
+                error.add_note(f"{degraded.target.name} was to stand in and failed too: {failure.message}")
+        if degraded.message is None or call.incoming.operation != "chat":
+            call.recording.degraded = None
+            raise error
+        call.recording.degraded = "message"
+        return fixed_answer(call, degraded.message)
+
+    async def _go_on(self, broken: Interrupted | None, error: ProviderError) -> Answer:
+        """Let a target go on with a stream that broke. Raises the error that broke it where none can."""
+        if broken is None or broken.mode == "error":
+            raise error
+        try:
+            return await self._go(Failed(self._place, "anywhere"), broken)
+        except BackstayError as failure:
+            raise error from failure
+
+    async def _go(self, event: Event, broken: Interrupted | None = None) -> Answer:
+        """Do what the tries say until a target answers."""
+        while True:
+            move = self._tries.step(event, self._call.now_s())
+            match move:
+                case Try():
+                    self._place = move.place
+                    reason = broken.reason if broken is not None else move.reason
+                    if move.reason == "retry":
+                        self._call.fleet.of(self._targets[move.place].name).retries.spend()
+                    try:
+                        return await try_target(self._call, self._targets[move.place], reason, broken)
+                    except BackstayError as error:
+                        self._error = error
+                        event = Failed(move.place, hope_after(error))
+                case Wait():
+                    await self._wait(move)
+                    event = Waited()
+                case Stop():
+                    raise self._why(move)
+
+    def _look(self, place: int, now_s: float) -> View:
+        call = self._call
+        health = call.fleet.of(self._targets[place].name)
+        availability = health.availability(now_s, len(call.incoming.body) // 4)
+        if not call.recording.attempts:
+            return View(availability)
+        latencies = health.first_token if call.request.stream else health.whole
+        return View(availability, may_retry=health.retries.has_one(), usual_s=latencies.quantile(0.5))
+
+    async def _wait(self, move: Wait) -> None:
+        for_s = max(0.0, move.until_s - self._call.now_s())
+        if move.for_room:
+            await self._call.room.wait(for_s)
+        else:
+            await asyncio.sleep(for_s)
+
+    def _why(self, stop: Stop) -> BackstayError:
+        if self._error is not None:
+            return self._error
+        if stop.why == "time":
+            return DeadlineExceeded()
+        now_s = self._call.now_s()
+        each = [
+            f"{target.name} {_SAID[self._call.fleet.of(target.name).availability(now_s).readiness]}"
+            for target in self._targets
+        ]
+        return TargetsUnavailable(
+            f"No target of {self._call.request.model.name!r} can be asked now: {'; '.join(each)}.",
+            retry_after_s=stop.retry_after_s,
+        )
+
+
+_SAID = {
+    "ready": "is over its limits",
+    "slow": "is slow",
+    "busy": "has no room",
+    "limited": "is over its rate limit",
+    "open": "is down",
+    "drained": "was taken out of use",
+}

@@ -1,0 +1,222 @@
+"""Owns what one worker knows of one target: whether a call may go there now, and what each try has shown. Pure."""
+
+from typing import Literal
+
+import msgspec
+
+from backstay.core.rate_limit import RateLimit
+from backstay.health.breaker import Breaker, BreakerState, Cause, Verdict
+from backstay.health.concurrency import ConcurrencyLimit
+from backstay.health.latency import Latencies
+from backstay.health.quota import Quota
+from backstay.health.retry_budget import RetryBudget
+
+Readiness = Literal["ready", "slow", "busy", "limited", "open", "drained"]
+"""``slow``: it answers, much slower than it used to: to be asked where nothing better is there. ``busy``: it has as
+many open calls as it can take. ``limited``: its rate limit is used up. ``open``: its breaker is. ``drained``: an
+operator took it out of use."""
+
+Outcome = Literal["ok", "failed", "unreachable", "overloaded", "limited", "callers"]
+"""``callers``: the request's own fault or a caller who went away, which says nothing about the target. ``limited``: a
+rate limit. ``overloaded``: it refuses because it has too much to do."""
+
+SLOW_FACTOR = 4.0
+"""So many times its own usual (median) time is slow."""
+_LEAST_SLOW_S = 0.1
+"""Nothing below this is slow, whatever is usual."""
+_LEARNED = 20
+"""Observations from which on the usual time is known."""
+_CALM_S = 1.0
+"""How long a target is left alone that says it is over its rate limit and not for how long."""
+
+_VERDICTS: dict[Outcome, Verdict] = {
+    "ok": "ok",
+    "failed": "failed",
+    "unreachable": "unreachable",
+    "overloaded": "failed",
+}
+
+
+class Availability(msgspec.Struct, frozen=True):
+    """Whether a call may be sent."""
+
+    readiness: Readiness
+    free_at_s: float | None = None
+    """When that may change; ``None``: not known, as for ``busy`` and ``drained``."""
+
+
+READY = Availability("ready")
+
+
+class Trial:
+    """One try at a target, while it runs."""
+
+    __slots__ = ("is_late", "is_probe", "is_stream", "is_waiting", "started_s")
+
+    def __init__(self, started_s: float, *, is_stream: bool, is_probe: bool):
+        self.started_s = started_s
+        self.is_stream = is_stream
+        self.is_probe = is_probe
+        self.is_waiting = True
+        """Whether nothing of the answer is there yet."""
+        self.is_late = False
+        """Whether it was counted as slow already."""
+
+
+class TargetState(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a target, for people."""
+
+    target: str
+    breaker: BreakerState
+    cause: Cause | None
+    readiness: Readiness
+    in_flight: int
+    concurrency_limit: int | None
+    retries_left: float
+    p50_s: float | None
+    """Time to the first token where it is streamed to, else to the whole answer."""
+    p95_s: float | None
+    tries: int
+    failures: int
+    opened: int
+
+
+class TargetHealth:
+    """One target. Times are monotonic seconds, given by the caller."""
+
+    def __init__(self, name: str, *, quota: Quota | None = None, breaker: Breaker | None = None):
+        self.name = name
+        self.breaker = breaker or Breaker()
+        self.quota = quota or Quota()
+        self.retries = RetryBudget()
+        self.concurrency = ConcurrencyLimit()
+        self.first_token = Latencies()
+        self.whole = Latencies()
+        self.in_flight = 0
+        self.drained = False
+        self.tries = 0
+        self.failures = 0
+        self._waiting: dict[bool, dict[Trial, None]] = {True: {}, False: {}}
+        """Tries without an answer that are not late yet, in the order of their beginning, by whether they stream."""
+        self._slow_after_s: dict[bool, float | None] = {True: None, False: None}
+
+    def availability(self, now_s: float, tokens: int = 0) -> Availability:
+        """Whether a call of about so many tokens may be sent now."""
+        if self.drained:
+            return Availability("drained")
+        self._find_late(now_s, self._waiting[True])
+        self._find_late(now_s, self._waiting[False])
+        if not self.breaker.allows(now_s):
+            is_slow = self.breaker.cause == "slow"
+            return Availability("slow" if is_slow else "open", self.breaker.free_at_s())
+        free_at_s = self.quota.free_at_s(now_s, tokens)
+        if free_at_s > now_s:
+            return Availability("limited", free_at_s)
+        return READY if self.concurrency.has_room(self.in_flight) else Availability("busy")
+
+    def begin(self, now_s: float, *, stream: bool, tokens: int = 0) -> Trial:
+        """Note that a call is sent."""
+        may_probe = self.breaker.state != "closed" and self.breaker.allows(now_s)
+        trial = Trial(now_s, is_stream=stream, is_probe=may_probe and self.breaker.begin(now_s))
+        self.in_flight += 1
+        self.tries += 1
+        self.quota.take(now_s, tokens)
+        self._waiting[stream][trial] = None
+        return trial
+
+    def first_piece(self, trial: Trial, now_s: float) -> None:
+        """Note that the answer has begun."""
+        self._waiting[trial.is_stream].pop(trial, None)
+        trial.is_waiting = False
+        self._learn(trial, now_s)
+        if trial.is_probe:  # whether it is well again need not wait for the end of a long answer
+            trial.is_probe = False
+            self.breaker.end(now_s, "ok", probe=True)
+
+    def end(self, trial: Trial, now_s: float, outcome: Outcome) -> None:
+        """Note how a try ended."""
+        self.in_flight -= 1
+        self._waiting[trial.is_stream].pop(trial, None)
+        if outcome == "ok":
+            if trial.is_waiting:
+                self._learn(trial, now_s)
+            self.retries.earn()
+            self.concurrency.on_success(self.in_flight + 1)
+        elif outcome in ("overloaded", "unreachable"):
+            self.concurrency.on_overload(now_s, self.in_flight)
+        elif outcome == "limited":
+            self.quota.leave_alone(now_s, _CALM_S)
+        self._tell_breaker(trial, now_s, outcome)
+
+    def read_limits(
+        self,
+        now_s: float,
+        *,
+        requests: RateLimit | None = None,
+        tokens: RateLimit | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        """Note what an answer says of the target's rate limits."""
+        self.quota.read(now_s, requests, tokens)
+        if retry_after_s is not None:
+            self.quota.leave_alone(now_s, retry_after_s)
+
+    def slow_after_s(self, *, stream: bool) -> float | None:
+        """From when on a try without an answer counts as slow; ``None`` while the usual time is not known."""
+        return self._slow_after_s[stream]
+
+    def state(self, now_s: float) -> TargetState:
+        """Describe it."""
+        latencies = self.first_token if self.first_token.seen else self.whole
+        return TargetState(
+            target=self.name,
+            breaker=self.breaker.state,
+            cause=self.breaker.cause,
+            readiness=self.availability(now_s).readiness,
+            in_flight=self.in_flight,
+            concurrency_limit=self.concurrency.limit,
+            retries_left=self.retries.left,
+            p50_s=latencies.quantile(0.5),
+            p95_s=latencies.quantile(0.95),
+            tries=self.tries,
+            failures=self.failures,
+            opened=self.breaker.opened,
+        )
+
+    def _learn(self, trial: Trial, now_s: float) -> None:
+        """Keep a time as usual, unless the target is known to be ill: or slowness would soon be usual."""
+        took_s, limit_s = now_s - trial.started_s, self._slow_after_s[trial.is_stream]
+        if limit_s is not None and took_s > limit_s:
+            self._note_late(trial, now_s)
+            if self.breaker.state != "closed":
+                return
+        latencies = self.first_token if trial.is_stream else self.whole
+        latencies.add(took_s)
+        if latencies.seen >= _LEARNED and latencies.seen % _LEARNED == 0:
+            usual_s = latencies.quantile(0.5) or 0.0
+            self._slow_after_s[trial.is_stream] = max(_LEAST_SLOW_S, SLOW_FACTOR * usual_s)
+
+    def _find_late(self, now_s: float, waiting: dict[Trial, None]) -> None:
+        """Count tries as slow while they still wait: a target that hangs is known before its time-outs."""
+        while waiting:
+            trial = next(iter(waiting))
+            limit_s = self._slow_after_s[trial.is_stream]
+            if limit_s is None or now_s - trial.started_s <= limit_s:
+                return  # the others began later
+            del waiting[trial]
+            self._note_late(trial, now_s)
+
+    def _note_late(self, trial: Trial, now_s: float) -> None:
+        if not trial.is_late:
+            trial.is_late = True
+            self.breaker.end(now_s, "slow", probe=trial.is_probe)
+            trial.is_probe = False
+
+    def _tell_breaker(self, trial: Trial, now_s: float, outcome: Outcome) -> None:
+        verdict = _VERDICTS.get(outcome)
+        if verdict is None:
+            self.breaker.forget(probe=trial.is_probe)
+            return
+        self.failures += verdict != "ok"
+        if not (trial.is_late and verdict == "ok"):
+            self.breaker.end(now_s, verdict, probe=trial.is_probe)

@@ -1,0 +1,66 @@
+"""Google's Gemini API, as Google AI Studio and Vertex AI speak it."""
+
+from collections.abc import Mapping
+
+from backstay.core.chat import ChatRequest, ChatResponse
+from backstay.core.clock import Clock, SystemClock
+from backstay.core.errors import BackstayError, ProviderError
+from backstay.providers.gemini.embeddings import GeminiEmbeddings
+from backstay.providers.gemini.errors import read_error, write_error, write_stream_error
+from backstay.providers.gemini.request_reader import read_request
+from backstay.providers.gemini.request_writer import write_request
+from backstay.providers.gemini.response import read_response, read_summary, write_response
+from backstay.providers.gemini.stream import GeminiStreamReader, GeminiStreamWriter
+from backstay.providers.gemini.token_count import GeminiCounter
+from backstay.providers.types import Fields, ReplySummary
+
+__all__ = ["GEMINI", "VERTEX", "GeminiDialect"]
+
+
+class GeminiDialect:
+    """The dialect. Its answers do not say when they were made: ``clock`` does, when they are read."""
+
+    name = "gemini"
+
+    def __init__(self, clock: Clock | None = None, *, is_vertex: bool = False):
+        """``is_vertex``: Vertex AI has no batch of embeddings, and another form of counting."""
+        self._clock = clock or SystemClock()
+        self.embeddings = None if is_vertex else GeminiEmbeddings()
+        self.counter = GeminiCounter(wraps=not is_vertex)
+
+    def read_request(self, fields: Fields) -> ChatRequest:
+        return read_request(fields)
+
+    def write_request(self, request: ChatRequest, model_id: str) -> bytes:
+        return write_request(request, model_id)
+
+    def read_response(self, body: bytes) -> ChatResponse:
+        return read_response(body, self._clock)
+
+    def write_response(self, response: ChatResponse) -> bytes:
+        return write_response(response)
+
+    def read_summary(self, body: bytes) -> ReplySummary:
+        return read_summary(body)
+
+    def stream_reader(self) -> GeminiStreamReader:
+        return GeminiStreamReader(self._clock)
+
+    def stream_writer(self, request: ChatRequest) -> GeminiStreamWriter:
+        return GeminiStreamWriter()
+
+    def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
+        return read_error(status, headers, body)
+
+    def write_error(self, error: BackstayError, *, request_id: str | None = None) -> tuple[int, dict[str, str], bytes]:
+        return write_error(error, request_id=request_id)
+
+    def write_stream_error(self, error: BackstayError) -> bytes:
+        return write_stream_error(error)
+
+
+GEMINI = GeminiDialect()
+"""The dialect as Google AI Studio speaks it."""
+
+VERTEX = GeminiDialect(is_vertex=True)
+"""The dialect as Vertex AI speaks it."""

@@ -1,0 +1,81 @@
+"""Owns what a call writes into the journal: its documents, and the one of a call that was cut short.
+
+It stands apart from the gateway so that the shipping process need not load what answers calls.
+"""
+
+import msgspec
+
+from backstay.ledger import LedgerEntry
+from backstay.tracing import Span
+
+_encoder = msgspec.json.Encoder()
+
+
+class CallDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """The first part of a call's journal frame. The other two are the request and the answer, as they were."""
+
+    tenant_id: str
+    spans: tuple[Span, ...]
+    entries: tuple[LedgerEntry, ...]
+
+
+class IntentDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """The only part of an intent's journal frame: what is known before a provider is called."""
+
+    tenant_id: str
+    call_id: str
+    trace_id: str
+    parent_id: str | None
+    at_ns: int
+    operation: str
+    model: str
+    target: str
+    key_id: str
+    user_id: str | None
+    feature: str | None
+    tags: tuple[str, ...]
+    dialect: str
+
+
+def interrupted(document: bytes) -> list[bytes]:
+    """Write the frame of a call whose worker died before it could: what it came to, nobody knows.
+
+    Its cost is unknown and unconfirmed, never 0.
+    """
+    intent = msgspec.json.decode(document, type=IntentDocument)
+    span = Span(
+        span_id=intent.call_id,
+        trace_id=intent.trace_id,
+        parent_id=intent.parent_id,
+        kind="call",
+        name=f"{intent.operation} {intent.model}",
+        started_at_ns=intent.at_ns,
+        duration_ns=0,
+        status="interrupted",
+        error_code="worker_lost",
+        error_message="The worker ended before the call did. What the provider did with it is not known.",
+        operation=intent.operation,
+        model=intent.model,
+        target=intent.target,
+        key_id=intent.key_id,
+        user_id=intent.user_id,
+        feature=intent.feature,
+        tags=intent.tags,
+        input_dialect=intent.dialect,
+    )
+    entry = LedgerEntry(
+        call_id=intent.call_id,
+        attempt=0,
+        at_ns=intent.at_ns,
+        trace_id=intent.trace_id,
+        key_id=intent.key_id,
+        user_id=intent.user_id,
+        feature=intent.feature,
+        tags=intent.tags,
+        model=intent.model,
+        target=intent.target,
+        cost_nanousd=None,
+        unconfirmed=True,
+    )
+    call = CallDocument(tenant_id=intent.tenant_id, spans=(span,), entries=(entry,))
+    return [_encoder.encode(call), b"", b""]

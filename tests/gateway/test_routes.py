@@ -1,0 +1,301 @@
+"""Tests of routes over simulated providers: who is asked, what is ridden out, and how broken streams go on."""
+
+import asyncio
+import json
+import random
+from collections import Counter
+from typing import Any, Literal
+
+import pytest
+from gateway_house import ASK, CALLER, WIRES, House, MemorySink
+
+from backstay.core.chat import Text
+from backstay.gateway import Ability, Degraded, Incoming, Model, Models, RetryPolicy, Route, Target, call
+from backstay.providers import DIALECTS, OPENAI, Dialect, Timeouts
+from backstay.providers.accumulate import accumulate
+from backstay.providers.simulator import Simulator
+from backstay.providers.sse import FrameSplitter
+
+Speech = Literal["openai", "anthropic"]
+STORY = " ".join(f"On day {day} the ship made {day * 7 % 31} miles under her backstay." for day in range(1, 9)) + " "
+TELL = {"answer": "echo", "canned": [{"contains": "story", "text": STORY}], "tokens_per_second": 5000}
+STORY_PLEASE: dict[str, Any] = {"messages": [{"role": "user", "content": "Tell me a story."}], "stream": True}
+
+
+def simulator(name: str, *faults: dict[str, Any], speaks: Speech = "openai", **script: Any) -> Simulator:
+    return Simulator(name, speaks=speaks, script={**TELL, **script, "faults": list(faults)})
+
+
+def text_of(sink: MemorySink, dialect: Dialect) -> str:
+    """Read a stream as the vendor's client would, and return what it says."""
+    reader, splitter = dialect.stream_reader(), FrameSplitter()
+    events = [event for frame in splitter.feed(sink.body) for event in reader.read(frame)]
+    assert reader.finished
+    (choice,) = accumulate(events).choices
+    return "".join(part.text for part in choice.parts if isinstance(part, Text))
+
+
+@pytest.mark.parametrize("wire", ["openai", "anthropic"])
+@pytest.mark.parametrize("first", ["openai", "anthropic"])
+@pytest.mark.parametrize("second", ["openai", "anthropic"])
+@pytest.mark.parametrize("kind", ["cut", "error_event"])
+async def test_a_stream_goes_on_where_it_broke(house: House, wire: str, first: Speech, second: Speech, kind: str):
+    """With `continue`, on every way: the text is whole, it is one stream, both attempts are in the trace and priced."""
+    house.offer(
+        "m",
+        simulator("bad", {"kind": kind, "after_tokens": 11}, speaks=first),
+        simulator("good", speaks=second),
+        route=Route(on_broken_stream="continue"),
+    )
+    dialect = WIRES[wire][0]
+    sink = await house.call({**WIRES[wire][1], **STORY_PLEASE, "max_tokens": 1000}, dialect=dialect)
+    assert (sink.status, sink.ended) == (200, True)
+    assert text_of(sink, dialect) == STORY
+    assert sink.body.count(b'"message_start"') == (wire == "anthropic") * sink.body.count(b"event: message_start")
+    (document,) = house.documents
+    root, broken, whole = document.spans
+    assert [span.status for span in document.spans] == ["ok", "error", "ok"]
+    assert whole.attributes["backstay.attempt.reason"] == "continue"
+    assert [entry.attempt for entry in document.entries] == [0, 1]
+    assert all(entry.cost_nanousd for entry in document.entries)
+    assert [entry.estimated for entry in document.entries] == [True, False]
+    assert broken.target == "bad/gpt-4o-mini" and root.target == "good/gpt-4o-mini"
+    kept = json.dumps(json.loads(house.journal.entries[-1][1][2]))
+    assert STORY.strip() in kept
+
+
+async def test_a_stream_may_break_again_and_again(house: House):
+    """Each time it is gone on with, as long as the route allows tries."""
+    house.offer(
+        "m",
+        simulator("one", {"kind": "cut", "after_tokens": 17}),
+        simulator("two", {"kind": "cut", "after_tokens": 23}),
+        route=Route(on_broken_stream="continue", retry=RetryPolicy(base_s=0.001)),
+    )
+    sink = await house.call(STORY_PLEASE)
+    assert text_of(sink, OPENAI) == STORY
+    assert int(sink.headers["x-backstay-attempts"]) == 1  # the headers went out with the first
+    assert len(house.documents[0].spans) > 4
+
+
+async def test_a_restart_that_says_the_same_is_one_text(house: House):
+    """With `restart`, another target answers anew; what it repeats is not shown twice."""
+    house.offer(
+        "m",
+        simulator("bad", {"kind": "cut", "after_tokens": 11}),
+        simulator("good"),
+        route=Route(on_broken_stream="restart"),
+    )
+    assert text_of(await house.call(STORY_PLEASE), OPENAI) == STORY
+
+
+async def test_a_stream_that_lost_only_its_end_is_whole(house: House):
+    """Where the answer had finished and only the closing event is missing, nobody else is asked."""
+    tokens = -(-len(STORY) // 4)
+    house.offer("m", simulator("bad", {"kind": "cut", "after_tokens": tokens}), simulator("good"))
+    sink = await house.call(STORY_PLEASE)
+    assert text_of(sink, OPENAI) == STORY
+    assert house.gateway.fleet.of("good/gpt-4o-mini").tries == 0
+
+
+async def test_tool_calls_are_not_gone_on_with(house: House):
+    """Half of a tool's arguments cannot be continued by another model: the caller is told."""
+    tools = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
+    house.offer(
+        "m",
+        simulator("bad", {"kind": "cut", "after_tokens": 0}),
+        simulator("good"),
+        route=Route(on_broken_stream="continue"),
+    )
+    sink = await house.call({**STORY_PLEASE, "tools": tools})
+    assert b'"error"' in sink.body.strip().split(b"\n\n")[-1]
+
+
+async def test_partial_failure_is_ridden_out(house: House):
+    """With 30 % errors and 10 % cut streams at two targets, all of 400 streams are whole, with few extra calls."""
+    faults = ({"kind": "status", "status": 500, "rate": 0.3}, {"kind": "cut", "rate": 0.1})
+    targets = [Simulator(name, script={**TELL, "faults": list(faults)}, seed=seed) for seed, name in enumerate("ab")]
+    house.offer("m", *targets, route=Route(on_broken_stream="continue", retry=RetryPolicy(base_s=0.001)))
+    sinks = [await house.call(STORY_PLEASE) for _ in range(400)]
+    assert [text_of(sink, OPENAI) for sink in sinks] == [STORY] * 400
+    made = sum(house.gateway.fleet.of(f"{name}/gpt-4o-mini").tries for name in "ab")
+    failed = sum(span.status == "error" for document in house.documents for span in document.spans[1:])
+    assert made == 400 + failed
+
+
+async def test_a_dead_target_is_soon_left_alone(house: House):
+    """After its breaker has opened, calls go straight to the other one, but for a probe now and then."""
+    house.offer("m", simulator("dead", {"kind": "reset"}), simulator("good"))
+    for _ in range(200):
+        assert (await house.call(ASK)).status == 200
+    assert house.gateway.fleet.of("dead/gpt-4o-mini").tries < 10
+
+
+async def test_an_outage_is_not_amplified(house: House):
+    """With the only target down, a hundred calls make some twenty tries, the rest are told at once when to return."""
+    house.offer("m", simulator("dead", {"kind": "status", "status": 500}), route=Route(retry=RetryPolicy(base_s=0.001)))
+    sinks = [await house.call(ASK) for _ in range(100)]
+    assert {sink.status for sink in sinks[30:]} == {503}
+    assert sinks[-1].json["error"]["code"] == "targets_unavailable"
+    assert "is down" in sinks[-1].json["error"]["message"] and int(sinks[-1].headers["retry-after"]) >= 1
+    assert house.gateway.fleet.of("dead/gpt-4o-mini").tries <= 25
+
+
+async def test_a_rate_limited_target_is_left_alone_as_long_as_it_says(house: House):
+    """One 429 moves all traffic, rather than collecting one for each call."""
+    limited = simulator("limited", {"kind": "status", "status": 429, "retry_after_s": 30})
+    house.offer("m", limited, simulator("good"))
+    for _ in range(50):
+        assert (await house.call(ASK)).status == 200
+    assert limited.simulation.outcomes["status"] == 1
+
+
+async def test_a_busy_target_is_waited_for_in_turn(house: House):
+    """When the limit of open calls is reached, calls wait for one another instead of failing."""
+    house.offer("m", simulator("one", latency_s=0.02))
+    house.gateway.fleet.of("one/gpt-4o-mini").concurrency.on_overload(100.0, 3)
+    sinks = await asyncio.gather(*(house.call(ASK) for _ in range(12)))
+    assert [sink.status for sink in sinks] == [200] * 12
+    assert len(house.gateway.room) == 0 and house.gateway.fleet.of("one/gpt-4o-mini").in_flight == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_callers_deadline_shrinks_all(house: House, stream: bool):
+    """A caller who waits for 80 ms gets an answer or an error by then, whatever the targets' own limits are."""
+    house.offer("m", simulator("slow", {"kind": "hang"}), timeouts=Timeouts())
+    sink = MemorySink()
+    incoming = Incoming(
+        operation="chat", path="/v1/chat/completions", dialect=OPENAI, caller=CALLER, deadline_s=0.08,
+        body=json.dumps({"model": "m", "stream": stream, **ASK}).encode(),
+    )  # fmt: skip
+    async with asyncio.timeout(5.0):
+        await call(house.gateway, incoming, sink)
+    assert sink.status == 504
+
+
+async def test_errors_of_one_target_alone_are_tried_elsewhere(house: House):
+    """A wrong key, a missing model and a spent account are the target's trouble, not the caller's."""
+    for status in (401, 402, 403, 404):
+        house.offer("m", simulator("bad", {"kind": "status", "status": status}), simulator("good"))
+        assert (await house.call(ASK)).status == 200
+
+
+async def test_a_target_that_cannot_is_never_asked(house: House):
+    """Conditions choose; when none fits, the error says why for each."""
+    plain = Target(
+        name="a/plain", provider=simulator("a"), model_id="plain", price_model="x",
+        can=Ability(tools=False, images=False, json_schema=False, context_tokens=1000),
+    )  # fmt: skip
+    vip = Target(
+        name="b/vip", provider=simulator("b"), model_id="vip", price_model="x",
+        can=Ability(tags=frozenset({"vip"}), tenants=frozenset({"other"})),
+    )  # fmt: skip
+    model = Model(name="m", targets=(plain, vip), route=Route(is_conditional=True))
+    house.gateway.models = Models({"m": model})
+    assert (await house.call(ASK)).headers["x-backstay-target"] == "a/plain"
+    tool = {"type": "function", "function": {"name": "look"}}
+    image = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://e.org/a.png"}}]}]
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"tools": [tool]}, "no tools"),
+        ({"messages": image}, "no images"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}}, "no JSON schema"),
+        ({"messages": [{"role": "user", "content": "a" * 9000}]}, "it takes 1,000"),
+    )
+    for more, why in cases:
+        sink = await house.call({**ASK, **more})
+        message = sink.json["error"]["message"]
+        assert (sink.status, sink.json["error"]["code"]) == (400, "no_capable_target")
+        assert why in message and "b/vip: it is not for this tenant" in message
+
+
+def many(strategy: str, house: House, **more: Any) -> None:
+    """Offer three targets of weights 1, 2 and 7, the first one dear and the last one slow."""
+    targets = tuple(
+        Target(
+            name=f"{name}/{model}", provider=simulator(name, latency_s=latency_s), model_id=model, weight=weight,
+            price_provider="openai", price_model=model,
+        )
+        for name, model, weight, latency_s in (
+            ("a", "gpt-4o", 1.0, 0.0), ("b", "gpt-4o-mini", 2.0, 0.002), ("c", "gpt-4.1", 7.0, 0.02)
+        )
+    )  # fmt: skip
+    house.gateway.chance = random.Random(11)
+    house.gateway.models = Models({"m": Model(name="m", targets=targets, route=Route(strategy=strategy, **more))})  # pyright: ignore[reportArgumentType]
+
+
+async def asked(house: House, count: int = 200, **more: Any) -> Counter[str]:
+    return Counter([(await house.call({**ASK, **more})).headers["x-backstay-target"][0] for _ in range(count)])
+
+
+async def test_weights_share_the_traffic(house: House):
+    """Each target gets its weight's share; all of them stay fallbacks of one another."""
+    many("weighted", house)
+    shares = await asked(house, 1000)
+    assert 60 <= shares["a"] <= 140 and 150 <= shares["b"] <= 250 and 640 <= shares["c"] <= 760
+
+
+async def test_the_fastest_the_cheapest_the_least_busy(house: House):
+    """Measured strategies choose by what was measured, and price by the price."""
+    many("least_cost", house)
+    assert (await asked(house, 20)) == {"b": 20}
+    many("least_latency", house)
+    await asked(house, 60)
+    assert (await asked(house, 100))["a"] > 85
+    many("least_busy", house)
+    shares = Counter(
+        sink.headers["x-backstay-target"][0] for sink in await asyncio.gather(*(house.call(ASK) for _ in range(100)))
+    )
+    assert shares["c"] > shares["b"] > shares["a"] > 0
+
+
+async def test_a_user_stays_with_one_target(house: House):
+    """Sticky: one user, one target; many users, all targets by weight."""
+    many("weighted", house, sticky=True)
+    for user in ("ada", "grace", "edsger"):
+        assert len(await asked(house, 10, user=user)) == 1
+    shares: Counter[str] = Counter()
+    for number in range(300):
+        shares += await asked(house, 1, user=f"user {number}")
+    assert shares["c"] > shares["b"] > shares["a"] > 0
+
+
+async def test_a_drained_target_gets_nothing_new(house: House):
+    """An operator takes a target out of use; alone, its callers are told so."""
+    house.offer("m", simulator("one"), simulator("two"))
+    house.gateway.fleet.drain(["one/gpt-4o-mini"])
+    assert await asked(house, 5) == {"t": 5}
+    house.offer("m", simulator("one"))
+    sink = await house.call(ASK)
+    assert (sink.status, "was taken out of use" in sink.json["error"]["message"]) == (503, True)
+
+
+@pytest.mark.parametrize("wire", ["openai", "anthropic"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_route_may_end_in_something_less(house: House, wire: str, stream: bool):
+    """When no target answers, a last one does, or a fixed message; the answer says so, and costs what it cost."""
+    down = simulator("down", {"kind": "status", "status": 503})
+    house.offer("small", simulator("small"))
+    small = house.gateway.models.find("small", CALLER).targets[0]
+    for degraded, expected, marked in (
+        (Degraded(target=small, message="Later, please."), STORY, "target"),
+        (Degraded(message="Later, please."), "Later, please.", "message"),
+    ):
+        house.offer("m", down, route=Route(retry=RetryPolicy(retries=0), degraded=degraded))
+        dialect, body = WIRES[wire]
+        sink = await house.call({**body, **STORY_PLEASE, "max_tokens": 900, "stream": stream}, dialect=dialect)
+        assert (sink.status, sink.headers["x-backstay-degraded"]) == (200, marked)
+        said = text_of(sink, dialect) if stream else sink.body.decode()
+        assert said == expected if stream else expected in said
+        assert house.documents[-1].spans[0].attributes["backstay.degraded"] == marked
+    assert house.documents[-1].spans[0].cost_nanousd == 0
+
+
+async def test_a_bad_request_gets_no_stand_in(house: House):
+    """What is the caller's own fault is told, not papered over."""
+    house.offer("m", simulator("one", {"kind": "status", "status": 400}), route=Route(degraded=Degraded(message="No.")))
+    assert (await house.call(ASK)).status == 400
+
+
+async def test_every_wire_has_a_reader_for_what_it_writes() -> None:
+    """The helpers of these tests read each dialect as it is written."""
+    assert set(WIRES) <= set(DIALECTS)

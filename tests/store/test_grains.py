@@ -1,0 +1,60 @@
+"""How a span of time is covered by whole stretches and edges."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backstay.store.grains import EPOCH, GRAINS, cover, floor, rows_only
+
+moments = st.datetimes(datetime(1970, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC))
+lengths = st.timedeltas(timedelta(microseconds=1), timedelta(days=400))
+steps = st.none() | st.sampled_from([timedelta(seconds=s) for s in (1, 900, 3600, 21_600, 86_400, 604_800)])
+
+
+@given(moments, lengths, steps)
+def test_pieces_are_the_span_without_gaps(since: datetime, length: timedelta, step: timedelta | None) -> None:
+    """Each piece begins where the one before ends; whole ones lie at multiples of their grain, within one step."""
+    pieces = cover(since, since + length, step=step).pieces
+    assert (pieces[0].since, pieces[-1].until) == (since, since + length)
+    assert all(before.until == after.since for before, after in pairwise(pieces))
+    for piece in pieces:
+        assert piece.since < piece.until
+        if piece.grain is not None:
+            assert not (piece.since - EPOCH) % piece.grain and not (piece.until - EPOCH) % piece.grain
+            assert step is None or not step % piece.grain
+
+
+@given(moments, lengths)
+def test_few_pieces_and_short_edges(since: datetime, length: timedelta) -> None:
+    """At most two edges, each under an hour, and at most two pieces of each grain, but one of days."""
+    pieces = cover(since, since + length).pieces
+    edges = [piece for piece in pieces if piece.grain is None]
+    assert len(edges) <= 2 and len(pieces) <= 7
+    shortest = GRAINS[-1]
+    assert all(edge.until - edge.since < shortest for edge in edges) or length < 2 * shortest
+
+
+def test_a_step_below_an_hour_is_read_from_rows() -> None:
+    """There are no sums of less than an hour: such a span is one edge."""
+    since = datetime(2026, 5, 1, tzinfo=UTC)
+    assert cover(since, since + timedelta(days=1), step=timedelta(minutes=15)) == rows_only(
+        since, since + timedelta(days=1)
+    )
+    assert not rows_only(since, since + timedelta(days=1)).is_rolled
+
+
+def test_a_week_is_read_from_days_and_quarters() -> None:
+    """The page's week that begins at six is 18 hours, six days and six hours: no row is read for it."""
+    since = datetime(2026, 5, 1, 6, tzinfo=UTC)
+    params = cover(since, since + timedelta(days=7)).params()
+    assert params["grains_s"] == [21_600, 86_400, 21_600]
+    assert not any(name.startswith("since_") for name in params)
+
+
+@given(moments, steps.filter(bool))
+def test_floor_is_the_last_multiple_before(at: datetime, step: timedelta) -> None:
+    """It is a multiple of the step, not after the time, and less than a step before it."""
+    found = floor(at, step)
+    assert not (found - EPOCH) % step and found <= at < found + step
