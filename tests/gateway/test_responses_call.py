@@ -3,13 +3,18 @@
 import json
 from typing import Any
 
-from gateway_house import House, MemorySink
+import msgspec
+import pytest
+from gateway_house import CALLER, House, MemorySink
 
 from backstay.conversations import Conversations
+from backstay.core.chat import ChatRequest, Started, TextDelta
 from backstay.core.clock import SystemClock
+from backstay.gateway import Degraded, RetryPolicy, Route
 from backstay.providers import RESPONSES, ProviderRequest
 from backstay.providers.simulator import Simulator
 from backstay.providers.simulator.provider import SimulatedExchange
+from backstay.providers.simulator.script import read_script
 from backstay.store import Database
 
 ASK: dict[str, Any] = {"input": "What is the capital of France?"}
@@ -98,3 +103,126 @@ async def test_postgres_away_stops_no_call(house: House):
     assert [json.loads(parts[0])["turn"]["response_id"] for parts in kept] == [first.json["id"], second["id"]]
     refused = await house.call({"input": "?", "previous_response_id": "resp_other"}, dialect=RESPONSES)
     assert (refused.status, refused.json["error"]["code"]) == (503, "store_unavailable")
+
+
+STORY = " ".join(f"On day {day} the ship made {day * 7 % 31} miles under her backstay." for day in range(1, 9)) + " "
+TELL = {"answer": "echo", "canned": [{"contains": "story", "text": STORY}], "tokens_per_second": 5000}
+KINDS: dict[str, dict[str, Any]] = {
+    "native": {"speaks": "responses"},
+    "both": {"responses": True},
+    "openai": {},
+    "anthropic": {"speaks": "anthropic"},
+    "gemini": {"speaks": "gemini"},
+}
+AWAY = "postgresql://nobody@127.0.0.1:1/nothing"
+
+
+def teller(name: str, kind: str, *faults: dict[str, Any]) -> Watched:
+    return Watched(name, **KINDS[kind], script={**TELL, "faults": list(faults)})
+
+
+def output_text(response: Any) -> str:
+    return "".join(part["text"] for item in response["output"] for part in item.get("content", ()))
+
+
+@pytest.mark.parametrize("text", ["Tell me a story.", [{"role": "user", "content": "Tell me a story."}]])
+@pytest.mark.parametrize("second", KINDS)
+@pytest.mark.parametrize("first", KINDS)
+async def test_a_stream_goes_on_where_it_broke(house: House, first: str, second: str, text: Any):
+    """With `continue`, the caller sees one response: its id, its item, its numbers and its text, on every way."""
+    one, two = teller("one", first, {"kind": "cut", "after_tokens": 11}), teller("two", second)
+    house.offer("m", one, two, route=Route(on_broken_stream="continue"))
+    house.gateway.conversations = Conversations(Database(AWAY), house.journal, SystemClock())
+    ask = {"input": text, "stream": True, "max_output_tokens": 1000}
+    told = events(await house.call(ask, dialect=RESPONSES))
+    assert [event["sequence_number"] for event in told] == list(range(len(told)))
+    assert "".join(event["delta"] for event in told if event["type"] == "response.output_text.delta") == STORY
+    last = told[-1]["response"]
+    assert (told[-1]["type"], output_text(last)) == ("response.completed", STORY)
+    assert {event["response"]["id"] for event in told if "response" in event} == {last["id"]}
+    assert {event["item_id"] for event in told if "item_id" in event} == {last["output"][0]["id"]}
+    assert [span.status for span in house.documents[0].spans] == ["ok", "error", "ok"]
+    kept = [json.loads(parts[0])["turn"] for _, parts in house.journal.entries if b'"turn"' in parts[0]]
+    assert [(turn["response_id"], turn["target"]) for turn in kept] == [(last["id"], None)]
+    again = {"input": "And then?", "previous_response_id": last["id"]}
+    assert (await house.call(again, dialect=RESPONSES)).status == 200
+
+
+async def test_a_native_stream_may_break_again(house: House):
+    """Each target goes on where the last one broke; the numbers and the item stay those of the one stream."""
+    one, two = (teller(name, "native", {"kind": "cut", "after_tokens": 17}) for name in ("one", "two"))
+    house.offer("m", one, two, teller("three", "native"), route=Route(on_broken_stream="continue"))
+    ask = {"input": "Tell me a story.", "stream": True}
+    told = events(await house.call(ask, dialect=RESPONSES.of_call({}, "resp_1")))
+    assert [event["sequence_number"] for event in told] == list(range(len(told)))
+    assert output_text(told[-1]["response"]) == STORY
+    assert {event["item_id"] for event in told if "item_id" in event} == {told[-1]["response"]["output"][0]["id"]}
+    assert [span.status for span in house.documents[0].spans] == ["ok", "error", "error", "ok"]
+
+
+async def test_a_native_stream_that_nobody_goes_on_with_ends_with_its_number(house: House):
+    """Where every next try fails, the error has the number after the last event that the caller has seen."""
+    one, two = teller("one", "native", {"kind": "cut", "after_tokens": 11}), teller("two", "native", {"kind": "reset"})
+    route = Route(on_broken_stream="continue", retry=RetryPolicy(retries=0))
+    house.offer("m", one, two, route=route)
+    ask = {"input": "Tell me a story.", "stream": True}
+    told = events(await house.call(ask, dialect=RESPONSES.of_call({}, "resp_1")))
+    assert told[-1]["type"] == "error"
+    assert [event["sequence_number"] for event in told] == list(range(len(told)))
+
+
+async def test_json_is_not_gone_on_with(house: House):
+    """Half of a document cannot be continued: the caller is told."""
+    schema = {"type": "object", "properties": {name: {"type": "string"} for name in "abcdef"}, "required": [*"abcdef"]}
+    shape = {"type": "json_schema", "name": "n", "schema": schema}
+    one, two = teller("one", "openai", {"kind": "cut", "after_tokens": 3}), teller("two", "openai")
+    house.offer("m", one, two, route=Route(on_broken_stream="continue"))
+    ask = {"input": "Tell me a story.", "stream": True, "text": {"format": shape}}
+    assert events(await house.call(ask, dialect=RESPONSES))[-1]["type"] == "error"
+    assert not two.sent
+
+
+async def test_only_the_target_that_keeps_a_conversation_is_asked(house: House):
+    """Neither another target nor the one that stands in may answer; a fixed text may, and can be gone on from."""
+    keeps, other, last = teller("keeps", "native"), teller("other", "native"), teller("last", "native")
+    house.offer("m", keeps, other)
+    (stand_in,) = (target for target in house.gateway.models.find("m", CALLER).targets if target.provider is other)
+    degraded = Degraded(target=msgspec.structs.replace(stand_in, name="last/m", provider=last), message="Later.")
+    house.offer("m", keeps, other, route=Route(degraded=degraded, retry=RetryPolicy(retries=0)))
+    house.gateway.conversations = Conversations(Database(AWAY), house.journal, SystemClock())
+    first = (await house.call({"input": "Tell me a story."}, dialect=RESPONSES)).json
+    script = keeps.simulation.script
+    keeps.simulation.script = read_script({"faults": [{"kind": "status", "status": 500}]})
+    again = {"input": "And then?", "previous_response_id": first["id"]}
+    fixed = (await house.call(again, dialect=RESPONSES)).json
+    assert (output_text(fixed), other.sent, last.sent) == ("Later.", [], [])
+    keeps.simulation.script = script
+    third = await house.call({"input": "Now?", "previous_response_id": fixed["id"]}, dialect=RESPONSES)
+    asked = json.loads(keeps.sent[-1].whole_body)
+    assert (third.status, asked["previous_response_id"], len(asked["input"])) == (200, first["id"], 3)
+
+
+def test_items_of_a_broken_native_stream_stay():
+    """Thoughts and hosted tools that have no neutral form are in the whole response, and places count on after them."""
+    dialect = RESPONSES.of_call({}, "resp_own")
+    reader = dialect.stream_reader()
+    thought = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": None}
+    sent = [
+        {"type": "response.created", "response": {"id": "resp_1", "model": "m", "created_at": 1}},
+        {"type": "response.output_item.added", "output_index": 0, "item": thought},
+        {"type": "response.output_item.done", "output_index": 0, "item": thought},
+        {"type": "response.output_item.added", "output_index": 1, "item": {"type": "message", "id": "msg_1"}},
+        {"type": "response.output_text.delta", "output_index": 1, "item_id": "msg_1", "delta": "On and "},
+    ]
+    frames = [
+        b"data: " + json.dumps({**event, "sequence_number": at}).encode() + b"\n\n" for at, event in enumerate(sent)
+    ]
+    said = [event for frame in frames for event in reader.read(frame)]
+    assert [type(event) for event in said] == [Started, TextDelta]
+    writer = dialect.resumed_writer(ChatRequest(model="m", messages=()), said)
+    written = writer.write(TextDelta(text="on.")) + writer.end()
+    told = [json.loads(frame.partition(b"data: ")[2]) for frame in written.split(b"\n\n")[:-1]]
+    assert [event["sequence_number"] for event in told] == list(range(5, 5 + len(told)))
+    assert (told[0]["type"], told[0]["output_index"], told[0]["item_id"]) == ("response.output_text.delta", 1, "msg_1")
+    output = told[-1]["response"]["output"]
+    assert (output[0], output[1]["id"], output[1]["content"][0]["text"]) == (thought, "msg_1", "On and on.")

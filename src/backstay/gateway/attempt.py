@@ -20,6 +20,7 @@ from backstay.gateway.trying import Trying
 from backstay.gateway.types import Incoming, Target
 from backstay.health import Fleet
 from backstay.providers import (
+    DIALECTS,
     Body,
     Dialect,
     Exchange,
@@ -221,9 +222,11 @@ async def _open_stream(
     call: Call, target: Target, trying: Trying, exchange: Exchange, broken: Interrupted | None
 ) -> Answer:
     """Wait for the first content. What comes before it is held back, so that another target may still take over."""
-    reader = spoken(target.provider, call.incoming.dialect).stream_reader()
-    passage = _passage(call, target, broken)  # after the reader: an error inside the stream goes on from its writer
-    stream = OpenStream(exchange, reader, passage, trying.attempt)
+    passage = _passage(call, target, broken)
+    dialect = spoken(target.provider, call.incoming.dialect)
+    if broken is not None:  # the call's own dialect tells of errors from where the caller's stream stands
+        dialect = DIALECTS[dialect.name]
+    stream = OpenStream(exchange, dialect.stream_reader(), passage, trying.attempt)
     pieces = stream.pieces()
     held: list[Piece] = []
     try:
@@ -242,7 +245,7 @@ async def _open_stream(
 def _passage(call: Call, target: Target, broken: Interrupted | None) -> Passage:
     wanted = call.incoming.dialect
     if broken is not None:
-        return Resumed(wanted.stream_writer(neutral_request(call)), broken)
+        return _resumed(call, broken)
     if spoken(target.provider, wanted).name == wanted.name:
         return Untouched(hide_usage=_adds_usage(call, target))
     return Translated(wanted, neutral_request(call))
@@ -250,4 +253,8 @@ def _passage(call: Call, target: Target, broken: Interrupted | None) -> Passage:
 
 def end_broken(call: Call, broken: Interrupted) -> Piece:
     """Write the end of a stream whose answer was complete when it broke."""
-    return Piece(Resumed(call.incoming.dialect.stream_writer(neutral_request(call)), broken).end(), False, last=True)
+    return Piece(_resumed(call, broken).end(), False, last=True)
+
+
+def _resumed(call: Call, broken: Interrupted) -> Resumed:
+    return Resumed(call.incoming.dialect.resumed_writer(neutral_request(call), broken.said), broken)

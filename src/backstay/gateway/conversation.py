@@ -118,13 +118,16 @@ def _is_false(fields: Fields, name: str) -> bool:
 
 def _continued(incoming: Incoming, fields: Fields, turns: Sequence[Turn], said: bytes) -> Incoming:
     """Return a call with what was said before: its whole input, or the target that knows it."""
-    last = turns[-1]
-    if last.target is not None:
-        return msgspec.structs.replace(incoming, only_target=last.target)
-    earlier = [((turn.said or "[]").encode(), bytes(_answered(turn.response or "").output)) for turn in turns]
+    first = turns[0]
+    own = turns if first.target is None else turns[1:]
+    if not own:
+        return msgspec.structs.replace(incoming, only_target=first.target)
+    earlier = [((turn.said or "[]").encode(), bytes(_answered(turn.response or "").output)) for turn in own]
     whole = {name: raw for name, raw in fields.items() if name != "previous_response_id"}
     whole["input"] = RESPONSES.join_input(earlier, said)
-    return msgspec.structs.replace(incoming, body=msgspec.json.encode(whole))
+    if first.target is not None:  # what its provider did not write came after it: a stream gone on with, a fixed text
+        whole["previous_response_id"] = msgspec.Raw(msgspec.json.encode(first.response_id))
+    return msgspec.structs.replace(incoming, body=msgspec.json.encode(whole), only_target=first.target)
 
 
 def _answered(body: bytes | str) -> _Answered:
@@ -182,10 +185,14 @@ class _Keeper:
             said=self._said,
             response=body.decode(),
         )
-        if answered.id != self._response_id:  # its provider's own, and kept there
+        if answered.id != self._response_id and not self._is_joined():  # its provider's own, and kept there
             target = self._recording.attempts[-1].target.name
             turn = msgspec.structs.replace(turn, target=target, said=None, response=None)
         await self._conversations.keep(caller, turn)
+
+    def _is_joined(self) -> bool:
+        """Whether the answer comes from several attempts, so that no provider has the whole of it."""
+        return any(attempt.reason in ("continue", "restart") for attempt in self._recording.attempts)
 
 
 def _last_response(chunk: bytes) -> bytes | None:

@@ -48,7 +48,7 @@ class Models:
 
     def target(self, name: str) -> Target | None:
         """Return a target by its own name, whoever may use it; ``None`` if there is none any more."""
-        targets = (target for model in self._named.values() for target in model.targets if target.name == name)
+        targets = (target for model in self._named.values() for target in model.all_targets if target.name == name)
         return next(targets, None) or self._direct(name)
 
     def _unknown(self, name: str, caller: Caller) -> str:
@@ -99,14 +99,16 @@ def _narrowed(model: Model, only_target: str | None) -> Model:
     """Leave a model the one target that keeps the conversation. Raises ``InvalidRequest`` if it has it not."""
     if only_target is None:
         return model
-    targets = tuple(target for target in model.targets if target.name == only_target)
+    targets = tuple(target for target in model.all_targets if target.name == only_target)
     if not targets:
         raise InvalidRequest(
             f"The previous response is kept by {only_target}, which is no target of {model.name}. Go on with a model "
             "that has it, or send the whole input.",
             param="previous_response_id",
         )
-    return msgspec.structs.replace(model, targets=targets)
+    degraded = msgspec.structs.replace(model.route.degraded, target=None)
+    route = msgspec.structs.replace(model.route, degraded=degraded)
+    return msgspec.structs.replace(model, targets=targets[:1], route=route)
 
 
 def _require_content(incoming: Incoming, fields: Fields) -> None:

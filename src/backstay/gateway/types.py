@@ -85,6 +85,12 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     route: Route = Route()
 
     @property
+    def all_targets(self) -> tuple[Target, ...]:
+        """All that may ever answer: the one that stands in for the others too."""
+        standing_in = self.route.degraded.target
+        return self.targets if standing_in is None else (*self.targets, standing_in)
+
+    @property
     def total_s(self) -> float:
         """How long a call may take, with all its tries."""
         return max((target.timeouts.total_s for target in self.targets), default=0.0)

@@ -1,6 +1,6 @@
 """Owns the nouns of providers: a dialect (pure), a provider (I/O), and one exchange between them."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -54,6 +54,13 @@ class StreamWriter(Protocol):
     def end(self) -> bytes:
         """Write what ends a good stream."""
         ...
+
+
+def caught_up(writer: StreamWriter, said: Sequence[ChatEvent]) -> StreamWriter:
+    """Bring a writer to where a stream stands: what it writes of that, the caller has already."""
+    for event in said:
+        writer.write(event)
+    return writer
 
 
 class EmbeddingsWire(Protocol):
@@ -122,6 +129,10 @@ class Dialect(Protocol):
     def stream_reader(self) -> StreamReader: ...
 
     def stream_writer(self, request: ChatRequest) -> StreamWriter: ...
+
+    def resumed_writer(self, request: ChatRequest, said: Sequence[ChatEvent]) -> StreamWriter:
+        """Return a writer that goes on with a stream, behind what the caller has seen of it."""
+        ...
 
     def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError: ...
 

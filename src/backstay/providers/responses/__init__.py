@@ -1,10 +1,10 @@
 """OpenAI's responses API, as a caller's wire and as a provider's."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from backstay.core.chat import ChatRequest, ChatResponse
+from backstay.core.chat import ChatEvent, ChatRequest, ChatResponse
 from backstay.core.clock import Clock, SystemClock
 from backstay.core.errors import BackstayError, ProviderError
 from backstay.providers.openai.errors import read_error
@@ -14,7 +14,7 @@ from backstay.providers.responses.request_reader import read_request
 from backstay.providers.responses.request_writer import write_request
 from backstay.providers.responses.response import Echo, read_response, read_summary, response_of, write_response
 from backstay.providers.responses.stream import Progress, ResponsesStreamReader, ResponsesStreamWriter
-from backstay.providers.types import Fields, ReplySummary
+from backstay.providers.types import Fields, ReplySummary, caught_up
 
 __all__ = ["RESPONSES", "ResponsesDialect"]
 
@@ -75,6 +75,16 @@ class ResponsesDialect:
 
     def stream_writer(self, request: ChatRequest) -> ResponsesStreamWriter:
         return ResponsesStreamWriter(self._echo or Echo(), self._begin(), self._clock)
+
+    def resumed_writer(self, request: ChatRequest, said: Sequence[ChatEvent]) -> ResponsesStreamWriter:
+        """Return a writer that goes on with a stream, with the numbers and items that its provider gave it."""
+        passed = self._progress.passed
+        writer = self.stream_writer(request)
+        if passed is not None:
+            writer.stand_behind(passed, said[: passed.events])
+            said = said[passed.events :]
+        caught_up(writer, said)
+        return writer
 
     def _begin(self) -> Progress:
         """Begin a stream. Only a call's own dialect remembers it; the shared one has many at once."""

@@ -1,5 +1,6 @@
 """Owns streamed responses: reading events and writing them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -25,6 +26,7 @@ from backstay.providers.accumulate import accumulate
 from backstay.providers.decoding import decode_answer
 from backstay.providers.openai.errors import read_error_object
 from backstay.providers.responses import wire
+from backstay.providers.responses.passed import Passed
 from backstay.providers.responses.response import (
     FAILED,
     Echo,
@@ -55,6 +57,8 @@ class Progress:
         """The next event's number."""
         self.head: dict[str, Any] | None = None
         """Of a response that is written here and has begun."""
+        self.passed: Passed | None = None
+        """Of one that its provider wrote, at least up to where its stream broke."""
 
 
 class ResponsesStreamReader:
@@ -63,6 +67,7 @@ class ResponsesStreamReader:
     def __init__(self, progress: Progress) -> None:
         self.finished = False
         self._progress = progress
+        self._passed = progress.passed = Passed()
         self._started = False
         self._refused = False
         self._tools: dict[int, int] = {}
@@ -75,8 +80,13 @@ class ResponsesStreamReader:
         if data is None or data == b"[DONE]":
             return []
         event = decode_answer(_event, data)
-        if event.sequence_number is not None:
-            self._progress.sequence = event.sequence_number + 1
+        self._passed.note(event, data)
+        self._progress.sequence = self._passed.sequence
+        events = self._events_of(event)
+        self._passed.events += len(events)
+        return events
+
+    def _events_of(self, event: wire.Event) -> list[ChatEvent]:
         if event.type == "error":
             found = event.error or {"message": event.message, "code": event.code}
             message, code = read_error_object(found)
@@ -158,6 +168,18 @@ class _Open:
         return "".join(self.texts)
 
 
+def _reopened(passed: Passed, begun: wire.Item) -> _Open:
+    item = _Open(passed.open_index, begun.id or item_id(begun.type, "", passed.open_index))
+    texts = ["".join(part) for part in passed.texts]
+    if begun.type != "message":
+        item.texts = [_WHOLE_PART.join(texts)] if texts else []
+        return item
+    if passed.is_part_open:
+        item.kind, item.texts = Text, [texts.pop()]
+    item.contents = [write_content(Text(text=text)) for text in texts]
+    return item
+
+
 class ResponsesStreamWriter:
     """Writes one stream of events, each with its number.
 
@@ -192,6 +214,21 @@ class ResponsesStreamWriter:
                 return b""
             case StreamFailed():
                 return write_failure(self._progress, event.message, event.code)
+
+    def stand_behind(self, passed: Passed, said: Sequence[ChatEvent]) -> None:
+        """Go on with a stream that its provider wrote so far.
+
+        Args:
+            said: What that came to.
+        """
+        for event in said:
+            if isinstance(event, Started | UsageReported):
+                self.write(event)  # only for the head and the end: the caller has it already
+        self._items = {index: msgspec.json.decode(item) for index, item in passed.items.items()}
+        self._count = passed.count
+        if passed.open is not None:
+            self._open, self._is_message = _reopened(passed, passed.open), passed.open.type == "message"
+        self._progress.sequence, self._progress.passed = passed.sequence, passed
 
     def end(self) -> bytes:
         written = [self._close(), *[self._close_call(call) for call in self._calls.values()]]
