@@ -42,8 +42,9 @@ async def _ship(settings: Settings) -> None:
     if settings.database_url is None:
         raise ConfigError("BACKSTAY_DATABASE_URL is not set. Start the shipping process with `backstay serve`.")
     database = Database(settings.database_url.get_secret_value(), name="backstay shipping")
-    merges = [MERGE_SPANS, MERGE_ENTRIES, MERGE_RESPONSES]
-    shipper = Shipper(settings.data_dir / "journal", database, merges, interrupted)
+    shipper = Shipper(
+        settings.data_dir / "journal", database, [MERGE_SPANS, MERGE_ENTRIES, MERGE_RESPONSES], interrupted
+    )
     metrics = _metrics(settings, shipper)
     end = _told_to_end()
     async with asyncio.TaskGroup() as tasks:

@@ -206,8 +206,8 @@ def test_items_of_a_broken_native_stream_stay():
     """Thoughts and hosted tools that have no neutral form are in the whole response, and places count on after them."""
     dialect = RESPONSES.of_call({}, "resp_own")
     reader = dialect.stream_reader()
-    thought = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": None}
-    sent = [
+    thought: dict[str, Any] = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": None}
+    sent: list[dict[str, Any]] = [
         {"type": "response.created", "response": {"id": "resp_1", "model": "m", "created_at": 1}},
         {"type": "response.output_item.added", "output_index": 0, "item": thought},
         {"type": "response.output_item.done", "output_index": 0, "item": thought},
