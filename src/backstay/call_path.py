@@ -12,6 +12,7 @@ from typing import Any
 
 from backstay.access import KeyRing
 from backstay.cache import Cache
+from backstay.conversations import Conversations
 from backstay.core.caller import Caller
 from backstay.core.clock import SystemClock
 from backstay.core.errors import StoreUnavailable
@@ -60,6 +61,7 @@ class CallPath:
         self.ring = KeyRing(database, self.secret, self.clock, knows_all=knows_all_keys)
         self.limiter = Limiter(database, self.clock)
         self.journal = Journal.open(settings.data_dir / "journal" / slot)
+        self.conversations = Conversations(database, self.journal, self.clock)
         self.cache = Cache(
             database,
             self.clock,
@@ -72,6 +74,7 @@ class CallPath:
             journal=self.journal,
             clock=self.clock,
             observe=observe,
+            conversations=self.conversations,
             limiter=self.limiter,
             capture=settings.capture == "full",
             cache=self.cache,
@@ -101,6 +104,7 @@ class CallPath:
             self._health.run(),
             self.limiter.run(),
             self.cache.run(),
+            self.conversations.run(),
             self.policy.watch(self._adopt_policy),
         ):
             self.run(work)

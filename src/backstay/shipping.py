@@ -12,6 +12,7 @@ from functools import partial
 import uvloop
 
 from backstay.child_process import follow_supervisor, set_up_logging
+from backstay.conversations import MERGE_RESPONSES
 from backstay.core.errors import BackstayError, ConfigError
 from backstay.core.settings import Settings
 from backstay.ledger import MERGE_ENTRIES
@@ -41,7 +42,9 @@ async def _ship(settings: Settings) -> None:
     if settings.database_url is None:
         raise ConfigError("BACKSTAY_DATABASE_URL is not set. Start the shipping process with `backstay serve`.")
     database = Database(settings.database_url.get_secret_value(), name="backstay shipping")
-    shipper = Shipper(settings.data_dir / "journal", database, [MERGE_SPANS, MERGE_ENTRIES], interrupted)
+    shipper = Shipper(
+        settings.data_dir / "journal", database, [MERGE_SPANS, MERGE_ENTRIES, MERGE_RESPONSES], interrupted
+    )
     metrics = _metrics(settings, shipper)
     end = _told_to_end()
     async with asyncio.TaskGroup() as tasks:

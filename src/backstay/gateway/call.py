@@ -9,11 +9,13 @@ from contextlib import aclosing
 import msgspec
 
 from backstay.cache import Cache, Hit, Lead
+from backstay.conversations import Conversations
 from backstay.core.clock import Clock
 from backstay.core.errors import BackstayError, Draining
 from backstay.core.money import NanoUSD, usd
 from backstay.gateway.answering import Answering
 from backstay.gateway.attempt import Answer, Call
+from backstay.gateway.conversation import take_up
 from backstay.gateway.limiting import limit_headers, pass_limits, settle_limits
 from backstay.gateway.order import order_targets
 from backstay.gateway.recall import Leavable, hand_in, read_hit, recall
@@ -51,6 +53,8 @@ class Gateway(msgspec.Struct, kw_only=True):
     """For jitter and shares of traffic."""
     observe: Callable[[Span], None]
     """Called with each finished call's span: metrics."""
+    conversations: Conversations | None = None
+    """Where responses are kept, for callers who go on from them by id; ``None``: none are."""
     limiter: Limiter | None = None
     """``None`` limits nobody."""
     cache: Cache | None = None
@@ -73,6 +77,8 @@ async def call(gateway: Gateway, incoming: Incoming, sink: Sink) -> None:
     gateway.open_calls += 1
     try:
         admit(gateway)
+        if incoming.dialect.name == "responses" and gateway.conversations is not None:
+            incoming, sink = await take_up(gateway.conversations, recording, sink)
         recording.request = resolve(gateway.models, incoming)
         if gateway.limiter is not None:
             await pass_limits(gateway.limiter, recording)
