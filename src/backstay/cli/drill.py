@@ -9,7 +9,7 @@ import click
 
 from backstay.cli.context import Cli, command
 from backstay.cli.exits import FAILED, OK
-from backstay.cli.output import dump, hint, paint, say, table
+from backstay.cli.output import dump, hint, paint, printable, say, table
 from backstay.core.errors import BackstayError, ConfigError
 
 if TYPE_CHECKING:
@@ -116,6 +116,8 @@ def _print(drilled: "Drilled", report: Path | None) -> None:
             what, found, limit = check_words(check)
             of = f"{check.stretch}: " if check.stretch else ""
             say(f"{paint('fail', 'wrong')}     {of}{what} {found}, {limit}")
+    for reason, number in drilled.backstay.whole.reasons.items():
+        say(paint(f"{number:>7}   {printable(reason)}", "dim"))
     _print_verdict(drilled)
     for peer in drilled.peers:
         whole = peer.whole

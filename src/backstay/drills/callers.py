@@ -50,7 +50,7 @@ class BackstayCaller:
                 target = answer.headers.get("x-backstay-target")
                 if answer.status != 200:
                     ending: Ending = "refused" if answer.status in (429, 503) else "failed"
-                    return Answered(ending, target, detail=f"{answer.status} {(await answer.text())[:200]}")
+                    return Answered(ending, target, detail=f"{answer.status} {_message(await answer.read())}")
                 said, first_s = await (_read_stream(answer) if stream else _read_whole(answer))
                 degraded = "x-backstay-degraded" in answer.headers
         except aiohttp.ClientError as error:
@@ -60,6 +60,14 @@ class BackstayCaller:
 
     async def close(self) -> None:
         await self._session.close()
+
+
+def _message(body: bytes) -> str:
+    """Read what an error answer says."""
+    try:
+        return msgspec.json.decode(body)["error"]["message"][:160]
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return body[:160].decode(errors="replace")
 
 
 async def _read_whole(answer: aiohttp.ClientResponse) -> tuple[str | None, None]:

@@ -1,6 +1,8 @@
 """Owns the figures of a run: how callers were served, what it cost upstream, and when all was well again. Pure."""
 
 import math
+import re
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -21,6 +23,9 @@ _SLOW_S = 0.05
 _USED = 0.5
 """A target is used as before when it gets half of its healthy share of the calls."""
 
+_NUMBER = re.compile(r"(?<=\s)[\d.]+|\d{3,}")
+_MOST_REASONS = 5
+
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """How the calls of some stretch of time fared."""
@@ -28,6 +33,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     calls: int
     ok: int
     endings: dict[str, int]
+    reasons: dict[str, int]
+    """What callers whose calls did not succeed were told, the most frequent first; numbers in it left out."""
     p50_ms: float | None
     """Of good answers, to their end; ``None`` where there is none."""
     p95_ms: float | None
@@ -72,6 +79,7 @@ def measure(run: Run, from_s: float, until_s: float) -> Figures:
         calls=len(calls),
         ok=len(good),
         endings=ended(calls),
+        reasons=_reasons(calls),
         p50_ms=percentile_ms(good, 0.5),
         p95_ms=percentile_ms(good, 0.95),
         p99_ms=percentile_ms(good, 0.99),
@@ -175,6 +183,12 @@ def _used_again_s(scenario: Scenario, run: Run, over_s: float) -> float | None:
         if total(counts) and all(_share(counts, name) >= _USED * share for name, share in shares.items()):
             return max(over_s, first.at_s)
     return None
+
+
+def _reasons(calls: Sequence[Call]) -> dict[str, int]:
+    told = (call.answered for call in calls if call.answered.ending != "ok")
+    found = Counter(f"{each.ending}: {_NUMBER.sub('…', each.detail)}".rstrip(": ") for each in told)
+    return dict(found.most_common(_MOST_REASONS))
 
 
 def _share(counts: Counts, name: str) -> float:

@@ -12,7 +12,7 @@ from backstay.drills.simulators import Counts, Simulators
 from backstay.health import Report
 
 _LOOK_S = 0.25
-_TEXT = "Call {number:06}: when will my parcel arrive, and how long may I return what is in it?"
+_TEXT = "Call {number:06}: when will my parcel be here?"
 """All calls are as long as one another, so that each good answer costs the same."""
 
 Act = Callable[[Deed], Awaitable[None]]

@@ -31,7 +31,7 @@ class _Table(BaseModel):
 class Load(_Table):
     """``[load]``: what the callers do. Calls begin at a steady rate, however long those before them take."""
 
-    calls_per_s: float = Field(default=100.0, gt=0, le=2000, description="Calls that begin in a second.")
+    calls_per_s: float = Field(default=80.0, gt=0, le=2000, description="Calls that begin in a second.")
     streamed: Share = Field(default=0.5, description="Share of the calls that are streamed.")
     most_open: int = Field(
         default=2000, ge=1, description="Calls open at once; one that would be beyond it fails unmade."

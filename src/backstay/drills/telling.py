@@ -56,6 +56,7 @@ def figures_of(figures: Figures) -> dict[str, Any]:
         "succeeded": figures.ok,
         "success_rate": round(figures.success_rate, 6),
         "endings": figures.endings,
+        "reasons": figures.reasons,
         "p50_ms": figures.p50_ms,
         "p95_ms": figures.p95_ms,
         "p99_ms": figures.p99_ms,

@@ -35,7 +35,9 @@ def milliseconds(amount: float | None) -> str:
 
 def cost(amount: str | None) -> str:
     """Write an exact amount of US dollars, with its sign before the unit."""
-    return "–" if amount is None else f"−${amount[1:]}" if amount.startswith("-") else f"${amount}"
+    if amount is None:
+        return "–"
+    return f"−${amount[1:]}" if amount.startswith("-") else f"${amount}" if float(amount) else "$0"
 
 
 def ratio(upstream_calls: int, calls: int) -> str:
