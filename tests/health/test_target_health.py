@@ -64,6 +64,15 @@ def test_an_outage_earns_no_retries() -> None:
         budget.spend()
 
 
+def test_a_target_that_answers_every_other_try_always_has_a_retry_left() -> None:
+    """Where half of all tries fail, each success pays for the retry that it takes to come by it."""
+    budget = RetryBudget()
+    for _ in range(1_000):
+        assert budget.has_one()
+        budget.spend()
+        budget.earn()
+
+
 def test_overload_shrinks_the_limit_once_a_second_and_successes_grow_it() -> None:
     """A hundred refusals at one moment are one sign; used and successful, the limit comes back."""
     limit = ConcurrencyLimit()

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 @click.argument("name")
 @click.option("--quick", is_flag=True, help="A few seconds only, for CI; recovery is not judged.")
 @click.option("--compare", is_flag=True, help="Play the same on the bare OpenAI SDK, and on LiteLLM if installed.")
-@click.option(
-    "--report", type=click.Path(path_type=Path, dir_okay=False), help="Write a page with plots to this file."
-)
+@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write a page with plots to this file.")
 @click.option("--live", metavar="MODEL", help="Drill this model of the running server instead of a private one.")
 @click.option(
     "--simulator", "simulators", metavar="TARGET=URL", multiple=True,
@@ -99,7 +97,7 @@ def _list(cli: Cli) -> None:
 
 def _print(drilled: "Drilled", report: Path | None) -> None:
     from backstay.drills import timeline
-    from backstay.drills.words import check_words, milliseconds, share
+    from backstay.drills.words import check_words, milliseconds, ratio, share
 
     lines = timeline(drilled)
     width = max(len(line.what) for line in lines) + 3
@@ -121,10 +119,8 @@ def _print(drilled: "Drilled", report: Path | None) -> None:
     _print_verdict(drilled)
     for peer in drilled.peers:
         whole = peer.whole
-        say(
-            f"{peer.name:<8} {share(whole.success_rate)} succeeded · {whole.upstream_calls / whole.calls:.2f} × calls · "
-            f"p99 {milliseconds(whole.p99_ms)}"
-        )
+        times = ratio(whole.upstream_calls, whole.calls)
+        say(f"{peer.name:<8} {share(whole.success_rate)} succeeded · {times} calls · p99 {milliseconds(whole.p99_ms)}")
     if report is not None:
         say(f"report   {report}")
     hint("backstay drill list", f"backstay drill {drilled.scenario.name} --compare --report drill.html")
@@ -138,7 +134,7 @@ def _print_verdict(drilled: "Drilled") -> None:
     verdict = paint("pass", "good") if drilled.passed else paint("fail", "wrong")
     parts = [
         f"callers saw {told['calls'] - told['succeeded']:,} of {told['calls']:,} fail",
-        f"{told['extra_calls']:,} extra upstream calls",
+        f"{abs(told['extra_calls']):,} {'fewer' if told['extra_calls'] < 0 else 'extra'} upstream calls",
     ]
     if told["outage_cost_usd"] is not None:
         parts.append(f"{cost(told['outage_cost_usd'])} more")

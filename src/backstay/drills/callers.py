@@ -8,8 +8,8 @@ import msgspec
 
 Ending = Literal["ok", "degraded", "refused", "failed", "wrong", "late", "unmade"]
 """``ok``: a whole, right answer. ``degraded``: what the route ends in. ``refused``: there was no room, in time.
-``failed``: an error, or a broken answer. ``wrong``: an answer that is not the whole one. ``late``: the caller's patience
-was over. ``unmade``: too many calls were open already."""
+``failed``: an error, or a broken answer. ``wrong``: an answer that is not the whole one. ``late``: the caller's
+patience was over. ``unmade``: too many calls were open already."""
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -56,7 +56,9 @@ class BackstayCaller:
         except aiohttp.ClientError as error:
             return Answered("failed", detail=str(error) or type(error).__name__)
         ending = "degraded" if degraded else "ok" if said == text else "wrong" if said is not None else "failed"
-        return Answered(ending, target, None if first_s is None else first_s - began, "" if ending == "ok" else str(said))
+        return Answered(
+            ending, target, None if first_s is None else first_s - began, "" if ending == "ok" else str(said)
+        )
 
     async def close(self) -> None:
         await self._session.close()

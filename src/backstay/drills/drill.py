@@ -80,7 +80,7 @@ async def drill_private(scenario: Scenario, *, tell: Tell, make_peers: MakePeers
 
 
 async def drill_live(scenario: Scenario, live: Live, *, tell: Tell, make_peers: MakePeers | None = None) -> Drilled:
-    """Play a scenario on an installation that runs, whose targets are simulators.
+    """Play a scenario on an installation that runs, whose targets are simulators. They play on what they did before.
 
     Raises:
         ConfigError: The scenario does something to the installation itself, or a target is no simulator.
@@ -91,8 +91,12 @@ async def drill_live(scenario: Scenario, live: Live, *, tell: Tell, make_peers: 
     async with aiohttp.ClientSession() as session:
         installation = Installation(session, live.url, live.headers, model=live.model)
         simulators = Simulators(session, await _match(scenario, live, installation))
-        side = await _drill(scenario, installation, simulators, tell, prove=True)
-        return _drilled(scenario, side, await _compare(scenario, simulators, tell, make_peers))
+        before = await simulators.scripts()
+        try:
+            side = await _drill(scenario, installation, simulators, tell, prove=True)
+            return _drilled(scenario, side, await _compare(scenario, simulators, tell, make_peers))
+        finally:
+            await simulators.play(before)
 
 
 async def _match(scenario: Scenario, live: Live, installation: Installation) -> dict[str, str]:
@@ -106,7 +110,9 @@ async def _match(scenario: Scenario, live: Live, installation: Installation) -> 
             "with --simulator TARGET=URL."
         )
     if len(targets) != len(scenario.targets):
-        raise ConfigError(f"{scenario.name} needs {len(scenario.targets)} targets, and {live.model!r} has {len(targets)}.")
+        raise ConfigError(
+            f"{scenario.name} needs {len(scenario.targets)} targets, and {live.model!r} has {len(targets)}."
+        )
     return {name: live.simulators[target] for name, target in zip(scenario.targets, targets, strict=True)}
 
 
@@ -157,7 +163,9 @@ def _side(
 
 async def _warm_up(scenario: Scenario, caller: Caller, simulators: Simulators) -> int:
     """Make a few calls without faults, and see that they reach the simulators."""
-    healthy = {name: script.model_copy(update={"faults": [], "phases": []}) for name, script in scenario.targets.items()}
+    healthy = {
+        name: script.model_copy(update={"faults": [], "phases": []}) for name, script in scenario.targets.items()
+    }
     await simulators.play(healthy)
     for number in range(_WARM_UP):
         answered = await caller.call(text_of(number), stream=number % 2 == 1)
@@ -180,8 +188,8 @@ async def _prove(caller: BackstayCaller, simulators: Simulators) -> None:
         answered = await caller.call(text_of(0), stream=False)
         if answered.ending != "ok" or not (await simulators.counts())[name]:
             raise ConfigError(
-                f"The simulator at {simulators.urls[name]} was not asked, or its answer did not come back: is it one of "
-                "the model's targets, and is each other one a simulator that was named?"
+                f"The simulator at {simulators.urls[name]} was not asked, or its answer did not come back: is it "
+                "one of the model's targets, and is each other one a simulator that was named?"
             )
 
 

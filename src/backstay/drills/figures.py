@@ -4,6 +4,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 import msgspec
 
@@ -18,10 +19,12 @@ WINDOW_S = 0.5
 _WELL = 0.99
 """Least share of good answers of such a stretch."""
 _SLOW_RATIO = 2.0
-_SLOW_S = 0.05
+_SLOW_S = 0.1
 """A stretch is slow when its median is so many times the healthy one's, and so much longer."""
 _USED = 0.5
 """A target is used as before when it gets half of its healthy share of the calls."""
+_LEAST_SHARE = 0.05
+"""A target that gets less than this of the calls is not used, only asked now and then."""
 
 _NUMBER = re.compile(r"(?<=\s)[\d.]+|\d{3,}")
 _MOST_REASONS = 5
@@ -175,12 +178,12 @@ def _is_bad(calls: Sequence[Call], usual_s: float) -> bool:
 def _used_again_s(scenario: Scenario, run: Run, over_s: float) -> float | None:
     """Find when each target got its healthy share of the calls again."""
     before = measure(run, scenario.healthy.from_s, scenario.healthy.until_s).counts
-    shares = {name: _share(before, name) for name in before}
-    later = [(a, b) for a, b in zip(run.upstream, run.upstream[1:], strict=False) if a.at_s >= over_s - WINDOW_S]
+    used = {name: share for name in before if (share := _share(before, name)) >= _LEAST_SHARE}
+    later = [(a, b) for a, b in pairwise(run.upstream) if a.at_s >= over_s - WINDOW_S]
     for place, (first, _) in enumerate(later):
         rest = later[place : place + 4]
         counts = _between(first.counts, rest[-1][1].counts)
-        if total(counts) and all(_share(counts, name) >= _USED * share for name, share in shares.items()):
+        if total(counts) and all(_share(counts, name) >= _USED * share for name, share in used.items()):
             return max(over_s, first.at_s)
     return None
 

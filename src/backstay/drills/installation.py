@@ -69,7 +69,9 @@ class Installation:
             ):
                 found = await answer.json(content_type=None)
         except (TimeoutError, aiohttp.ClientError, ValueError) as error:
-            raise BackstayError(f"{self.url} did not answer {method} {path}: {error or 'no answer in time'}.") from error
+            raise BackstayError(
+                f"{self.url} did not answer {method} {path}: {error or 'no answer in time'}."
+            ) from error
         if answer.status >= 400:
             raise BackstayError(f"{self.url} refused {method} {path}: {found.get('detail') or answer.status}")
         return found

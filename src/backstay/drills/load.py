@@ -95,9 +95,7 @@ async def _make_calls(scenario: Scenario, caller: Caller, began: float) -> list[
     return list(await asyncio.gather(*calls))
 
 
-async def _call(
-    scenario: Scenario, caller: Caller, number: int, due: float, began: float, *, unmade: bool
-) -> Call:
+async def _call(scenario: Scenario, caller: Caller, number: int, due: float, began: float, *, unmade: bool) -> Call:
     stream = is_streamed(number, scenario.load.streamed)
     answered = Answered("unmade")
     if not unmade:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import msgspec
 
@@ -91,7 +92,7 @@ def _ending_series(buckets: Sequence[Sequence[Call]], step_s: float) -> list[Ser
 def _target_series(upstream: Sequence[Upstream], count: int, step_s: float) -> list[Series]:
     """Count upstream calls a second by target, those that a fault struck by themselves."""
     amounts: dict[str, list[float]] = {}
-    for before, after in zip(upstream, upstream[1:], strict=False):
+    for before, after in pairwise(upstream):
         place = min(count - 1, int(before.at_s / step_s))
         for target, outcomes in after.counts.items():
             for outcome, number in outcomes.items():

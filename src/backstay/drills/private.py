@@ -141,9 +141,7 @@ async def _supervised(settings: Settings) -> AsyncGenerator[str]:
 def _workers() -> list[int]:
     """List this process's children that answer calls."""
     children = [
-        int(pid)
-        for listing in Path("/proc/self/task").glob("*/children")
-        for pid in listing.read_text().split()
+        int(pid) for listing in Path("/proc/self/task").glob("*/children") for pid in listing.read_text().split()
     ]
     return [pid for pid in children if b"backstay.worker" in _command_line(pid)]
 

@@ -63,7 +63,9 @@ class Expect(_Table):
     max_added_p99_ms: float | None = Field(default=None, ge=0, description="The same, less that of the first stretch.")
     max_upstream_ratio: float | None = Field(default=None, gt=0, description="Upstream calls for each call.")
     max_extra_ratio: float | None = Field(
-        default=None, gt=0, description="Upstream calls beyond one a call, over the struck ones: 1 is the least possible."
+        default=None,
+        gt=0,
+        description="Upstream calls beyond one a call, over the struck ones: 1 is the least possible.",
     )
 
 

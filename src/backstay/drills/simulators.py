@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 
 from backstay.core.errors import BackstayError, ConfigError
-from backstay.providers.simulator import Script
+from backstay.providers.simulator import Script, read_script
 
 _CONTROL_S = 5.0
 GOOD = ("answer", "invalid")
@@ -61,6 +61,10 @@ class Simulators:
         for name, script in scripts.items():
             await self._control("PUT", name, "script", script.model_dump(exclude_unset=True, mode="json"))
         await asyncio.gather(*(self._control("POST", name, "reset", {}) for name in scripts))
+
+    async def scripts(self) -> dict[str, Script]:
+        """Read what each target plays now. Raises ``ConfigError`` as ``play`` does."""
+        return {name: read_script(await self._control("GET", name, "script")) for name in self.urls}
 
     async def counts(self) -> Counts:
         """Count the upstream calls since ``play``. Raises ``ConfigError`` as ``play`` does."""

@@ -104,11 +104,17 @@ def _breaker_lines(upstream: list[Upstream]) -> Iterator[Line]:
             struck = sum(n for name, n in seen.counts.get(target, {}).items() if name != "answer")
             if before == "closed":
                 began[target] = seen.at_s
-                yield Line(at_s=seen.at_s, what=f"  {target}: breaker open", note=f"after {struck} struck calls")
+                note = f"{_cause(seen.health or [], target)}, after {struck} struck calls"
+                yield Line(at_s=seen.at_s, what=f"  {target}: breaker open", note=note)
             elif state == "closed":
                 yield Line(
                     at_s=seen.at_s, what=f"  {target}: breaker closed", note=f"after {seen.at_s - began[target]:.1f} s"
                 )
+
+
+def _cause(health: list[Report], target: str) -> str:
+    causes = [each.state.cause for each in health if each.state.target.partition("/")[0] == target]
+    return next((cause for cause in causes if cause not in (None, "peer")), "errors")
 
 
 def breakers(health: list[Report]) -> dict[str, str]:
