@@ -23,7 +23,7 @@ FIGURES = {
     "compare", "report",
 }  # fmt: skip
 SHORT = """
-title   = "The first of two targets is down for a second."
+title   = "The first of two targets is down for two seconds."
 seconds = 4
 
 [load]
@@ -33,7 +33,7 @@ calls_per_s = 30
 answer = "echo"
 [[targets.primary.phases]]
 after_s = 1.5
-for_s   = 1
+for_s   = 2.2
 faults  = [{ kind = "status", status = 503 }]
 
 [targets.backup]

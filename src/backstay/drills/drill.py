@@ -198,7 +198,8 @@ async def _compare(
 ) -> Sequence[Side]:
     """Play the same on those that are compared with. What befalls the installation itself does not befall them."""
     sides: list[Side] = []
-    for name, caller in (make_peers(simulators.urls) if make_peers is not None else {}).items():
+    peers = make_peers(simulators.urls) if make_peers is not None else dict[str, Caller]()
+    for name, caller in peers.items():
         tell(f"{scenario.seconds:g} s of calls through the {name}")
         try:
             sides.append(_side(name, scenario, await run(scenario, caller, simulators)))

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 from pydantic import SecretStr
@@ -94,10 +94,10 @@ def policy_text(scenario: Scenario, targets: Mapping[str, str]) -> str:
 def _toml(value: Any) -> str:
     match value:
         case dict():
-            pairs: dict[str, Any] = value
+            pairs = cast(dict[str, Any], value)
             return "{ " + ", ".join(f"{name} = {_toml(each)}" for name, each in pairs.items()) + " }"
         case list():
-            items: list[Any] = value
+            items = cast(list[Any], value)
             return "[" + ", ".join(map(_toml, items)) + "]"
         case _:
             return json.dumps(value)

@@ -116,7 +116,7 @@ class Scenario(_Table):
                 raise ValueError(f"the stretch {stretch.name!r} must begin before it ends, within {self.seconds:g} s")
         if any(event.at_s > self.seconds for event in self.events):
             raise ValueError(f"an event is after the end, at {self.seconds:g} s")
-        if self.quick_s > self.seconds:
+        if "quick_s" in self.model_fields_set and self.quick_s > self.seconds:
             raise ValueError("quick_s is longer than seconds")
         return self
 
@@ -139,10 +139,11 @@ class Scenario(_Table):
 
     def shortened(self) -> "Scenario":
         """Shrink all times to ``quick_s``, and leave out what can only be judged at full length."""
-        factor = self.quick_s / self.seconds
+        seconds = min(self.quick_s, self.seconds)
+        factor = seconds / self.seconds
         return self.model_copy(
             update={
-                "seconds": self.quick_s,
+                "seconds": seconds,
                 "targets": {name: _shrink_phases(script, factor) for name, script in self.targets.items()},
                 "events": [event.model_copy(update={"at_s": event.at_s * factor}) for event in self.events],
                 "stretches": [_shrink(stretch, factor) for stretch in self.stretches],

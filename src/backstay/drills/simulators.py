@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 
@@ -80,7 +80,7 @@ class Simulators:
             raise ConfigError(f"{url} does not answer as a simulator does: {error or 'no answer in time'}.") from error
         if answer.status != 200 or not isinstance(found, dict):
             raise ConfigError(f"{url} answered {answer.status}. Drills are played against `backstay simulate` only.")
-        return found
+        return cast(dict[str, Any], found)
 
 
 def total(counts: Counts) -> int:

@@ -58,7 +58,7 @@ class HealthSharing:
             self._fleet.drain([drain.target for drain in await self._store.drains()])
             self._drains_are_stale, self._drains_read_s = False, now_s
         states = self._fleet.states(now_s)
-        breakers = [state.breaker for state in states]
+        breakers: list[BreakerState] = [state.breaker for state in states]
         if states and (now_s - self._reported_s > _REPORT_S or breakers != self._reported):
             self._reported_s, self._reported = now_s, breakers
             await self._store.report(self._worker, states)
