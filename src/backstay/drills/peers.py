@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import os
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, cast
@@ -48,6 +49,7 @@ class LiteLLMCaller:
     """Calls through LiteLLM's router: the first target, three retries, and the others as its fallbacks."""
 
     def __init__(self, urls: Mapping[str, str]):
+        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # or it would fetch prices from the internet
         litellm: Any = importlib.import_module("litellm")
         litellm.suppress_debug_info = True
         deployments = [

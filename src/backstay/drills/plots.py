@@ -14,7 +14,7 @@ from backstay.drills.simulators import GOOD
 from backstay.drills.telling import breakers
 
 _BARS = 60
-_LEAST_S = 0.25
+_LEAST_S = 0.5
 _HEIGHT = 150.0
 WIDTH = 1000.0
 """Of the box that lines are drawn in; it is stretched to the width of the page."""
