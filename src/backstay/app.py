@@ -20,6 +20,8 @@ from backstay.core.settings import Settings
 from backstay.data_folder import read_operator_token, read_secret
 from backstay.gateway import Capacity, Gate, Gateway
 from backstay.health import HealthSharing
+from backstay.idempotency import Claims
+from backstay.idempotency import Terms as IdempotencyTerms
 from backstay.ledger import LedgerStore
 from backstay.limits import Limiter
 from backstay.live_policy import LivePolicy
@@ -52,6 +54,11 @@ class App:
         self._journal = Journal.open(folder / "journal" / str(slot))
         self._ring = KeyRing(self._database, self._secret, self._clock)
         self._limiter = Limiter(self._database, self._clock)
+        self._claims = Claims(
+            self._database,
+            self._clock,
+            IdempotencyTerms(keep_s=settings.idempotency_keep_s, max_bytes=settings.idempotency_max_bytes),
+        )
         self._metrics = CallMetrics(folder / "metrics", str(slot))
         self._gateway = Gateway(
             models=self._policy.models,
@@ -60,6 +67,7 @@ class App:
             clock=self._clock,
             observe=self._metrics.observe,
             limiter=self._limiter,
+            claims=self._claims,
             capture=settings.capture == "full",
         )
         self._health = HealthSharing(
@@ -88,6 +96,7 @@ class App:
             self._metrics.run(),
             self._health.run(),
             self._limiter.run(),
+            self._claims.run(),
             self._policy.watch(self._adopt_policy),
         ):
             self._run(work)
@@ -100,6 +109,7 @@ class App:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._limiter.close()
+        await self._claims.close()
         await self._policy.close()
         await self._ring.stop()
         await self._database.close()

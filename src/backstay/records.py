@@ -5,18 +5,21 @@ It stands apart from the gateway so that the shipping process need not load what
 
 import msgspec
 
+from backstay.idempotency import ClaimEnd
 from backstay.ledger import LedgerEntry
 from backstay.tracing import Span
 
 _encoder = msgspec.json.Encoder()
 
 
-class CallDocument(msgspec.Struct, frozen=True, kw_only=True):
+class CallDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The first part of a call's journal frame. The other two are the request and the answer, as they were."""
 
     tenant_id: str
     spans: tuple[Span, ...]
     entries: tuple[LedgerEntry, ...]
+    claim: ClaimEnd | None = None
+    """Of a call with an idempotency key, where Postgres was not told how it ended."""
 
 
 class IntentDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,12 +38,13 @@ class IntentDocument(msgspec.Struct, frozen=True, kw_only=True):
     feature: str | None
     tags: tuple[str, ...]
     dialect: str
+    idempotency_key: str | None = None
 
 
 def interrupted(document: bytes) -> list[bytes]:
     """Write the frame of a call whose worker died before it could: what it came to, nobody knows.
 
-    Its cost is unknown and unconfirmed, never 0.
+    Its cost is unknown and unconfirmed, never 0. Its idempotency key is free again.
     """
     intent = msgspec.json.decode(document, type=IntentDocument)
     span = Span(
@@ -77,5 +81,8 @@ def interrupted(document: bytes) -> list[bytes]:
         cost_nanousd=None,
         unconfirmed=True,
     )
-    call = CallDocument(tenant_id=intent.tenant_id, spans=(span,), entries=(entry,))
+    claim = None
+    if intent.idempotency_key is not None:
+        claim = ClaimEnd(key_id=intent.key_id, key=intent.idempotency_key, claim_id=intent.call_id)
+    call = CallDocument(tenant_id=intent.tenant_id, spans=(span,), entries=(entry,), claim=claim)
     return [_encoder.encode(call), b"", b""]

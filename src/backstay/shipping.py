@@ -14,6 +14,7 @@ import uvloop
 from backstay.child_process import follow_supervisor, set_up_logging
 from backstay.core.errors import BackstayError, ConfigError
 from backstay.core.settings import Settings
+from backstay.idempotency import MERGE_CLAIMS, keep_swept
 from backstay.ledger import MERGE_ENTRIES
 from backstay.records import interrupted
 from backstay.store import Database, Shipper
@@ -41,11 +42,12 @@ async def _ship(settings: Settings) -> None:
     if settings.database_url is None:
         raise ConfigError("BACKSTAY_DATABASE_URL is not set. Start the shipping process with `backstay serve`.")
     database = Database(settings.database_url.get_secret_value(), name="backstay shipping")
-    shipper = Shipper(settings.data_dir / "journal", database, [MERGE_SPANS, MERGE_ENTRIES], interrupted)
+    merges = (MERGE_SPANS, MERGE_ENTRIES, MERGE_CLAIMS)
+    shipper = Shipper(settings.data_dir / "journal", database, merges, interrupted)
     metrics = _metrics(settings, shipper)
     end = _told_to_end()
     async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(work) for work in (shipper.run(), metrics.run())]
+        running = [tasks.create_task(work) for work in (shipper.run(), metrics.run(), keep_swept(database))]
         await end.wait()
         if not await shipper.drain(SHIP_LIMIT_S):
             _log.warning("The journals could not be shipped whole: the next start ships the rest.")

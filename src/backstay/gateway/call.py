@@ -5,15 +5,17 @@ import logging
 import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from functools import partial
 
 import msgspec
 
 from backstay.core.clock import Clock
 from backstay.core.errors import BackstayError, Draining
-from backstay.core.money import usd
+from backstay.core.money import NanoUSD, usd
 from backstay.gateway.answering import Answering
 from backstay.gateway.attempt import Answer, Call
 from backstay.gateway.limiting import limit_headers, pass_limits, settle_limits
+from backstay.gateway.once import answer_once, keep_answer, while_wanted
 from backstay.gateway.order import order_targets
 from backstay.gateway.recording import Recording
 from backstay.gateway.resolve import Models, Resolved, resolve
@@ -22,6 +24,7 @@ from backstay.gateway.settle import settle
 from backstay.gateway.stream import Piece
 from backstay.gateway.types import Headers, Incoming, Sink
 from backstay.health import Fleet
+from backstay.idempotency import Claims, KeptAnswer
 from backstay.ledger import PriceBook
 from backstay.limits import Limiter
 from backstay.store import Journal, JournalFull
@@ -29,6 +32,7 @@ from backstay.tracing import Span
 
 _log = logging.getLogger("backstay.gateway")
 
+_JSON = (b"content-type", b"application/json")
 _SSE_HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -51,6 +55,8 @@ class Gateway(msgspec.Struct, kw_only=True):
     """Called with each finished call's span: metrics."""
     limiter: Limiter | None = None
     """``None`` limits nobody."""
+    claims: Claims | None = None
+    """``None``: idempotency keys are not looked at."""
     capture: bool = True
     """Whether traces keep the text of requests and answers."""
     draining: bool = False
@@ -67,19 +73,23 @@ async def call(gateway: Gateway, incoming: Incoming, sink: Sink) -> None:
         asyncio.CancelledError: The caller went away, or the worker ends. What was received is recorded and priced.
     """
     recording = Recording(incoming, gateway.clock)
+    if incoming.idempotency_key is None or gateway.claims is None:
+        await _take(gateway, recording, sink)
+    else:
+        await while_wanted(recording, _take(gateway, recording, sink, gateway.claims))
+
+
+async def _take(gateway: Gateway, recording: Recording, sink: Sink, claims: Claims | None = None) -> None:
+    """Answer and record a call, with ``claims`` as a repeat where it is one."""
     gateway.open_calls += 1
     try:
         admit(gateway)
-        recording.request = resolve(gateway.models, incoming)
-        answering = route(gateway, recording, recording.request)
-        if gateway.limiter is not None:
-            await pass_limits(gateway.limiter, recording)
-        reserve(gateway, recording)
-        answer = await answering.answer()
-        if answer.is_stream:
-            await _relay(gateway, recording, answering.pieces(answer), sink)
+        recording.request = resolve(gateway.models, recording.incoming)
+        if claims is None:
+            await _make(gateway, recording, recording.request, sink)
         else:
-            await _reply(gateway, recording, answer, sink)
+            make = partial(_make, gateway, recording, recording.request, sink)
+            await answer_once(claims, recording, make, partial(_repeat, gateway, recording, sink))
     except Exception as problem:  # noqa: BLE001 - the edge of a call: whatever went wrong, it is recorded and answered
         error = problem if isinstance(problem, BackstayError) else _unforeseen(problem)
         recording.fail(error)
@@ -91,6 +101,33 @@ async def call(gateway: Gateway, incoming: Incoming, sink: Sink) -> None:
         raise
     finally:
         gateway.open_calls -= 1
+
+
+async def _make(gateway: Gateway, recording: Recording, request: Resolved, sink: Sink) -> None:
+    """Make the call itself: limits, intent, tries, answer."""
+    answering = route(gateway, recording, request)
+    if gateway.limiter is not None:
+        await pass_limits(gateway.limiter, recording)
+    reserve(gateway, recording)
+    answer = await answering.answer()
+    if answer.is_stream:
+        await _relay(gateway, recording, answering.pieces(answer), sink)
+    else:
+        await _reply(gateway, recording, answer, sink)
+
+
+async def _repeat(gateway: Gateway, recording: Recording, sink: Sink, kept: KeptAnswer) -> None:
+    """Give an answer again, at no cost."""
+    recording.http_status = 200
+    settle_and_record(gateway, recording)
+    headers = [(name.encode(), value.encode("latin-1")) for name, value in kept.headers]
+    headers += [*_call_headers(recording), (b"x-backstay-cost-usd", usd(NanoUSD(0)).encode())]
+    headers += [(b"idempotency-replayed", b"true"), (b"x-backstay-origin-trace-id", kept.trace_id.encode())]
+    if kept.is_stream:
+        await sink.begin(200, headers)
+        await sink.write(kept.body or b"", end=True)
+    else:
+        await sink.reply(200, headers, kept.body or b"")
 
 
 def admit(gateway: Gateway) -> None:
@@ -144,20 +181,25 @@ def settle_and_record(gateway: Gateway, recording: Recording) -> None:
     settle(gateway.prices, recording)
     settle_limits(recording)
     span = recording.root()
-    parts = recording.frame(span, capture=gateway.capture)
+    parts = recording.frame(span, capture=gateway.capture and recording.origin_id is None)
     try:
         gateway.journal.append("call", bytes.fromhex(recording.call_id), parts)
     except JournalFull:
         # Neither disk nor memory takes more. The caller gets the answer all the same; the log is what is left of it.
         _log.critical("Call %s, cost %s nano-USD, is not in the books.", recording.call_id, span.cost_nanousd)
+    if recording.claim is not None:
+        recording.claim.end()
     gateway.observe(span)
 
 
 async def _reply(gateway: Gateway, recording: Recording, answer: Answer, sink: Sink) -> None:
     """Answer as a whole, once it is recorded."""
     recording.output, recording.http_status = answer.body, 200
+    if recording.claim is not None:
+        recording.claim.add(answer.body)
+        await keep_answer(recording, [_JSON, *_route_headers(recording)], is_stream=False)
     settle_and_record(gateway, recording)
-    headers = [(b"content-type", b"application/json"), *_call_headers(recording)]
+    headers = [_JSON, *_call_headers(recording)]
     cost = recording.cost_nanousd
     if cost is not None:
         headers.append((b"x-backstay-cost-usd", usd(cost).encode()))
@@ -167,9 +209,14 @@ async def _reply(gateway: Gateway, recording: Recording, answer: Answer, sink: S
 async def _relay(gateway: Gateway, recording: Recording, stream: AsyncGenerator[Piece], sink: Sink) -> None:
     """Pass a stream on piece by piece. The last piece waits for the record."""
     recording.http_status = 200
+    headers = [*_SSE_HEADERS, *_call_headers(recording)]
     async with aclosing(stream) as pieces:
-        await sink.begin(200, [*_SSE_HEADERS, *_call_headers(recording)])
+        await sink.begin(200, headers)
         async for piece in pieces:
+            if recording.claim is not None:
+                recording.claim.add(piece.data)
+                if piece.last:
+                    await keep_answer(recording, headers, is_stream=True)
             if piece.last:
                 settle_and_record(gateway, recording)
             await sink.write(piece.data, end=piece.last)
@@ -187,7 +234,7 @@ async def _tell(recording: Recording, error: BackstayError, sink: Sink) -> None:
         return
     status, headers, body = dialect.write_error(error, request_id=recording.trace_id)
     extra = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
-    await sink.reply(status, [(b"content-type", b"application/json"), *extra, *_route_headers(recording)], body)
+    await sink.reply(status, [_JSON, *extra, *_route_headers(recording)], body)
 
 
 def _call_headers(recording: Recording) -> Headers:

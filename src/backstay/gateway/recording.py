@@ -14,6 +14,7 @@ from backstay.gateway.body import read_asked_model
 from backstay.gateway.resolve import Resolved
 from backstay.gateway.tries import Reason
 from backstay.gateway.types import Incoming, Target
+from backstay.idempotency import Claim
 from backstay.ledger import Cost, LedgerEntry
 from backstay.limits import Admission
 from backstay.providers import ReplySummary, accumulate
@@ -61,6 +62,10 @@ class Recording:
         self.clock = clock
         self.request: Resolved | None = None
         self.admission: Admission | None = None
+        self.claim: Claim | None = None
+        """On the call's idempotency key."""
+        self.origin_id: str | None = None
+        """The trace of the call whose answer is given again."""
         self.attempts: list[Attempt] = []
         self.error: BackstayError | None = None
         self.status: SpanStatus = "ok"
@@ -123,6 +128,7 @@ class Recording:
             feature=incoming.feature,
             tags=incoming.tags,
             dialect=incoming.dialect.name,
+            idempotency_key=incoming.idempotency_key,
         )
         return [_encoder.encode(document)]
 
@@ -141,6 +147,7 @@ class Recording:
                 for number, attempt in enumerate(self.attempts)
                 if attempt.cost is not None
             ),
+            claim=self.claim.told() if self.claim is not None else None,
         )
         if not capture:
             return [_encoder.encode(document), b"", b""]
@@ -196,6 +203,8 @@ class Recording:
         attributes: dict[str, Any] = {"gen_ai.operation.name": self.incoming.operation, "gen_ai.request.model": model}
         if self.degraded is not None:
             attributes["backstay.degraded"] = self.degraded
+        if self.origin_id is not None:
+            attributes["backstay.idempotency.origin"] = self.origin_id
         return attributes
 
     def _first_token_ns(self) -> int | None:
