@@ -192,7 +192,7 @@ async def test_a_caller_that_goes_away_frees_the_key(server: Server, session: ai
 
 
 def test_the_sdks_retry_until_they_get_the_one_answer(server: Server, key: str):
-    """A repeat whose time is over before the call ends is retried by the SDKs themselves, and gets that call's answer."""
+    """A repeat whose time is over before the call ends is retried by the SDK itself, and gets the one answer."""
     once = new_key()
     headers = {"Idempotency-Key": once, "x-backstay-deadline-ms": "300"}
     ask: Any = {"model": "slow", "messages": ASK["messages"]}
@@ -223,7 +223,7 @@ def test_anthropics_sdk_gets_the_same_message(server: Server, key: str):
                     texts.append(client.messages.create(**ask, extra_headers=headers).to_json())
             assert texts[0] == texts[1]
             with pytest.raises(anthropic.ConflictError):
-                client.messages.create(**{**ask, "max_tokens": 51}, extra_headers=headers)
+                client.messages.create(**ask, temperature=0.5, extra_headers=headers)
 
 
 def postgres(server: Server) -> list[psutil.Process]:

@@ -180,8 +180,8 @@ async def test_a_dead_workers_journal_frees_its_keys(
     await claimed(workers[0], want)
     intent = IntentDocument(
         tenant_id="acme", call_id=os.urandom(8).hex(), trace_id=want.trace_id, parent_id=None, at_ns=1,
-        operation="chat", model="m", target="t", key_id=SLOT.key_id, user_id=None, feature=None, tags=(), dialect="openai",
-        idempotency_key=SLOT.key,
+        operation="chat", model="m", target="t", key_id=SLOT.key_id, user_id=None, feature=None, tags=(),
+        dialect="openai", idempotency_key=SLOT.key,
     )  # fmt: skip
     await ship(database, tmp_path, interrupted(msgspec.json.encode(intent))[0])
     with pytest.raises(IdempotencyInProgress):

@@ -56,7 +56,12 @@ async def answer_once(
         return
     recording.claim = found
     async with found.held():
-        await make()
+        try:
+            await make()
+        except asyncio.CancelledError:
+            recording.status = "cancelled"
+            recording.close()  # whoever cancels it, the provider may bill for what it did
+            raise
 
 
 async def keep_answer(recording: Recording, headers: Headers, *, is_stream: bool) -> None:

@@ -8,7 +8,7 @@ while it is away for all, nobody loses anything, and whoever comes first when it
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 
 from backstay.core.clock import Clock
@@ -147,6 +147,11 @@ class Claims:
         """Claims whose answer the journal carries: ours until it is shipped."""
         self._to_release: dict[str, Hold] = {}
         self._due = asyncio.Event()
+
+    @property
+    def running(self) -> Collection[Claim]:
+        """Those whose calls are under way here."""
+        return self._running.values()
 
     async def claim(self, wanted: Wanted, until_s: float) -> Claim | KeptAnswer:
         """Claim a key, or return the answer of the call that had it; wait for that until ``until_s`` (monotonic).

@@ -25,9 +25,7 @@ class IdempotencyInProgress(Conflict):
 
 
 class IdempotencyAnswerTooLarge(Conflict):
-    """The call with this Idempotency-Key was answered, and its answer is too large to be kept. Use a new key to pay for
-    another, or raise BACKSTAY_IDEMPOTENCY_MAX_BYTES.
-    """
+    """The answer to this key was too large to be kept. Use a new one, or raise BACKSTAY_IDEMPOTENCY_MAX_BYTES."""
 
     code = "idempotency_answer_too_large"
 
