@@ -12,7 +12,7 @@ import pytest
 
 from backstay.core.clock import SystemClock
 from backstay.core.errors import InvalidRequest, StoreUnavailable
-from backstay.idempotency import MERGE_CLAIMS, Claim, Claims, KeptAnswer, Slot, Terms, Wanted, check_key
+from backstay.idempotency import MERGE_CLAIMS, Claim, Claims, KeptAnswer, Slot, Terms, Wanted, check_key, keep_swept
 from backstay.idempotency.types import IdempotencyAnswerTooLarge, IdempotencyInProgress, IdempotencyKeyReused
 from backstay.records import CallDocument, IntentDocument, interrupted
 from backstay.store import Database
@@ -197,6 +197,19 @@ async def test_expired_answers_are_forgotten(database: Database, tenant: str):
     await finished(await claimed(claims))
     await asyncio.sleep(0.1)
     await claimed(claims)
+
+
+async def test_expired_rows_are_swept(database: Database, tenant: str):
+    """What nobody asks for again is deleted; what is still kept stays."""
+    brief = Claims(database, SystemClock(), msgspec.structs.replace(TERMS, keep_s=0.01))
+    await finished(await claimed(brief))
+    await finished(await claimed(Claims(database, SystemClock(), TERMS), wanted(slot=Slot("acme", "key_1", "other"))))
+    sweeping = asyncio.create_task(keep_swept(database))
+    await asyncio.sleep(0.3)
+    sweeping.cancel()
+    async with database.system() as connection:
+        rows = await (await connection.execute("select idempotency_key from idempotency_keys")).fetchall()
+    assert rows == [{"idempotency_key": "other"}]
 
 
 async def test_a_tenant_sees_only_its_own_keys(workers: tuple[Claims, Claims], database: Database):

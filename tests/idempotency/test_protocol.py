@@ -61,7 +61,7 @@ class Protocol(RuleBasedStateMachine):
             assert holder is None
             self.alive.append(want)
         elif isinstance(found, KeptAnswer):
-            assert holder is self.answered is not None and found.trace_id == holder.trace_id
+            assert holder is not None and holder is self.answered and found.trace_id == holder.trace_id
         assert holder is None or holder.fingerprint == want.fingerprint
 
     @precondition(lambda self: self.alive)
@@ -131,6 +131,6 @@ def test_a_key_has_one_call_at_a_time_and_one_answer(database_url: str) -> None:
     run_state_machine_as_test(
         Here,
         settings=settings(
-            max_examples=40, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=40, stateful_step_count=20, deadline=None, suppress_health_check=[HealthCheck.too_slow]
         ),
     )

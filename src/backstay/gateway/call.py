@@ -1,4 +1,4 @@
-"""Owns the life of a model call: one function that reads top to bottom, the same for every wire."""
+"""Owns the life of a model call, from top to bottom, the same for every wire."""
 
 import asyncio
 import logging
