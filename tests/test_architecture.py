@@ -13,7 +13,7 @@ LONGEST_MODULE = 500
 LARGEST_FACE = 10
 LARGER_FACES = {
     "providers": 24,  # two rooms' worth: dialects are pure, providers do I/O, and the gateway needs both
-    "gateway": 19,  # a route's nouns, which a policy is read into, and the gate before a call
+    "gateway": 23,  # a route's nouns, which a policy is read into, the gate before a call, the board of routes
 }
 REASON = "# long:"
 

@@ -1,38 +1,25 @@
-"""Owns composition: builds every room of one worker from its settings, once, in order, and takes it down again."""
+"""Owns the composition of one worker: the path of its calls, with the pages, the API and the metrics around it."""
 
-import asyncio
-import logging
-import os
-import socket
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from starlette.applications import Starlette
 
 from backstay import api, console
-from backstay.access import AuditLog, KeyRing, Keys, Mailer, People, Sessions
+from backstay.access import AuditLog, Keys, Mailer, People, Sessions
+from backstay.call_path import CallPath
 from backstay.catalog import describe
 from backstay.core.caller import Caller
-from backstay.core.clock import SystemClock
-from backstay.core.errors import ConfigError, StoreUnavailable
+from backstay.core.errors import ConfigError
 from backstay.core.settings import Settings
-from backstay.data_folder import read_operator_token, read_secret
-from backstay.gateway import Capacity, Gate, Gateway
-from backstay.health import HealthSharing
-from backstay.idempotency import Claims
-from backstay.idempotency import Terms as IdempotencyTerms
+from backstay.data_folder import read_operator_token
+from backstay.gateway import RouteBoard
+from backstay.health import HealthStore
+from backstay.health.figures import watch as watch_targets
 from backstay.ledger import LedgerStore
-from backstay.limits import Limiter
-from backstay.live_policy import LivePolicy
 from backstay.providers import DIALECTS
-from backstay.store import Database, Journal
+from backstay.store import Database
 from backstay.tracing import CallMetrics, TraceStore, read_call
-
-_log = logging.getLogger("backstay.app")
-
-SETTLE_LIMIT_S = 1.0
-"""How long a stopping worker waits for calls that it has cancelled to be recorded."""
 
 
 class App:
@@ -46,36 +33,16 @@ class App:
         """
         if settings.database_url is None:
             raise ConfigError("BACKSTAY_DATABASE_URL is not set. Start workers with `backstay serve`.")
-        folder, self._clock = settings.data_dir, SystemClock()
+        folder = settings.data_dir
         self._settings = settings
-        self._secret = read_secret(folder)
-        self._database = Database(settings.database_url.get_secret_value(), name=f"backstay worker {slot}")
-        self._policy = LivePolicy(settings.config, os.environ)
-        self._journal = Journal.open(folder / "journal" / str(slot))
-        self._ring = KeyRing(self._database, self._secret, self._clock)
-        self._limiter = Limiter(self._database, self._clock)
-        self._claims = Claims(
-            self._database,
-            self._clock,
-            IdempotencyTerms(keep_s=settings.idempotency_keep_s, max_bytes=settings.idempotency_max_bytes),
-        )
         self._metrics = CallMetrics(folder / "metrics", str(slot))
-        self._gateway = Gateway(
-            models=self._policy.models,
-            prices=self._policy.prices,
-            journal=self._journal,
-            clock=self._clock,
+        self._path = CallPath(
+            settings,
+            str(slot),
+            database=Database(settings.database_url.get_secret_value(), name=f"backstay worker {slot}"),
             observe=self._metrics.observe,
-            limiter=self._limiter,
-            claims=self._claims,
-            capture=settings.capture == "full",
         )
-        self._health = HealthSharing(
-            self._gateway.fleet, self._database, self._clock, worker=f"{socket.gethostname()}:{os.getpid()}"
-        )
-        self._gate = Gate(Capacity(calls=settings.max_calls, size_bytes=settings.max_bytes_in_flight), self._clock)
-        self._tasks: list[asyncio.Task[None]] = []
-        self.asgi = self._build_asgi(api.Authenticator(self._ring, read_operator_token(folder) or ""))
+        self.asgi = self._build_asgi(api.Authenticator(self._path.ring, read_operator_token(folder) or ""))
 
     async def start(self) -> None:
         """Open what needs a running loop. Postgres may be away: calls with known keys go on without it.
@@ -83,62 +50,31 @@ class App:
         Raises:
             ConfigError: The policy is not valid.
         """
-        self._policy.load()
-        self._adopt_policy()
-        try:
-            await self._database.open()
-        except StoreUnavailable as error:
-            _log.warning("Starting without Postgres. %s", error.message)
-        await self._ring.start()
+        await self._path.start()
         self._watch_figures()
-        for work in (
-            self._journal.keep(),
-            self._metrics.run(),
-            self._health.run(),
-            self._limiter.run(),
-            self._claims.run(),
-            self._policy.watch(self._adopt_policy),
-        ):
-            self._run(work)
+        self._path.run(self._metrics.run())
 
     async def stop(self) -> None:
         """Close everything in the reverse order. What the journal holds is for the shipping process to ship."""
-        self._gateway.draining = True
-        await self._gate.emptied(SETTLE_LIMIT_S)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._limiter.close()
-        await self._claims.close()
-        await self._policy.close()
-        await self._ring.stop()
-        await self._database.close()
-        self._journal.close()
+        await self._path.stop()
 
     def reload(self) -> None:
         """Read the policy again now."""
-        self._policy.look_again()
-
-    def _adopt_policy(self) -> None:
-        self._gateway.models, self._gateway.prices = self._policy.models, self._policy.prices
-        self._gateway.fleet.configure(self._policy.rate_limits)
-        self._limiter.rules = self._policy.limits
-
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        task.add_done_callback(_report_end)
-        self._tasks.append(task)
+        self._path.reload()
 
     def _watch_figures(self) -> None:
         figures = self._metrics
         self._watch_gate()
+        watch_targets(self._path.gateway.fleet, figures.add_family)
+        room = self._path.gateway.room
+        figures.add_gauge("backstay_room_waiting", "Calls that wait until a target has room.", lambda: len(room))
         # To what the disk did not take yet, the shipping process adds what Postgres does not have.
         figures.add_gauge(
-            "backstay_journal_backlog_bytes", "Journal not in Postgres yet.", lambda: self._journal.parked_bytes
+            "backstay_journal_backlog_bytes", "Journal not in Postgres yet.", lambda: self._path.journal.parked_bytes
         )
 
     def _watch_gate(self) -> None:
-        figures, gate, admission = self._metrics, self._gate, self._gate.admission
+        figures, gate, admission = self._metrics, self._path.gate, self._path.gate.admission
         figures.add_gauge("backstay_in_flight", "Calls that are open.", lambda: admission.calls)
         figures.add_gauge("backstay_in_flight_bytes", "Bytes that open calls hold.", lambda: admission.size_bytes)
         figures.add_gauge("backstay_queue_length", "Calls that wait for a place.", lambda: admission.waiting)
@@ -154,17 +90,19 @@ class App:
                 {"priority": priority, "reason": reason},
             )
 
-        self._limiter.watch(figures.add_counter)
+        self._path.limiter.watch(figures.add_counter)
 
     def _build_asgi(self, authenticate: api.Authenticator) -> api.FrontDoor:
-        settings, database = self._settings, self._database
+        settings, path = self._settings, self._path
+        database, secret, clock = path.database, path.secret, path.clock
         mailer = None
         if settings.smtp_url is not None:
             mailer = Mailer(settings.smtp_url.get_secret_value(), settings.mail_from)
         traces, ledger, audit = TraceStore(database), LedgerStore(database), AuditLog(database)
-        keys = Keys(database, self._secret, self._clock)
-        people = People(database, self._secret, public_url=settings.public_url, mailer=mailer)
-        sessions = Sessions(database, self._secret, self._clock)
+        routes = RouteBoard(lambda: self._path.gateway.models, HealthStore(database), audit, clock)
+        keys = Keys(database, secret, clock)
+        people = People(database, secret, public_url=settings.public_url, mailer=mailer)
+        sessions = Sessions(database, secret, clock)
         manage = api.ManageDeps(
             authenticate=authenticate,
             keys=keys,
@@ -173,7 +111,9 @@ class App:
             audit=audit,
             traces=traces,
             ledger=ledger,
+            cache=self._path.cache,
             catalog=self._describe,
+            routes=routes,
             read_call=lambda span: read_call(span, DIALECTS),
         )
         pages = console.ConsoleDeps(
@@ -184,46 +124,48 @@ class App:
             sessions=sessions,
             audit=audit,
             catalog=self._describe,
+            routes=routes,
             read_trace=lambda span: read_call(span, DIALECTS),
-            clock=self._clock,
+            clock=clock,
             secure_cookies=(settings.public_url or "").startswith("https:"),
             base_url=settings.public_url,
         )
         site = Starlette(
             routes=[
                 *api.health_routes(self._checks(), self._metrics.render),
-                *api.model_routes(authenticate, self._model_names),
+                *api.model_routes(authenticate, path.model_names),
                 *api.manage_routes(manage),
                 *console.routes(pages),
             ],
             exception_handlers=api.EXCEPTION_HANDLERS,
         )
-        wires = api.Wires(self._gateway, self._gate, authenticate, max_body_bytes=settings.max_body_bytes)
+        wires = api.Wires(path.gateway, path.gate, authenticate, max_body_bytes=settings.max_body_bytes)
         return api.FrontDoor(wires, site)
 
-    def _model_names(self, caller: Caller) -> list[str]:
-        return [model.name for model in self._gateway.models.visible_to(caller)]
-
     async def _describe(self, caller: Caller) -> Sequence[console.CatalogModel]:
-        return describe(self._gateway.models, self._gateway.prices, caller)
+        return describe(self._path.gateway.models, self._path.gateway.prices, caller)
 
     def _checks(self) -> list[api.Check]:
         async def keys() -> str | None:
-            return None if self._ring.is_loaded else "The keys could not be read from Postgres yet."
+            return None if self._path.ring.is_loaded else "The keys could not be read from Postgres yet."
 
         async def journal() -> str | None:
-            return "The disk takes no more of the journal: free some space." if self._journal.full else None
+            return "The disk takes no more of the journal: free some space." if self._path.journal.full else None
 
         async def calls() -> str | None:
-            return "This worker is shutting down." if self._gateway.draining else None
+            return "This worker is shutting down." if self._path.gateway.draining else None
 
         async def postgres() -> str | None:
             away = "Postgres does not answer. Calls with known keys go on; their records are shipped later."
-            return None if await self._database.is_ready() else away
+            return None if await self._path.database.is_ready() else away
 
         async def policy() -> str | None:
-            problem = self._policy.problem
+            problem = self._path.policy.problem
             return f"The policy file is refused, the one before it is in force. {problem}" if problem else None
+
+        async def cache() -> str | None:
+            off = [f"The semantic cache of {model} is off. {why}" for model, why in self._path.cache.problems.items()]
+            return " ".join(off) or None
 
         return [
             api.Check(name="keys", probe=keys, essential=True),
@@ -231,10 +173,5 @@ class App:
             api.Check(name="calls", probe=calls, essential=True),
             api.Check(name="postgres", probe=postgres),
             api.Check(name="policy", probe=policy),
+            api.Check(name="cache", probe=cache),
         ]
-
-
-def _report_end(task: asyncio.Task[None]) -> None:
-    """A background task must not end by itself: say so, as nobody waits for it."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.critical("A background task died.", exc_info=error)

@@ -35,6 +35,7 @@ def _build_model(name: str, config: ModelConfig, policy: PolicyFile, targets: "_
             strategy=config.strategy,
             sticky=config.sticky,
             retry=RetryPolicy(retries=config.retries, queue_s=config.queue_s),
+            hedge_share=config.hedge,
             on_broken_stream=config.on_broken_stream,
             degraded=Degraded(
                 target=targets.build(TargetShare(target=config.degraded.target), config)
@@ -44,6 +45,7 @@ def _build_model(name: str, config: ModelConfig, policy: PolicyFile, targets: "_
             ),
             is_conditional=any(target.can != ANYTHING for target in built),
         ),
+        cache=config.cache.as_policy([target.name for target in built]),
     )
 
 

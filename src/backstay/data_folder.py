@@ -1,5 +1,6 @@
 """Owns the data folder of an installation: its lock, its version, its secrets, and the note of where its server is."""
 
+import asyncio
 import errno
 import fcntl
 import os
@@ -15,6 +16,9 @@ from backstay.core.errors import ConfigError, Conflict
 
 LAYOUT = 1
 """Version of the folder's layout: raised when an older Backstay could not read what a newer one has written."""
+
+_JOIN_S = 10.0
+"""How long another process may take to make a new folder."""
 
 LEAST_FREE_BYTES = 64 * 1024 * 1024
 
@@ -67,6 +71,41 @@ def open_data_folder(path: Path) -> Generator[DataFolder]:
         yield DataFolder(path)
     finally:
         os.close(lock)
+
+
+async def join_data_folder(path: Path) -> None:
+    """Make the folder fit to be used beside the server that may hold it: its version checked, its secrets made.
+
+    Raises:
+        ConfigError: As of ``open_data_folder``.
+        Conflict: Another process is making it, and takes too long.
+    """
+    give_up = asyncio.get_running_loop().time() + _JOIN_S
+    while not all((path / name).exists() for name in ("VERSION", OPERATOR_TOKEN, SECRET)):
+        try:
+            with open_data_folder(path):
+                return
+        except Conflict:
+            if asyncio.get_running_loop().time() > give_up:
+                raise
+            await asyncio.sleep(0.02)
+    with _explained(path):
+        _check_layout(path)
+
+
+def is_held(path: Path) -> bool:
+    """Return whether a server holds this data folder."""
+    try:
+        lock = os.open(path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
 
 
 def running_server(path: Path) -> RunningServer | None:

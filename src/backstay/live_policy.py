@@ -11,8 +11,8 @@ from backstay.gateway import Models
 from backstay.health import RateLimits
 from backstay.ledger import PriceBook
 from backstay.limits import LimitRules
-from backstay.policy import DEFAULT_FILE, load_policy
-from backstay.providers import Providers
+from backstay.policy import DEFAULT_FILE, PolicyFile, load_policy
+from backstay.providers import Provider, Providers
 
 _log = logging.getLogger("backstay.policy")
 
@@ -35,6 +35,8 @@ class LivePolicy:
         self.prices = PriceBook({})
         self.rate_limits: Mapping[str, RateLimits] = {}
         self.limits = LimitRules()
+        self.file = PolicyFile()
+        self.providers: Mapping[str, Provider] = {}
 
     def load(self) -> None:
         """Read the file and put it in force.
@@ -48,6 +50,7 @@ class LivePolicy:
         self.models, self.prices, self.problem = models, prices, None
         self.rate_limits = rate_limits(policy)
         self.limits = LimitRules(policy.limits)
+        self.file, self.providers = policy, providers
 
     async def watch(self, on_change: Callable[[], None]) -> None:
         """Follow the file until cancelled, and call back each time that a new policy is in force."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
 from pydantic_core import CoreSchema
 
+from backstay.cache import CacheConfig
 from backstay.core.errors import ConfigError
 from backstay.gateway import OnBrokenStream, Strategy
 from backstay.ledger import PriceOverride
@@ -61,10 +62,14 @@ class ModelConfig(_Table):
     )
     retries: int = Field(default=8, ge=0, le=50, description="Tries beyond one for each target.")
     queue_s: float = Field(default=5.0, ge=0, description="Longest wait for a target that is at its limits.")
+    hedge: float = Field(
+        default=0.0, ge=0, le=1, description="Share of calls in which a second target may be asked beside a late one."
+    )
     on_broken_stream: OnBrokenStream = Field(
         default="error", description="When a stream breaks midway: tell the caller, or let the next target go on."
     )
     timeout: TimeoutsConfig | None = Field(default=None, description="Instead of the provider's own.")
+    cache: CacheConfig = Field(default=CacheConfig(), description="Whether its answers are kept.")
     degraded: DegradedConfig = Field(default=DegradedConfig(), description="What comes when no target answers.")
 
     @model_validator(mode="after")

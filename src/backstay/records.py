@@ -1,13 +1,16 @@
-"""Owns what a call writes into the journal: its documents, and the one of a call that was cut short.
+"""Owns what a call writes into the journal: its documents, where they are shipped to, and the one of a call cut short.
 
 It stands apart from the gateway so that the shipping process need not load what answers calls.
 """
 
 import msgspec
 
-from backstay.idempotency import ClaimEnd
-from backstay.ledger import LedgerEntry
-from backstay.tracing import Span
+from backstay.idempotency import MERGE_CLAIMS, ClaimEnd
+from backstay.ledger import MERGE_ENTRIES, LedgerEntry
+from backstay.tracing import MERGE_SPANS, Span
+
+MERGES = (MERGE_SPANS, MERGE_ENTRIES, MERGE_CLAIMS)
+"""What a shipper runs on each batch of calls."""
 
 _encoder = msgspec.json.Encoder()
 

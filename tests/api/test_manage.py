@@ -15,16 +15,22 @@ from backstay.access import AuditLog, KeyRing, Keys, People, Sessions
 from backstay.api.auth import Authenticator
 from backstay.api.manage import ManageDeps, routes
 from backstay.api.problems import EXCEPTION_HANDLERS
+from backstay.cache import Cache
 from backstay.console import CatalogModel, CatalogTarget
 from backstay.core.caller import Caller
 from backstay.core.clock import SystemClock
 from backstay.core.money import NanoUSD
+from backstay.gateway import Model, Models, RouteBoard, Target
+from backstay.health import HealthStore
 from backstay.ledger import MERGE_ENTRIES, CostLine, LedgerEntry, LedgerStore
 from backstay.providers import DIALECTS
+from backstay.providers.simulator import Simulator
 from backstay.store import Database
 from backstay.tracing import MERGE_SPANS, Span, TraceStore, read_call
 
 TOKEN = "operator-token-of-the-test"
+_TARGET = Target(name="acme/m", provider=Simulator("acme"), model_id="m", price_model="m")
+MODELS = Models({"fast": Model(name="fast", targets=(_TARGET,))})
 SECRET = bytes(32)
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 NOW_NS = int(dt.datetime.now(dt.UTC).timestamp()) * 1_000_000_000
@@ -50,7 +56,9 @@ async def app(database: Database) -> AsyncIterator[Starlette]:
         audit=AuditLog(database),
         traces=TraceStore(database),
         ledger=LedgerStore(database),
+        cache=Cache(database, SystemClock(), memory_bytes=0),
         catalog=catalog,
+        routes=RouteBoard(lambda: MODELS, HealthStore(database), AuditLog(database), clock),
         read_call=lambda span: read_call(span, DIALECTS),
     )
     yield Starlette(routes=routes(deps), exception_handlers=EXCEPTION_HANDLERS)

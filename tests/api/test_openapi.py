@@ -25,14 +25,20 @@ from backstay.api.health import routes as health_routes
 from backstay.api.manage import ENDPOINTS, ManageDeps, routes
 from backstay.api.openapi import openapi_document
 from backstay.api.problems import EXCEPTION_HANDLERS
+from backstay.cache import Cache
 from backstay.console import CatalogModel
 from backstay.core.caller import Caller
 from backstay.core.clock import SystemClock
+from backstay.gateway import Model, Models, RouteBoard, Target
+from backstay.health import HealthStore
 from backstay.ledger import LedgerStore
+from backstay.providers.simulator import Simulator
 from backstay.store import Database
 from backstay.tracing import TraceStore, read_call
 
 TOKEN = "operator-token-of-the-test"
+_TARGET = Target(name="acme/m", provider=Simulator("acme"), model_id="m", price_model="m")
+MODELS = Models({"fast": Model(name="fast", targets=(_TARGET,))})
 SECRET = bytes(32)
 DOCUMENT = openapi_document(ENDPOINTS)
 
@@ -81,7 +87,9 @@ def build(url: str) -> Starlette:
         audit=AuditLog(database),
         traces=TraceStore(database),
         ledger=LedgerStore(database),
+        cache=Cache(database, SystemClock(), memory_bytes=0),
         catalog=catalog,
+        routes=RouteBoard(lambda: MODELS, HealthStore(database), AuditLog(database), clock),
         read_call=lambda span: read_call(span, {}),
     )
 

@@ -46,6 +46,17 @@ def test_a_bar_is_visible_and_never_too_long(offset: float, length: float, width
     assert drawn.strip()
 
 
+def test_an_attempt_says_why_it_was_made_and_why_it_ended() -> None:
+    """A fallback, its seam and what was left out stand beside what it came to; the first try needs no word."""
+    first = span("a", 0, 10, error_message="overloaded", attributes={"backstay.attempt.reason": "first"})
+    known = {"backstay.attempt.reason": "continue", "backstay.attempt.seam": 1234, "backstay.malformed_events": 2}
+    second = span("b", 0, 10, attributes=known, cost_usd="0.1")
+    assert [row.note for row in draw.rows([first, second], 4)] == [
+        "overloaded",
+        "goes on with a broken stream, after 1,234 characters, 2 malformed events left out   $0.1",
+    ]
+
+
 def test_an_empty_trace_draws_nothing() -> None:
     """No spans, no rows."""
     assert draw.rows([], 10) == []

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 from console_seed import make_month, ship
-from console_site import BASE_URL, CATALOG, TENANT, Browser, Site
+from console_site import BASE_URL, CATALOG, MODELS, TENANT, Browser, Site
 from starlette.applications import Starlette
 
 from backstay.access import AuditLog, Keys, People, Sessions
@@ -13,6 +13,8 @@ from backstay.access.types import NewKey, Role
 from backstay.console import CatalogModel, ConsoleDeps, routes
 from backstay.core.caller import Caller
 from backstay.core.clock import SystemClock
+from backstay.gateway import RouteBoard
+from backstay.health import HealthStore
 from backstay.ledger import LedgerStore
 from backstay.providers import ANTHROPIC, OPENAI
 from backstay.store import Database
@@ -36,6 +38,7 @@ def deps(database: Database, tenant: str) -> ConsoleDeps:
         sessions=Sessions(database, secret, clock),
         audit=AuditLog(database),
         catalog=catalog,
+        routes=RouteBoard(lambda: MODELS, HealthStore(database), AuditLog(database), clock),
         read_trace=lambda span: read_call(span, dialects),
         clock=clock,
         secure_cookies=False,

@@ -10,6 +10,8 @@ from backstay.access import Keys, People
 from backstay.access.types import Role
 from backstay.console import CatalogModel, CatalogTarget
 from backstay.core.caller import RIGHTS, Caller
+from backstay.gateway import Degraded, Model, Models, Route, Target
+from backstay.providers.simulator import Simulator
 from backstay.store import Database
 
 TENANT = "acme"
@@ -33,6 +35,28 @@ CATALOG = (
         name="embed",
         targets=(CatalogTarget(name="local/minilm", dialect="openai", is_free=True),),
     ),
+)
+
+
+def _target(name: str) -> Target:
+    provider, _, model_id = name.partition("/")
+    return Target(name=name, provider=Simulator(provider), model_id=model_id, price_model=model_id)
+
+
+MODELS = Models(
+    {
+        "gpt-4o-mini": Model(
+            name="gpt-4o-mini",
+            targets=(_target("openai/gpt-4o-mini"), _target("azure/gpt-4o-mini")),
+            route=Route(on_broken_stream="continue", degraded=Degraded(message="Please try again in a few minutes.")),
+        ),
+        "claude-sonnet": Model(
+            name="claude-sonnet",
+            targets=(_target("anthropic/claude-sonnet-4-5"), _target("bedrock/claude-sonnet-4-5")),
+            route=Route(strategy="weighted", sticky=True),
+        ),
+        "local": Model(name="local", targets=(_target("local/smollm2"),)),
+    }
 )
 
 

@@ -12,9 +12,9 @@ from backstay.providers.simulator import Simulator
 from backstay.providers.simulator.provider import SimulatedExchange
 from backstay.records import interrupted
 
-Speech = Literal["openai", "anthropic", "gemini"]
+Speech = Literal["openai", "anthropic", "gemini", "bedrock"]
 both = pytest.mark.parametrize("wire", ["openai", "anthropic"])
-all_ways = pytest.mark.parametrize("speaks", ["openai", "anthropic", "gemini"])
+all_ways = pytest.mark.parametrize("speaks", ["openai", "anthropic", "gemini", "bedrock"])
 
 
 class Watched(Simulator):

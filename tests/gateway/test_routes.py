@@ -16,7 +16,7 @@ from backstay.providers.accumulate import accumulate
 from backstay.providers.simulator import Simulator
 from backstay.providers.sse import FrameSplitter
 
-Speech = Literal["openai", "anthropic"]
+Speech = Literal["openai", "anthropic", "bedrock"]
 STORY = " ".join(f"On day {day} the ship made {day * 7 % 31} miles under her backstay." for day in range(1, 9)) + " "
 TELL = {"answer": "echo", "canned": [{"contains": "story", "text": STORY}], "tokens_per_second": 5000}
 STORY_PLEASE: dict[str, Any] = {"messages": [{"role": "user", "content": "Tell me a story."}], "stream": True}
@@ -36,8 +36,8 @@ def text_of(sink: MemorySink, dialect: Dialect) -> str:
 
 
 @pytest.mark.parametrize("wire", ["openai", "anthropic"])
-@pytest.mark.parametrize("first", ["openai", "anthropic"])
-@pytest.mark.parametrize("second", ["openai", "anthropic"])
+@pytest.mark.parametrize("first", ["openai", "anthropic", "bedrock"])
+@pytest.mark.parametrize("second", ["openai", "anthropic", "bedrock"])
 @pytest.mark.parametrize("kind", ["cut", "error_event"])
 async def test_a_stream_goes_on_where_it_broke(house: House, wire: str, first: Speech, second: Speech, kind: str):
     """With `continue`, on every way: the text is whole, it is one stream, both attempts are in the trace and priced."""
@@ -288,6 +288,36 @@ async def test_a_route_may_end_in_something_less(house: House, wire: str, stream
         assert said == expected if stream else expected in said
         assert house.documents[-1].spans[0].attributes["backstay.degraded"] == marked
     assert house.documents[-1].spans[0].cost_nanousd == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_late_target_is_hedged(house: House, stream: bool):
+    """When the first target is late, the second is asked too; its answer comes, the loser is given up and priced."""
+    house.offer("m", simulator("one"), simulator("two"), route=Route(hedge_share=0.5))
+    for _ in range(25):
+        await house.call({**STORY_PLEASE, "stream": stream})
+    one = simulator("one", latency_s=5.0)
+    house.offer("m", one, simulator("two"), route=Route(hedge_share=0.5))
+    async with asyncio.timeout(3.0):
+        sink = await house.call({**STORY_PLEASE, "stream": stream})
+    assert sink.headers["x-backstay-target"] == "two/gpt-4o-mini"
+    assert STORY in (text_of(sink, OPENAI) if stream else sink.body.decode())
+    root, loser, winner = house.documents[-1].spans
+    assert (root.status, loser.status, winner.status) == ("ok", "cancelled", "ok")
+    assert winner.attributes["backstay.attempt.reason"] == "hedge"
+    assert [entry.estimated for entry in house.documents[-1].entries] == [True, False]
+    assert house.gateway.fleet.of("one/gpt-4o-mini").in_flight == 0
+
+
+async def test_hedges_are_a_bounded_share(house: House):
+    """However late the first target is, no more than the share of calls is made twice."""
+    house.offer("m", simulator("one"), simulator("two"), route=Route(hedge_share=0.1))
+    for _ in range(25):
+        await house.call(ASK)
+    house.offer("m", simulator("one", latency_s=0.01), simulator("two", latency_s=0.02), route=Route(hedge_share=0.1))
+    for _ in range(60):
+        assert (await house.call(ASK)).status == 200
+    assert house.gateway.fleet.of("two/gpt-4o-mini").tries <= 1 + 0.1 * 85
 
 
 async def test_a_bad_request_gets_no_stand_in(house: House):

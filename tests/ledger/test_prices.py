@@ -566,3 +566,24 @@ def test_every_price_of_the_list_is_applied_as_genai_prices_does(
     assert cost.amount_nanousd == expected
     assert sum(line.amount_nanousd for line in cost.lines) == expected
     assert all(line.quantity > 0 for line in cost.lines)
+
+
+_CLAUDE = "aws/regional.anthropic.claude-opus-5"
+
+
+@pytest.mark.parametrize(
+    ("model_id", "source"),
+    [
+        ("anthropic.claude-opus-5", _CLAUDE),
+        ("us.anthropic.claude-opus-5", _CLAUDE),
+        ("apac.anthropic.claude-opus-5", _CLAUDE),
+        ("arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-opus-5", _CLAUDE),
+        ("global.anthropic.claude-opus-5", "aws/global.anthropic.claude-opus-5"),
+        ("arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-lite-v1:0", "aws/amazon.nova-lite-v1:0"),
+        ("arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123def456", None),
+    ],
+)
+def test_inference_profiles_have_their_models_price(model_id: str, source: str | None) -> None:
+    """Bedrock's ARNs and profiles of a geography are looked up by their model; what says nothing stays unknown."""
+    price = PriceBook().describe("aws", model_id)
+    assert (price["source"].rpartition(" ")[2] if price else None) == source

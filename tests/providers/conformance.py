@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 import anthropic.types
 import msgspec
 import openai.types.chat
-from dialect_checks import check_gemini_answer, check_openai_schema
+from dialect_checks import check_bedrock_answer, check_gemini_answer, check_openai_schema
 
 from backstay.core.chat import ChatEvent, ChatRequest, ChatResponse, Message, Started, Text
 from backstay.core.errors import ProviderError
@@ -78,13 +78,16 @@ async def answers_whole(provider: Provider, model_id: str) -> None:
 async def answers_to_the_letter(provider: Provider, model_id: str) -> None:
     """A whole answer is what the vendor's document and SDK say it is."""
     body = await _whole(provider, model_id)
-    if provider.dialect.name == "openai":
-        check_openai_schema("CreateChatCompletionResponse", msgspec.json.decode(body))
-        openai.types.chat.ChatCompletion.model_validate_json(body, strict=True)
-    elif provider.dialect.name == "anthropic":
-        anthropic.types.Message.model_validate_json(body, strict=True)
-    else:
-        check_gemini_answer(body)
+    match provider.dialect.name:
+        case "openai":
+            check_openai_schema("CreateChatCompletionResponse", msgspec.json.decode(body))
+            openai.types.chat.ChatCompletion.model_validate_json(body, strict=True)
+        case "anthropic":
+            anthropic.types.Message.model_validate_json(body, strict=True)
+        case "gemini":
+            check_gemini_answer(body)
+        case _:
+            check_bedrock_answer(body)
 
 
 async def streams(provider: Provider, model_id: str) -> None:
@@ -93,7 +96,7 @@ async def streams(provider: Provider, model_id: str) -> None:
     reader = provider.dialect.stream_reader()
     events: list[ChatEvent] = [event for frame in frames for event in reader.read(frame)]
     answer = accumulate(events)
-    assert all(frame.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")) for frame in frames)
+    assert all(provider.dialect.framing.splitter().feed(frame) == [frame] for frame in frames)
     assert isinstance(events[0], Started)
     assert _text(answer)
     assert answer.choices[0].finish_reason in ("stop", "length")

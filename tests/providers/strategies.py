@@ -212,6 +212,113 @@ def anthropic_requests(draw: st.DrawFn) -> ChatRequest:
     )
 
 
+# Bedrock ------------------------------------------------------------------------------------------------------------
+
+_said = words.filter(str.strip)
+_bedrock_texts = st.builds(Text, text=_said, cache=_caches)
+_s3_urls = st.sampled_from(["s3://bucket/cat.png", "s3://bucket/cat.webp"])
+_bedrock_images = st.one_of(
+    st.builds(Image, url=_s3_urls, cache=_caches),
+    st.builds(Image, data=base64_texts, media_type=st.sampled_from(["image/png", "image/jpeg"]), cache=_caches),
+)
+_document_types = st.sampled_from(["application/pdf", "text/csv", "text/markdown"])
+
+
+def _bedrock_documents(draw: st.DrawFn, number: int) -> Document:
+    """A document whose name is the only one of its kind in its request."""
+    name = f"paper ({number})"
+    return draw(
+        st.one_of(
+            st.builds(Document, data=base64_texts, media_type=_document_types, name=st.just(name), cache=_caches),
+            st.builds(Document, text=_said, media_type=st.just("text/plain"), name=st.just(name), cache=_caches),
+            st.builds(
+                Document, url=st.just("s3://bucket/a.pdf"), media_type=st.just("application/pdf"), name=st.just(name)
+            ),
+        )
+    )
+
+
+_bedrock_results = st.builds(
+    ToolResult,
+    tool_use_id=names,
+    parts=lists(st.builds(Text, text=_said) | st.builds(Image, url=_s3_urls)),
+    is_error=st.booleans(),
+    cache=_caches,
+)
+_bedrock_user_parts = _parts(
+    lists(_bedrock_results, most=2),
+    lists(_bedrock_texts | _bedrock_images | st.builds(Audio, data=base64_texts, format=st.just("wav"))),
+)
+_bedrock_assistant_parts = lists(
+    st.one_of(
+        _bedrock_texts,
+        st.builds(Reasoning, text=words, signature=base64_texts),
+        st.builds(Reasoning, redacted=base64_texts),
+        st.builds(ToolUse, id=names, name=names, arguments=json_texts | st.just('{"torn": '), cache=_caches),
+    ),
+    least=1,
+)
+_bedrock_systems = st.builds(Message, role=st.just("system"), parts=lists(_bedrock_texts, least=1))
+_bedrock_tools = lists(
+    st.builds(
+        Tool,
+        name=names,
+        description=optional(words),
+        schema=schemas,
+        strict=optional(st.booleans()),
+        cache=_caches,
+    ),
+    least=1,
+)
+_bedrock_choices = st.one_of(
+    st.builds(ToolChoice, mode=st.sampled_from(["auto", "any"])),
+    st.builds(ToolChoice, mode=st.just("tool"), name=names),
+)
+_bedrock_formats = st.builds(
+    OutputFormat, schema=schemas, name=optional(names), description=optional(words), strict=st.just(True)
+)
+
+
+@st.composite
+def bedrock_requests(draw: st.DrawFn) -> ChatRequest:
+    """Requests that Bedrock's dialect can express whole, to a model of Anthropic's, of Amazon's or of others."""
+    model = draw(st.sampled_from(["us.anthropic.claude-opus-5", "us.amazon.nova-2-lite-v1:0", "meta.llama3-1-8b"]))
+    claude, nova = "claude" in model, "nova" in model
+    user = st.builds(Message, role=st.just("user"), parts=_bedrock_user_parts.filter(bool))
+    turns = draw(
+        lists(st.tuples(user, st.builds(Message, role=st.just("assistant"), parts=_bedrock_assistant_parts)), most=2)
+    )
+    last = Message(
+        role="user",
+        parts=(*draw(_bedrock_user_parts), *(_bedrock_documents(draw, n) for n in range(draw(st.integers(0, 2)))))
+        or (Text(text="hi"),),
+    )
+    tools = draw(st.just(()) | _bedrock_tools)
+    budget = draw(optional(st.integers(1024, 2048))) if claude else None
+    efforts = ["low", "high", *(["none"] if nova or (claude and budget is None) else []), *([] if nova else ["max"])]
+    return ChatRequest(
+        model=model,
+        messages=(*draw(lists(_bedrock_systems, most=1)), *(turn for pair in turns for turn in pair), last),
+        stream=draw(st.booleans()),
+        max_output_tokens=draw(optional(st.integers(1, 9999))),
+        temperature=draw(optional(fractions)),
+        top_p=draw(optional(fractions)),
+        top_k=draw(optional(st.integers(1, 50))) if claude or nova else None,
+        stop=draw(lists(words)),
+        tools=tools,
+        tool_choice=draw(optional(_bedrock_choices)) if tools else None,
+        parallel_tool_calls=draw(st.sampled_from([None, False])) if claude and tools else None,
+        output_format=draw(optional(_bedrock_formats)),
+        reasoning_effort=draw(optional(st.sampled_from(efforts))),
+        reasoning_budget_tokens=budget,
+        user=draw(optional(names)),
+        metadata=draw(optional(st.just({"team": "blue"}))),
+        service_tier=draw(optional(st.sampled_from(["default", "flex", "priority"]))),
+        extras=draw(st.sampled_from([{}, {"performanceConfig": {"latency": "optimized"}}])),
+        caller_dialect="bedrock",
+    )
+
+
 # Gemini -------------------------------------------------------------------------------------------------------------
 
 _signatures = base64_texts.map(lambda text: f"gemini:{text}")
@@ -370,6 +477,40 @@ def anthropic_answers(draw: st.DrawFn, *, created_s: int) -> ChatResponse:
         choices=(choice,),
         usage=usage,
         service_tier=draw(optional(st.sampled_from(["default", "priority", "batch"]))),
+    )
+
+
+@st.composite
+def bedrock_answers(draw: st.DrawFn, *, created_s: int) -> ChatResponse:
+    """Answers that Bedrock's dialect can express whole: they name neither themselves nor their model."""
+    parts = st.one_of(
+        st.builds(Reasoning, text=words, signature=words),
+        st.builds(Reasoning, redacted=base64_texts),
+        st.builds(ToolUse, id=names, name=names, arguments=json_texts | st.just('{"torn": ')),
+    )
+    reasons: list[FinishReason] = ["stop", "length", "tool_calls", "content_filter", "stop_sequence", "error"]
+    reason = draw(st.sampled_from(reasons))
+    written = draw(st.integers(0, 50))
+    usage = Usage(
+        input_tokens=draw(counts) + 100,
+        output_tokens=draw(counts),
+        cache_read_tokens=draw(st.integers(0, 50)),
+        cache_write_tokens=written,
+        cache_write_1h_tokens=draw(st.integers(0, written)),
+    )
+    choice = Choice(
+        index=0,
+        parts=(*draw(lists(_texts, most=1)), *draw(lists(parts))),
+        finish_reason=reason,
+        stop_sequence=draw(words) if reason == "stop_sequence" else None,
+    )
+    return ChatResponse(
+        id="",
+        model="",
+        created_s=created_s,
+        choices=(choice,),
+        usage=usage,
+        service_tier=draw(optional(st.sampled_from(["default", "priority"]))),
     )
 
 

@@ -16,11 +16,13 @@ _KINDS: dict[str, dict[str, Any]] = {
     "anthropic over HTTP": {"dialect": "anthropic"},
     "mistral over HTTP": {"dialect": "mistral"},
     "vllm over HTTP": {"dialect": "vllm"},
+    "bedrock over HTTP": {"dialect": "bedrock", "region": "eu-west-1", "api_key": "env:KEY"},
     "gemini over HTTP": {"dialect": "gemini"},
     "vertex over HTTP": {"dialect": "vertex"},
     "simulated gemini": {"dialect": "simulator", "speaks": "gemini"},
     "simulated openai": {"dialect": "simulator"},
     "simulated anthropic": {"dialect": "simulator", "speaks": "anthropic"},
+    "simulated bedrock": {"dialect": "simulator", "speaks": "bedrock"},
 }
 
 
@@ -30,8 +32,9 @@ async def provider(request: pytest.FixtureRequest) -> AsyncIterator[Provider]:
     config: dict[str, Any] = _KINDS[request.param]
     async with open_session() as session, simulator_server() as server:
         if config["dialect"] != "simulator":
-            config = {**config, "base_url": f"{server.url}/v1"}
-        built = build_provider("acme", ProviderConfig(**config), session=session, environ={})
+            base_url = server.url if config["dialect"] == "bedrock" else server.openai_url
+            config = {**config, "base_url": base_url}
+        built = build_provider("acme", ProviderConfig(**config), session=session, environ={"KEY": "k"})
         yield built
         await built.close()
 

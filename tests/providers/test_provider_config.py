@@ -37,6 +37,8 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"dialect": "azure"}, "azure needs a base_url"),
     ({"dialect": "openai", "api_version": "2024-10-21"}, "Azure's"),
     ({"dialect": "openai", "script": {}}, "the simulator's"),
+    ({"dialect": "openai", "region": "eu-west-1"}, "Bedrock's"),
+    ({"dialect": "bedrock", "region": "eu west"}, "match pattern"),
     ({"dialect": "openai", "baseurl": "x"}, "Extra inputs are not permitted"),
     ({"dialect": "openai", "headers": {"x y": "1"}}, "cannot be the name of a header"),
     ({"dialect": "openai", "headers": {"x": "1\r\ny: 2"}}, "must be one line"),
@@ -76,6 +78,8 @@ def test_keys_in_the_environment_are_enough() -> None:
     with_azure = implicit_providers({**environ, "AZURE_OPENAI_ENDPOINT": "https://acme.openai.azure.com/"})
     assert with_azure["azure"].base_url == "https://acme.openai.azure.com/openai/v1"
     assert implicit_providers({}) == {}
+    assert implicit_providers({"AWS_BEARER_TOKEN_BEDROCK": "k"}) == {}
+    assert list(implicit_providers({"AWS_BEARER_TOKEN_BEDROCK": "k", "AWS_REGION": "eu-west-1"})) == ["bedrock"]
 
 
 @pytest.mark.parametrize("name", VENDORS)
@@ -83,7 +87,7 @@ async def test_every_vendor_can_be_built(session: aiohttp.ClientSession, name: s
     """Each row of the catalogue gives a provider that knows its price list and its quirks."""
     base_url = None if VENDORS[name].base_url else "https://acme.example.com/v1"
     config = ProviderConfig(dialect=name, base_url=base_url, api_key="env:KEY")
-    provider = build_provider("acme", config, session=session, environ={"KEY": "k"})
+    provider = build_provider("acme", config, session=session, environ={"KEY": "k", "AWS_REGION": "eu-west-1"})
     assert isinstance(provider, HttpProvider)
     assert (provider.price_provider, provider.is_free) == (VENDORS[name].price_provider, VENDORS[name].is_free)
     assert provider.dialect.name == VENDORS[name].dialect == config.dialect_name

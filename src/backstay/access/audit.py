@@ -1,9 +1,13 @@
 """Owns the reading of the audit log. It is written by each act, in the act's own transaction; nothing changes it."""
 
+from typing import Any
+
+import msgspec
+
 from backstay.access.store import AccessStore, audit_of
 from backstay.access.types import AuditRecord
-from backstay.core.caller import Caller
-from backstay.store import Database
+from backstay.core.caller import DEFAULT_TENANT, Caller
+from backstay.store import Connection, Database
 
 
 class AuditLog:
@@ -11,6 +15,14 @@ class AuditLog:
 
     def __init__(self, database: Database):
         self._store = AccessStore(database)
+
+    async def note(self, connection: Connection, by: Caller, action: str, subject: str, /, **detail: Any) -> None:
+        """Write down an act on what belongs to the installation, in the transaction over all tenants that performs it.
+
+        It stands in the log of the installation's own tenant, whomever the operator acts for.
+        """
+        home = msgspec.structs.replace(by, tenant_id=DEFAULT_TENANT)
+        await self._store.note(connection, home, action, subject, **detail)
 
     async def list(
         self,

@@ -57,8 +57,14 @@ class _Known(NamedTuple):
 class KeyRing:
     """Finds the caller of a key. Follows changes through notifications, and goes on while Postgres is away."""
 
-    def __init__(self, database: Database, secret: bytes, clock: Clock):
+    def __init__(self, database: Database, secret: bytes, clock: Clock, *, knows_all: bool = True):
+        """Know no key yet.
+
+        Args:
+            knows_all: Whether ``start`` reads all keys, or each is read when it is first used.
+        """
         self._database = database
+        self._knows_all = knows_all
         self._store = AccessStore(database)
         self._hasher = KeyHasher(secret)
         self._clock = clock
@@ -108,9 +114,11 @@ class KeyRing:
         return known.caller
 
     async def start(self) -> None:
-        """Read all live keys and follow their changes. Where Postgres is away now, that happens when it is back."""
+        """Read the keys and follow their changes. Where Postgres is away now, that happens when it is back."""
         self._follower = asyncio.create_task(self._follow(), name="key ring")
         self._database.listen(_CHANNEL, self._on_change, on_gap=self._on_gap)
+        if not self._knows_all:
+            return
         with suppress(TimeoutError):
             await asyncio.wait_for(self._loaded.wait(), _START_S)
 
@@ -143,7 +151,7 @@ class KeyRing:
         try:
             if self._stale:
                 self._stale = False
-                await self._read_all()
+                await (self._read_all() if self._knows_all else self._read_used())
                 self._loaded.set()
             changed, self._changed = self._changed, set()
             if changed:
@@ -164,6 +172,10 @@ class KeyRing:
                     await asyncio.sleep(0)
         self._whole = len(known) < _MOST_PRELOADED and not self._stale
         self._known = known
+        self._absent.clear()
+
+    async def _read_used(self) -> None:
+        await self._refresh(sorted(self._known))
         self._absent.clear()
 
     async def _refresh(self, prefixes: Sequence[str]) -> None:

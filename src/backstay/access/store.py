@@ -74,6 +74,12 @@ class AccessStore:
         async with self._database.system(timeout_s=timeout_s) as connection:
             yield Transaction(connection, self._queries)
 
+    async def note(self, connection: Connection, by: Caller, action: str, subject: str, /, **detail: Any) -> None:
+        """Write an act down in another room's transaction over all tenants; its tenant is made where it is missing."""
+        sql = Transaction(connection, self._queries)
+        await sql.run("add_tenant", tenant_id=by.tenant_id)
+        await sql.record(by, action, subject, **detail)
+
     async def ensure_tenant(self, by: Caller) -> None:
         """Make the tenant that an operator works on, where it is missing: for everyone else it exists.
 

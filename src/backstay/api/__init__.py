@@ -1,6 +1,6 @@
 """HTTP: the vendors' wires, Backstay's own API, health and metrics. Has no logic of its own."""
 
-from backstay.api.asgi import FrontDoor
+from backstay.api.asgi import WIRES, FrontDoor
 from backstay.api.auth import Authenticator
 from backstay.api.health import Check
 from backstay.api.health import routes as health_routes
@@ -12,6 +12,7 @@ from backstay.api.wires import Wires
 
 __all__ = [
     "EXCEPTION_HANDLERS",
+    "WIRES",
     "Authenticator",
     "Check",
     "FrontDoor",

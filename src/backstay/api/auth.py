@@ -4,7 +4,7 @@ import hmac
 from collections.abc import Awaitable, Callable, Mapping
 
 from backstay.access import KeyRing
-from backstay.core.caller import Caller
+from backstay.core.caller import DEFAULT_TENANT, Caller
 from backstay.core.errors import Unauthenticated
 
 Authenticate = Callable[[Mapping[bytes, bytes]], Awaitable[Caller]]
@@ -13,7 +13,6 @@ Authenticate = Callable[[Mapping[bytes, bytes]], Awaitable[Caller]]
 Raises ``Unauthenticated``, or ``StoreUnavailable`` where only Postgres could tell."""
 
 OPERATOR_RIGHTS = frozenset({"call", "read", "admin"})
-DEFAULT_TENANT = "default"
 
 
 class Authenticator:

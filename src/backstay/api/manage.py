@@ -1,4 +1,4 @@
-"""Owns Backstay's own HTTP API: keys, people, the audit log, traces, costs and the catalog of models."""
+"""Owns Backstay's own HTTP API: keys, people, the audit log, traces, costs, the catalog of models, routes."""
 
 import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -16,9 +16,14 @@ from backstay.api.answers import call_row, cost_group, cost_total, model_view, m
 from backstay.api.auth import Authenticate
 from backstay.api.endpoint import Asked, Endpoint, Nothing, build_routes, get, post
 from backstay.api.openapi import openapi_document
+from backstay.api.routes import route_target, routes_view
 from backstay.api.shapes import (
     AuditList,
     AuditQuery,
+    CachePurge,
+    CacheQuery,
+    CacheReport,
+    CacheRow,
     CallList,
     CallPageQuery,
     CallQuery,
@@ -29,12 +34,18 @@ from backstay.api.shapes import (
     KeyList,
     KeyQuery,
     PersonList,
+    Purged,
     Rotation,
+    Routes,
+    RouteTarget,
     SignedOut,
     TraceView,
 )
+from backstay.cache import Cache, Purge
 from backstay.core.caller import Caller
-from backstay.core.errors import BackstayError, Conflict, Forbidden, NotFound, Unauthenticated
+from backstay.core.errors import BackstayError, Conflict, Forbidden, InvalidRequest, NotFound, Unauthenticated
+from backstay.core.money import usd
+from backstay.gateway import RouteBoard
 from backstay.ledger import LedgerStore
 from backstay.tracing import CallFilter, CallReading, StoredSpan, TraceStore
 
@@ -53,8 +64,10 @@ class ManageDeps:
     audit: AuditLog
     traces: TraceStore
     ledger: LedgerStore
+    cache: Cache
     catalog: Callable[[Caller], Awaitable[Sequence[Any]]]
     """Describes the models that a caller may use, with what ``ModelView`` has."""
+    routes: RouteBoard
     read_call: Callable[[StoredSpan], CallReading]
     """Reads what a call's root span holds of its input and output into neutral form."""
 
@@ -171,6 +184,55 @@ async def catalog(deps: ManageDeps, asked: Asked[Nothing, Nothing]) -> Catalog:
     return Catalog(models=[model_view(model) for model in await deps.catalog(asked.caller)])
 
 
+async def cache_stats(deps: ManageDeps, asked: Asked[CacheQuery, Nothing]) -> CacheReport:
+    since = moment(asked.query.since, dt.datetime.now(dt.UTC), "since")
+    groups = await deps.cache.stats(asked.caller.tenant_id, since=since.date(), model=asked.query.model)
+    rows = [
+        CacheRow(
+            model=group.model,
+            feature=group.feature,
+            entries=group.entries,
+            size_bytes=group.size_bytes,
+            oldest_at=group.oldest_at,
+            hits=group.hits,
+            semantic_hits=group.semantic_hits,
+            misses=group.misses,
+            saved_usd=usd(group.saved_nanousd),
+        )
+        for group in groups
+    ]
+    return CacheReport(since=since, rows=rows)
+
+
+async def purge_cache(deps: ManageDeps, asked: Asked[Nothing, CachePurge]) -> Purged:
+    body, tenant_id = asked.body, asked.caller.tenant_id
+    if body.like is not None:
+        if body != CachePurge(like=body.like):
+            raise InvalidRequest("`like` stands alone: leave the other conditions out.", param="like")
+        return Purged(purged=await deps.cache.purge_like(tenant_id, body.like))
+    before = None if body.older_than is None else moment(body.older_than, dt.datetime.now(dt.UTC), "older_than")
+    purge = Purge(
+        tenant_id=tenant_id,
+        model=body.model,
+        feature=body.feature,
+        trace_id=body.trace,
+        before_ns=None if before is None else int(before.timestamp() * 1e9),
+    )
+    return Purged(purged=await deps.cache.purge(purge))
+
+
+async def list_routes(deps: ManageDeps, asked: Asked[Nothing, Nothing]) -> Routes:
+    return routes_view(await deps.routes.show(asked.caller))
+
+
+async def drain_target(deps: ManageDeps, asked: Asked[Nothing, Nothing]) -> RouteTarget:
+    return route_target(await deps.routes.drain(asked.caller, asked.request.path_params["target"]))
+
+
+async def undrain_target(deps: ManageDeps, asked: Asked[Nothing, Nothing]) -> RouteTarget:
+    return route_target(await deps.routes.undrain(asked.caller, asked.request.path_params["target"]))
+
+
 def _own_key(caller: Caller) -> str | None:
     """Return the key whose calls alone the caller may read; ``None`` for all of the tenant."""
     return caller.id if caller.kind == "key" and not caller.may("admin") else None
@@ -186,6 +248,7 @@ def _filter(caller: Caller, query: CallQuery) -> CallFilter:
         until=None if query.until is None else moment(query.until, now, "until"),
         model=query.model,
         target=query.target,
+        tried=query.tried,
         user=query.user,
         feature=query.feature,
         tag=query.tag,
@@ -263,8 +326,28 @@ ENDPOINTS: tuple[Endpoint[ManageDeps, Any, Any], ...] = (
         answer=CostReport, query=CostQuery, right="read",
     ),
     get(
+        "/v1/cache", "Show which answers are kept and what they saved, by model and feature", cache_stats,
+        answer=CacheReport, query=CacheQuery, right="admin",
+    ),
+    post(
+        "/v1/cache/purge", "Let go of kept answers, on every worker", purge_cache,
+        answer=Purged, body=CachePurge, right="admin",
+    ),
+    get(
         "/v1/catalog", "List the models that the caller may use, with targets and prices", catalog,
         answer=Catalog, query=Nothing, right=None,
+    ),
+    get(
+        "/v1/routes", "List the models that the caller may use, and how their targets stand", list_routes,
+        answer=Routes, query=Nothing, right="read",
+    ),
+    post(
+        "/v1/routes/{target:path}/drain", "Send no more calls to a target", drain_target,
+        answer=RouteTarget, body=Nothing, right="admin", errors=_NO_SUCH,
+    ),
+    post(
+        "/v1/routes/{target:path}/undrain", "Put a target in use again", undrain_target,
+        answer=RouteTarget, body=Nothing, right="admin", errors=_NO_SUCH,
     ),
 )  # fmt: skip
 """Everything that the API serves; its document is made from the same."""

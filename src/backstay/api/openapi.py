@@ -11,7 +11,12 @@ from backstay.api.endpoint import Endpoint
 from backstay.api.problems import MEDIA_TYPE, Problem
 from backstay.core.errors import BackstayError, Forbidden, InvalidRequest, StoreUnavailable, Unauthenticated
 
-_PATTERNS = {"trace_id": "^[0-9a-f]{8,32}$", "key_id": "^[0-9A-Za-z_-]{1,64}$", "person_id": "^[0-9A-Za-z_-]{1,64}$"}
+_PATTERNS = {
+    "trace_id": "^[0-9a-f]{8,32}$",
+    "key_id": "^[0-9A-Za-z_-]{1,64}$",
+    "person_id": "^[0-9A-Za-z_-]{1,64}$",
+    "target": "^[0-9A-Za-z._-]+(/[0-9A-Za-z._:-]+)+$",
+}
 _REFERENCE = "#/components/schemas/{name}"
 _DESCRIPTION = (
     "Keys, people, traces and costs. The vendors' wires (`/v1/chat/completions`, `/v1/messages`, …) are as their "
@@ -27,9 +32,8 @@ def openapi_document(endpoints: Sequence[Endpoint[Any, Any, Any]]) -> dict[str, 
     schema_of = {id(kind): schema for kind, schema in zip(types, schemas, strict=True)}
     paths: dict[str, dict[str, Any]] = _machine_paths()
     for endpoint in endpoints:
-        parameters = _path_parameters(endpoint.path) + _query_parameters(
-            components[endpoint.query.__name__], components
-        )
+        path = endpoint.path.replace(":path}", "}")
+        parameters = _path_parameters(path) + _query_parameters(components[endpoint.query.__name__], components)
         operation: dict[str, Any] = {
             "operationId": endpoint.handle.__name__,
             "summary": endpoint.summary,
@@ -41,7 +45,7 @@ def openapi_document(endpoints: Sequence[Endpoint[Any, Any, Any]]) -> dict[str, 
                 "required": any(field.required for field in msgspec.structs.fields(endpoint.body)),
                 "content": {"application/json": {"schema": schema_of[id(endpoint.body)]}},
             }
-        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = operation
+        paths.setdefault(path, {})[endpoint.method.lower()] = operation
     return {
         "openapi": "3.1.0",
         "info": {"title": "Backstay", "version": __version__, "description": _DESCRIPTION},

@@ -8,6 +8,9 @@ from msgspec import UNSET, Meta, UnsetType
 from backstay.access.checks import Id, Label, Name
 from backstay.access.types import AuditRecord, Instant, Key, Person
 from backstay.core.chat import Choice, Message, Tool
+from backstay.gateway import OnBrokenStream, Strategy
+from backstay.health.breaker import BreakerState, Cause
+from backstay.health.summary import Standing
 from backstay.ledger import Dimension
 from backstay.tracing import SpanStatus
 
@@ -84,6 +87,7 @@ class CallQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     until: Moment | None = None
     model: Name | None = None
     target: Name | None = None
+    tried: Annotated[Name, Meta(description="A target that was tried, also if another one answered.")] | None = None
     user: Label | None = None
     feature: Label | None = None
     tag: Label | None = None
@@ -256,7 +260,129 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
     targets: list[TargetView]
 
 
+class CacheQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    model: Name | None = None
+    since: Annotated[Moment, Meta(description="From which day on hits are counted.")] = "7d"
+
+
+class CacheRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of one model and feature now, and how often it helped."""
+
+    model: str
+    feature: str | None
+    entries: int
+    size_bytes: int
+    oldest_at: Instant | None
+    hits: int
+    semantic_hits: int
+    misses: int
+    saved_usd: ExactUSD
+    """What the hits would have cost; those of unknown cost are left out."""
+
+
+class CacheReport(msgspec.Struct, frozen=True, kw_only=True):
+    """By model and feature, those that saved most first."""
+
+    since: Instant
+    rows: list[CacheRow]
+
+
+class CachePurge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which answers are to go. They meet every condition; without any, all of the tenant's go."""
+
+    model: Name | None = None
+    feature: Label | None = None
+    trace: Id | None = None
+    """Of the call that the model answered: its whole trace id."""
+    older_than: Moment | None = None
+    like: (
+        Annotated[str, Meta(min_length=1, max_length=1000, description="Only those to questions near this one.")] | None
+    ) = None
+
+
+class Purged(msgspec.Struct, frozen=True, kw_only=True):
+    """How many answers are gone."""
+
+    purged: int
+
+
 class Catalog(msgspec.Struct, frozen=True, kw_only=True):
     """The models that the caller may use."""
 
     models: list[ModelView]
+
+
+class Drained(msgspec.Struct, frozen=True, kw_only=True):
+    """Who took a target out of use, and when."""
+
+    by: str
+    at: Instant
+
+
+class TargetError(msgspec.Struct, frozen=True, kw_only=True):
+    fault: str
+    """The kind of error, such as `overloaded` or `timeout`."""
+    http_status: int | None
+    at: Instant
+
+
+class RateLeft(msgspec.Struct, frozen=True, kw_only=True):
+    """What a target allows in a minute, and what is left."""
+
+    limit: float
+    left: float
+
+
+class RouteTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """A target as all workers see it. Figures are of now, or of the last five minutes; those that tell how much is used
+    are `null` for callers who do not run the installation.
+    """
+
+    name: str
+    models: tuple[str, ...]
+    standing: Standing
+    """`drained`: taken out of use; `open`: left alone; `checking`: one call at a time finds out whether it is well;
+    `slow`: asked last; `limited`: its rate limit is used up; `busy`: has no room; `unknown`: never asked."""
+    problem: str | None
+    """Why it cannot answer at all; `null` where nothing is known to be wrong."""
+    breaker: BreakerState | None
+    cause: Cause | None
+    ill_since: Instant | None
+    free_in_s: float | None
+    workers: int
+    ill_workers: int
+    openings: int
+    drained: Drained | None
+    last_error: TargetError | None
+    first_token_p50_ms: float | None
+    """Where nothing was streamed: of the whole answer."""
+    first_token_p95_ms: float | None
+    error_share: float | None
+    traffic_share: float | None
+    tries: int | None
+    failures: int | None
+    in_flight: int | None
+    concurrency_limit: int | None
+    retries_left: float | None
+    requests_per_min: RateLeft | None
+    tokens_per_min: RateLeft | None
+
+
+class RouteModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A model: which targets its calls go to, and how that is chosen."""
+
+    name: str
+    strategy: Strategy
+    sticky: bool
+    on_broken_stream: OnBrokenStream
+    targets: tuple[str, ...]
+    weights: tuple[float, ...]
+    degraded_target: str | None
+    degraded_message: str | None
+
+
+class Routes(msgspec.Struct, frozen=True, kw_only=True):
+    """The models that the caller may use, and their targets, each once."""
+
+    models: list[RouteModel]
+    targets: list[RouteTarget]

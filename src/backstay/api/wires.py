@@ -11,6 +11,7 @@ import msgspec
 from backstay.access import clean_label
 from backstay.api.auth import Authenticate
 from backstay.api.bodies import Message, Receive, announced_bytes, discard_body, read_body
+from backstay.cache import read_directives
 from backstay.core.caller import Caller
 from backstay.core.errors import BackstayError, InvalidRequest, Overloaded, RequestTooLarge
 from backstay.core.ids import parse_traceparent
@@ -123,6 +124,7 @@ def _incoming(wire: Wire, headers: Mapping[bytes, bytes], caller: Caller, body: 
         feature=_label(headers, b"x-backstay-feature") or caller.feature,
         tags=_tags(headers) or caller.tags,
         deadline_s=_deadline_s(headers),
+        cache_control=read_directives(_text(headers, b"cache-control")),
         trace_id=trace_id,
         parent_id=parent_id,
         idempotency_key=_idempotency_key(headers),

@@ -18,7 +18,7 @@ from backstay.core.errors import ConfigError
 @command
 def check(cli: Cli, config: Path | None, schema: bool) -> None:
     """Check settings and backstay.toml without starting anything."""
-    from backstay.cli.settings import load_settings
+    from backstay.core.settings import load_settings
     from backstay.policy import load_policy, policy_schema
 
     if schema:

@@ -34,7 +34,7 @@ NAME = "demo"
 @command
 def demo(cli: Cli, once: bool, port: int | None) -> None:
     """Run everything here, make three real calls, and show what they left."""
-    from backstay.cli.settings import load_settings
+    from backstay.core.settings import load_settings
 
     cli.data_dir = (cli.named_data_dir or Path(".backstay")).absolute()
     settings = load_settings(port=port, data_dir=cli.data_dir)

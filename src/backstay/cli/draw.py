@@ -8,6 +8,15 @@ from backstay.cli.output import count, duration, money, printable
 
 Span = dict[str, Any]
 
+_MADE = {
+    "fallback": "fallback",
+    "retry": "retry",
+    "continue": "goes on with a broken stream",
+    "restart": "answers anew after a broken stream",
+    "degraded": "stands in",
+}
+"""Why an attempt was made, where it is not the first."""
+
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
@@ -70,6 +79,18 @@ def _walk(spans: list[Span], indent: str, *, top: bool = False) -> Iterator[tupl
 
 
 def _note(span: Span) -> str:
+    known = span.get("attributes") or {}
+    words = [_MADE.get(known.get("backstay.attempt.reason"), "")]
+    if (seam := known.get("backstay.attempt.seam")) is not None:
+        words.append(f"after {seam:,} characters")
+    if malformed := known.get("backstay.malformed_events"):
+        words.append(f"{malformed:,} malformed events left out")
+    if stand_in := known.get("backstay.degraded"):
+        words.append(f"degraded: {stand_in}")
+    return "   ".join(filter(None, (", ".join(filter(None, words)), _outcome(span))))
+
+
+def _outcome(span: Span) -> str:
     if span.get("error_message"):
         return printable(span["error_message"])
     tokens = ""

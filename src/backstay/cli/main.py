@@ -4,6 +4,7 @@ import click
 
 from backstay import __version__
 from backstay.cli.ask import ask
+from backstay.cli.cache import cache
 from backstay.cli.check import check
 from backstay.cli.completion import completion
 from backstay.cli.context import Cli, command
@@ -13,6 +14,7 @@ from backstay.cli.keys import keys
 from backstay.cli.models import models
 from backstay.cli.output import dump, say
 from backstay.cli.people import people
+from backstay.cli.routes import routes
 from backstay.cli.serve import serve
 from backstay.cli.signin import login
 from backstay.cli.simulate import simulate
@@ -36,6 +38,7 @@ def version(cli: Cli) -> None:
 
 
 for _command in (
-    serve, demo, check, ask, keys, traces, costs, models, simulate, people, login, completion, version,
+    serve, demo, check, ask, keys, traces, costs, models, routes, cache, simulate, people, login, completion,
+    version,
 ):  # fmt: skip
     main.add_command(_command)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @command
 def serve(cli: Cli, host: str | None, port: int | None, workers: int | None, config: Path | None) -> None:
     """Run the gateway, the console and their Postgres, until Ctrl-C."""
-    from backstay.cli.settings import load_settings
+    from backstay.core.settings import load_settings
     from backstay.policy import load_policy
 
     settings = load_settings(host=host, port=port, workers=workers, config=config, data_dir=cli.data_dir)

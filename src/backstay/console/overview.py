@@ -9,6 +9,8 @@ from starlette.responses import Response
 from backstay.console.format import Figure, change, compact, duration, money, percent
 from backstay.console.plots import Spark, spark
 from backstay.console.render import href
+from backstay.console.routes import STANDINGS
+from backstay.console.routes import troubles as target_troubles
 from backstay.console.spend import spend_plot, spend_series
 from backstay.console.tables import csv_file
 from backstay.console.visit import Visit
@@ -58,6 +60,7 @@ async def show(visit: Visit) -> Response:
         _troubles(visit, window),
     )
     features = _features(costs, window)
+    ill = target_troubles(await visit.deps.routes.show(visit.caller))
     return visit.page(
         "overview.html",
         window=window,
@@ -67,6 +70,9 @@ async def show(visit: Visit) -> Response:
         targets=targets[:_TARGETS],
         shared_targets=len({one.target for one in targets}) < len(targets),
         problems=await _problems(visit),
+        ill=ill,
+        ills={line.row.name: line for line in ill},
+        standings=STANDINGS,
         total=overview.total,
         features=features[:_FEATURES],
         all_features=len(features),

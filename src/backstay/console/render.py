@@ -26,6 +26,7 @@ NAVIGATION: tuple[tuple[str, tuple[Place, ...]], ...] = (
             Place("Overview", "/", "g o"),
             Place("Traces", "/traces", "g t"),
             Place("Costs", "/costs", "g c"),
+            Place("Routes", "/routes", "g r"),
             Place("Models", "/models", "g m"),
         ),
     ),

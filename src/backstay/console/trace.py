@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from starlette.responses import PlainTextResponse, Response
 
+from backstay.console.attempts import STAND_INS, cut, notes, seams
 from backstay.console.messages import answered, asked, find_picture, indented
 from backstay.console.names import key_names
 from backstay.console.plots import Stage, stage
@@ -45,11 +46,16 @@ async def show(visit: Visit) -> Response:
     beside = await visit.deps.traces.neighbours(visit.tenant_id, call, read_filter(visit.query, None))
     entries = await visit.deps.ledger.entries(visit.tenant_id, trace_id)
     whole = visit.query.get("whole") == "1"
+    attempts = [span for span in spans if span.parent_id == call.span_id and span.kind == "attempt"]
     return visit.page(
         "trace.html",
         trace_id=trace_id,
         call=call,
-        attempts=[span for span in spans if span.parent_id == call.span_id and span.kind == "attempt"],
+        attempts=attempts,
+        notes_of=notes,
+        seams=seams(attempts),
+        cut=cut,
+        stand_in=STAND_INS.get(str(call.attributes.get("backstay.degraded", ""))),
         rows=_timeline(spans, call, query),
         asked=asked(reading.request, whole=whole) if reading.request else [],
         answered=answered(reading.response) if reading.response else [],

@@ -12,7 +12,7 @@ from backstay.core.errors import InvalidRequest
 from backstay.tracing import CallFilter
 
 STATUSES = ("ok", "error", "cancelled", "interrupted")
-FIELDS = ("q", "model", "target", "feature", "user", "tag", "key", "status")
+FIELDS = ("q", "model", "target", "tried", "tried_failed", "feature", "user", "tag", "key", "status")
 """Fields of an address that narrow the list."""
 
 _PAGE = 50
@@ -58,6 +58,8 @@ def read_filter(query: Mapping[str, str], window: Window | None) -> CallFilter:
         until=window.until if window else None,
         model=query.get("model") or None,
         target=query.get("target") or None,
+        tried=query.get("tried") or None,
+        tried_failed=query.get("tried_failed") == "1",
         user=query.get("user") or None,
         feature=query.get("feature") or None,
         tag=query.get("tag") or None,

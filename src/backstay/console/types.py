@@ -8,6 +8,7 @@ import msgspec
 from backstay.access import AuditLog, Keys, People, Sessions
 from backstay.core.caller import Caller
 from backstay.core.clock import Clock
+from backstay.gateway import RouteBoard
 from backstay.ledger import LedgerStore
 from backstay.tracing import CallReading, StoredSpan, TraceStore
 
@@ -44,6 +45,7 @@ class ConsoleDeps:
     audit: AuditLog
     catalog: Callable[[Caller], Awaitable[Sequence[CatalogModel]]]
     """Describes the models that a caller may use."""
+    routes: RouteBoard
     read_trace: Callable[[StoredSpan], CallReading]
     """Reads what a call's root span holds of its input and output into neutral form."""
     clock: Clock

@@ -7,7 +7,14 @@ import msgspec
 Right = Literal["call", "read", "admin"]
 """What a key may do: ``call`` models; ``read`` the traces and costs of its own calls; ``admin``: all of its tenant."""
 
+DEFAULT_TENANT = "default"
+"""The installation's own tenant: whose admins run it, and whom the operator acts for unless another is named."""
+
 RIGHTS: tuple[Right, ...] = ("call", "read", "admin")
+
+
+DEFAULT_TENANT = "default"
+"""For whom the operator acts until told otherwise."""
 
 
 class CallLimits(msgspec.Struct, frozen=True, kw_only=True):

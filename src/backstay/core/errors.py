@@ -16,9 +16,11 @@ BackstayError
 │   ├── StoreUnavailable          503  Postgres is needed for this and does not answer
 │   └── TargetsUnavailable        503  every target of the model is left alone now
 ├── DeadlineExceeded              504  the caller's deadline, or the model's, is over
+├── NotCached                     504  only a kept answer was wanted, and there is none
 ├── ProviderError                 varies: the provider's answer is an error
 │   ├── ProviderUnreachable       502
 │   └── ProviderTimeout           504
+├── ClientUnusable                     an in-process client is closed, forked or in another loop (never over HTTP)
 └── ConfigError                        a file or setting is wrong (never over HTTP)
 
 Each class has a stable ``code``, an HTTP ``status`` and ``retryable``. Errors carry data; they never log.
@@ -144,6 +146,13 @@ class DeadlineExceeded(BackstayError):
     status = 504
 
 
+class NotCached(BackstayError):
+    """No answer is kept for this request, and `cache-control: only-if-cached` forbids asking the model."""
+
+    code = "not_cached"
+    status = 504
+
+
 class ProviderError(BackstayError):
     """The provider answered with an error."""
 
@@ -187,6 +196,12 @@ class ProviderTimeout(ProviderError):
 
     def __init__(self, message: str | None = None):
         super().__init__(message, status=504, kind="timeout", retryable=True)
+
+
+class ClientUnusable(BackstayError):
+    """This in-process client cannot be used here. Make one where it is used, and close it there."""
+
+    code = "client_unusable"
 
 
 class ConfigError(BackstayError):

@@ -1,11 +1,12 @@
 """Owns the settings of one process: environment variables ``BACKSTAY_*``, with the defaults for a laptop."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from backstay.core.errors import ConfigError
 from backstay.core.places import default_data_dir
 
 
@@ -28,6 +29,7 @@ class Settings(BaseSettings):
     token: SecretStr | None = Field(
         default=None, description="Credential of the command line; on the same machine it is found in the data folder."
     )
+    key: SecretStr | None = Field(default=None, description="The key that in-process clients call with.")
     url: str = Field(default="http://127.0.0.1:8400", description="Where the command line finds the server.")
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024, description="Largest request body taken, in bytes.")
     max_calls: int = Field(default=2048, ge=1, description="Calls that one worker has open at once.")
@@ -38,6 +40,9 @@ class Settings(BaseSettings):
     )
     stalled_client_s: float = Field(
         default=120.0, gt=0, description="Longest time that a caller may take nothing of its answer, in seconds."
+    )
+    cache_memory_bytes: int = Field(
+        default=64 * 1024 * 1024, ge=0, description="Kept answers that each worker holds in memory, in bytes."
     )
     drain_s: float = Field(
         default=60.0, ge=0, description="Longest time that SIGTERM waits for open streams, in seconds."
@@ -60,3 +65,18 @@ class Settings(BaseSettings):
         default=None, description="Mail server for invitations: smtp://user:password@host:587."
     )
     mail_from: str = Field(default="backstay@localhost", description="Sender of mails.")
+
+
+def load_settings(**named: Any) -> Settings:
+    """Read ``BACKSTAY_*``; what is named and not ``None`` wins.
+
+    Raises:
+        ConfigError: A setting is wrong; the message names it.
+    """
+    try:
+        return Settings(**{name: value for name, value in named.items() if value is not None})
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_input=False)
+        raise ConfigError(
+            "; ".join(f"BACKSTAY_{'_'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in wrong) + "."
+        ) from error

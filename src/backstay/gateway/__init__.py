@@ -1,6 +1,7 @@
 """One model call, whole: admit, resolve, reserve, attempt, settle, record."""
 
 from backstay.gateway.admission import Capacity, Priority, Ticket
+from backstay.gateway.board import Board, RouteBoard, TargetRow, may_operate
 from backstay.gateway.call import Gateway, call
 from backstay.gateway.gate import Gate
 from backstay.gateway.resolve import Models
@@ -22,6 +23,7 @@ from backstay.gateway.types import (
 __all__ = [
     "ANYTHING",
     "Ability",
+    "Board",
     "Capacity",
     "Degraded",
     "Gate",
@@ -34,9 +36,12 @@ __all__ = [
     "Priority",
     "RetryPolicy",
     "Route",
+    "RouteBoard",
     "Sink",
     "Strategy",
     "Target",
+    "TargetRow",
     "Ticket",
     "call",
+    "may_operate",
 ]

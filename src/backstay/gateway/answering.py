@@ -5,11 +5,12 @@ import random
 from collections.abc import AsyncGenerator
 
 from backstay.core.errors import BackstayError, DeadlineExceeded, ProviderError, TargetsUnavailable
+from backstay.gateway import hedging
 from backstay.gateway.attempt import Answer, Call, end_broken, try_target
 from backstay.gateway.seam import Interrupted
 from backstay.gateway.standing_in import fixed_answer
 from backstay.gateway.stream import Piece
-from backstay.gateway.tries import Began, Event, Failed, Stop, Tries, Try, View, Wait, Waited
+from backstay.gateway.tries import Began, Event, Failed, Late, Stop, Tries, Try, View, Wait, Waited
 from backstay.gateway.trying import hope_after
 from backstay.gateway.types import Target
 
@@ -104,12 +105,10 @@ class Answering:
             move = self._tries.step(event, self._call.now_s())
             match move:
                 case Try():
-                    self._place = move.place
-                    reason = broken.reason if broken is not None else move.reason
-                    if move.reason == "retry":
-                        self._call.fleet.of(self._targets[move.place].name).retries.spend()
                     try:
-                        return await try_target(self._call, self._targets[move.place], reason, broken)
+                        if move.reason == "first" and self._may_hedge():
+                            return await self._hedge(move)
+                        return await self._try(move, broken)
                     except BackstayError as error:
                         self._error = error
                         event = Failed(move.place, hope_after(error))
@@ -118,6 +117,42 @@ class Answering:
                     event = Waited()
                 case Stop():
                     raise self._why(move)
+
+    async def _try(self, move: Try, broken: Interrupted | None = None) -> Answer:
+        self._place = move.place
+        target = self._targets[move.place]
+        if move.reason == "retry":
+            self._call.fleet.of(target.name).retries.spend()
+        return await try_target(self._call, target, broken.reason if broken is not None else move.reason, broken)
+
+    def _may_hedge(self) -> bool:
+        share = self._call.request.model.route.hedge_share
+        if not share or len(self._targets) == 1:
+            return False
+        self._call.fleet.hedges_of(self._call.request.model.name).earn(share)
+        return True
+
+    async def _hedge(self, move: Try) -> Answer:
+        """Make a try, and another one beside it once it takes longer than nineteen of twenty do."""
+        call = self._call
+        health = call.fleet.of(self._targets[move.place].name)
+        after_s = (health.first_token if call.request.stream else health.whole).quantile(0.95)
+        if after_s is None:
+            return await self._try(move)
+
+        def begin_second() -> hedging.Try | None:
+            second = self._tries.step(Late(move.place), call.now_s())
+            if not isinstance(second, Try) or not call.fleet.hedges_of(call.request.model.name).take():
+                return None
+            return self._try(second)
+
+        answer = await hedging.first_of_two(self._try(move), after_s, begin_second)
+        if answer.trying is not None:
+            call.recording.answered_by(answer.trying.attempt)
+            self._place = self._targets.index(answer.trying.attempt.target)
+            if answer.stream is not None:
+                call.recording.said = answer.trying.attempt.events
+        return answer
 
     def _look(self, place: int, now_s: float) -> View:
         call = self._call

@@ -9,6 +9,7 @@ from backstay.core.clock import Clock
 from backstay.core.errors import InvalidRequest, ProviderError
 from backstay.gateway import asides
 from backstay.gateway.body import write_pieces
+from backstay.gateway.naming import NamingReader, named
 from backstay.gateway.recording import Recording
 from backstay.gateway.resolve import Resolved
 from backstay.gateway.room import Room
@@ -82,6 +83,8 @@ async def try_target(call: Call, target: Target, reason: Reason, broken: Interru
         BackstayError: It failed. Nothing of it was passed on, and nothing of it is open any more.
     """
     trying = Trying(call.recording, call.fleet, call.room, target, reason)
+    if broken is not None:
+        trying.attempt.seam = len(broken.text)
     try:
         if _is_counted_here(call, target):
             return _count_tokens(call, trying)
@@ -198,7 +201,8 @@ def _whole(call: Call, target: Target, trying: Trying, body: bytes) -> Answer:
     spoken, wanted = target.provider.dialect, call.incoming.dialect
     trying.attempt.summary = _summary(call, spoken, body)
     if spoken.name != wanted.name and call.incoming.operation == "chat":
-        body = wanted.write_response(spoken.read_response(body))
+        answer = named(spoken.read_response(body), call_id=call.recording.call_id, model_id=target.model_id)
+        body = wanted.write_response(answer)
     elif spoken.name != wanted.name:
         body = asides.write_answer(call.incoming, call.request.fields, target, body)
     trying.end()
@@ -216,7 +220,9 @@ async def _open_stream(
 ) -> Answer:
     """Wait for the first content. What comes before it is held back, so that another target may still take over."""
     passage = _passage(call, target, broken)
-    stream = OpenStream(exchange, target.provider.dialect.stream_reader(), passage, trying.attempt)
+    reader = target.provider.dialect.stream_reader()
+    reader = NamingReader(reader, call_id=call.recording.call_id, model_id=target.model_id)
+    stream = OpenStream(exchange, reader, passage, trying.attempt)
     pieces = stream.pieces()
     held: list[Piece] = []
     try:

@@ -1,14 +1,15 @@
-"""Owns the life of a model call, from top to bottom, the same for every wire."""
+"""Owns the life of a model call: from top to bottom, the same for every wire."""
 
 import asyncio
 import logging
 import random
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 
 import msgspec
 
+from backstay.cache import Cache, Hit, Lead
 from backstay.core.clock import Clock
 from backstay.core.errors import BackstayError, Draining
 from backstay.core.money import NanoUSD, usd
@@ -17,6 +18,7 @@ from backstay.gateway.attempt import Answer, Call
 from backstay.gateway.limiting import limit_headers, pass_limits, settle_limits
 from backstay.gateway.once import answer_once, keep_answer, while_wanted
 from backstay.gateway.order import order_targets
+from backstay.gateway.recall import Leavable, hand_in, read_hit, recall
 from backstay.gateway.recording import Recording
 from backstay.gateway.resolve import Models, Resolved, resolve
 from backstay.gateway.room import Room
@@ -38,6 +40,7 @@ _SSE_HEADERS = (
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 )
+_FREE = (b"x-backstay-cost-usd", usd(NanoUSD(0)).encode())
 
 
 class Gateway(msgspec.Struct, kw_only=True):
@@ -57,6 +60,7 @@ class Gateway(msgspec.Struct, kw_only=True):
     """``None`` limits nobody."""
     claims: Claims | None = None
     """``None``: idempotency keys are not looked at."""
+    cache: Cache | None = None
     capture: bool = True
     """Whether traces keep the text of requests and answers."""
     draining: bool = False
@@ -73,23 +77,65 @@ async def call(gateway: Gateway, incoming: Incoming, sink: Sink) -> None:
         asyncio.CancelledError: The caller went away, or the worker ends. What was received is recorded and priced.
     """
     recording = Recording(incoming, gateway.clock)
-    if incoming.idempotency_key is None or gateway.claims is None:
-        await _take(gateway, recording, sink)
-    else:
-        await while_wanted(recording, _take(gateway, recording, sink, gateway.claims))
+    if incoming.idempotency_key is not None and gateway.claims is not None:
+        await while_wanted(recording, sink, partial(_call_once, gateway, gateway.claims, recording))
+        return
+    found: Hit | Lead | None = None
+    async with _recorded(gateway, recording, sink):
+        admit(gateway)
+        recording.request = resolve(gateway.models, incoming)
+        found = await _look_up(gateway, recording)
+        if isinstance(found, Hit):
+            await _give(gateway, recording, found, sink)
+        elif found is None:
+            await _ask(gateway, recording, recording.request, None, sink)
+    if isinstance(found, Lead):
+        await _lead(gateway, recording, found, sink)
 
 
-async def _take(gateway: Gateway, recording: Recording, sink: Sink, claims: Claims | None = None) -> None:
-    """Answer and record a call, with ``claims`` as a repeat where it is one."""
-    gateway.open_calls += 1
-    try:
+async def _call_once(gateway: Gateway, claims: Claims, recording: Recording, sink: Sink) -> None:
+    """Take a call with an idempotency key, as a repeat where it is one."""
+    async with _recorded(gateway, recording, sink):
         admit(gateway)
         recording.request = resolve(gateway.models, recording.incoming)
-        if claims is None:
-            await _make(gateway, recording, recording.request, sink)
-        else:
-            make = partial(_make, gateway, recording, recording.request, sink)
-            await answer_once(claims, recording, make, partial(_repeat, gateway, recording, sink))
+        make = partial(_make, gateway, recording, recording.request, sink)
+        await answer_once(claims, recording, make, partial(_repeat, gateway, recording, sink))
+
+
+async def _make(gateway: Gateway, recording: Recording, request: Resolved, sink: Sink) -> None:
+    """Make a call that holds a claim, in the claim's own task: who loses it must stop the provider's call.
+
+    Others that ask the same may wait for it, but it does not outlive its claim for them: the next of them asks.
+    """
+    found = await _look_up(gateway, recording)
+    if isinstance(found, Hit):
+        await _give(gateway, recording, found, sink)
+    else:
+        await _ask(gateway, recording, request, found, sink)
+
+
+async def _lead(gateway: Gateway, recording: Recording, lead: Lead, sink: Sink) -> None:
+    """Ask for all who ask the same, and go on without the caller while any of them waits."""
+    assert recording.request is not None
+    leavable = Leavable(sink)
+
+    async def ask(request: Resolved) -> None:
+        async with _recorded(gateway, recording, leavable):
+            await _ask(gateway, recording, request, lead, leavable)
+
+    try:
+        await lead.carry(ask(recording.request))
+    except asyncio.CancelledError:
+        leavable.gone = True
+        raise
+
+
+@asynccontextmanager
+async def _recorded(gateway: Gateway, recording: Recording, sink: Sink) -> AsyncGenerator[None]:
+    """Record and tell what goes wrong inside. Only cancellation leaves it."""
+    gateway.open_calls += 1
+    try:
+        yield
     except Exception as problem:  # noqa: BLE001 - the edge of a call: whatever went wrong, it is recorded and answered
         error = problem if isinstance(problem, BackstayError) else _unforeseen(problem)
         recording.fail(error)
@@ -103,31 +149,64 @@ async def _take(gateway: Gateway, recording: Recording, sink: Sink, claims: Clai
         gateway.open_calls -= 1
 
 
-async def _make(gateway: Gateway, recording: Recording, request: Resolved, sink: Sink) -> None:
-    """Make the call itself: limits, intent, tries, answer."""
-    answering = route(gateway, recording, request)
+async def _look_up(gateway: Gateway, recording: Recording) -> Hit | Lead | None:
+    """Find a kept answer, as far as the caller's limits allow."""
     if gateway.limiter is not None:
         await pass_limits(gateway.limiter, recording)
-    reserve(gateway, recording)
-    answer = await answering.answer()
-    if answer.is_stream:
-        await _relay(gateway, recording, answering.pieces(answer), sink)
-    else:
-        await _reply(gateway, recording, answer, sink)
+    found = await recall(gateway.cache, recording) if gateway.cache else None
+    recording.missed = isinstance(found, Lead)
+    return found
+
+
+async def _ask(gateway: Gateway, recording: Recording, request: Resolved, lead: Lead | None, sink: Sink) -> None:
+    """Ask the model and answer; and hand the answer in where others may want it."""
+    try:
+        answering = route(gateway, recording, request)
+        reserve(gateway, recording)
+        answer = await answering.answer()
+        if answer.is_stream:
+            await _relay(gateway, recording, answering.pieces(answer), sink)
+        else:
+            await _reply(gateway, recording, answer, sink)
+        if lead is not None and recording.degraded is None:
+            hand_in(lead, recording)
+    except Exception as problem:
+        if lead is not None:
+            lead.fail(problem if isinstance(problem, BackstayError) else BackstayError())
+        raise
+    finally:
+        if lead is not None:
+            lead.fail()
 
 
 async def _repeat(gateway: Gateway, recording: Recording, sink: Sink, kept: KeptAnswer) -> None:
-    """Give an answer again, at no cost."""
+    """Give the answer of an earlier call with this key again, at no cost."""
     recording.http_status = 200
     settle_and_record(gateway, recording)
     headers = [(name.encode(), value.encode("latin-1")) for name, value in kept.headers]
-    headers += [*_call_headers(recording), (b"x-backstay-cost-usd", usd(NanoUSD(0)).encode())]
+    headers += [*_call_headers(recording), _FREE]
     headers += [(b"idempotency-replayed", b"true"), (b"x-backstay-origin-trace-id", kept.trace_id.encode())]
-    if kept.is_stream:
+    await _give_whole(sink, headers, kept.body or b"", is_stream=kept.is_stream)
+
+
+async def _give(gateway: Gateway, recording: Recording, hit: Hit, sink: Sink) -> None:
+    """Answer with what is kept, once it is recorded: it costs nothing."""
+    body, stream = read_hit(recording, hit)
+    recording.hit, recording.output, recording.http_status = hit, body, 200
+    kind = [_JSON] if stream is None else _SSE_HEADERS
+    headers = [*kind, *_call_headers(recording), *hit.headers(), _FREE]
+    given = body if stream is None else stream
+    await keep_answer(recording, headers, given, is_stream=stream is not None)
+    settle_and_record(gateway, recording)
+    await _give_whole(sink, headers, given, is_stream=stream is not None)
+
+
+async def _give_whole(sink: Sink, headers: Headers, body: bytes, *, is_stream: bool) -> None:
+    if is_stream:
         await sink.begin(200, headers)
-        await sink.write(kept.body or b"", end=True)
+        await sink.write(body, end=True)
     else:
-        await sink.reply(200, headers, kept.body or b"")
+        await sink.reply(200, headers, body)
 
 
 def admit(gateway: Gateway) -> None:
@@ -195,9 +274,7 @@ def settle_and_record(gateway: Gateway, recording: Recording) -> None:
 async def _reply(gateway: Gateway, recording: Recording, answer: Answer, sink: Sink) -> None:
     """Answer as a whole, once it is recorded."""
     recording.output, recording.http_status = answer.body, 200
-    if recording.claim is not None:
-        recording.claim.add(answer.body)
-        await keep_answer(recording, [_JSON, *_route_headers(recording)], is_stream=False)
+    await keep_answer(recording, [_JSON, *_route_headers(recording)], answer.body, is_stream=False)
     settle_and_record(gateway, recording)
     headers = [_JSON, *_call_headers(recording)]
     cost = recording.cost_nanousd
@@ -213,12 +290,11 @@ async def _relay(gateway: Gateway, recording: Recording, stream: AsyncGenerator[
     async with aclosing(stream) as pieces:
         await sink.begin(200, headers)
         async for piece in pieces:
-            if recording.claim is not None:
-                recording.claim.add(piece.data)
-                if piece.last:
-                    await keep_answer(recording, headers, is_stream=True)
             if piece.last:
+                await keep_answer(recording, headers, piece.data, is_stream=True)
                 settle_and_record(gateway, recording)
+            elif recording.claim is not None:
+                recording.claim.add(piece.data)
             await sink.write(piece.data, end=piece.last)
 
 
@@ -248,6 +324,8 @@ def _route_headers(recording: Recording) -> Headers:
     if recording.attempts:
         headers.append((b"x-backstay-attempts", b"%d" % len(recording.attempts)))
         headers.append((b"x-backstay-target", recording.attempts[-1].target.name.encode("latin-1", "replace")))
+    if recording.missed:
+        headers.append((b"x-backstay-cache", b"miss"))
     if recording.degraded is not None:
         headers.append((b"x-backstay-degraded", recording.degraded.encode()))
     return [*headers, *limit_headers(recording)]

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
+from backstay.gateway.recall import Leavable
 from backstay.gateway.recording import Recording
-from backstay.gateway.types import Headers
+from backstay.gateway.types import Headers, Sink
 from backstay.idempotency import Claims, KeptAnswer, Slot, Wanted
 
 _KEPT = frozenset(
@@ -16,18 +18,22 @@ _KEPT = frozenset(
         b"x-backstay-target",
         b"x-backstay-degraded",
         b"x-backstay-cache",
+        b"x-backstay-cache-trace-id",
     }
 )
 """Headers that belong to an answer, whoever gets it; the others are each call's own."""
 
 
-async def while_wanted(recording: Recording, answering: Coroutine[None, None, None]) -> None:
+async def while_wanted(recording: Recording, sink: Sink, answer: Callable[[Sink], Coroutine[Any, Any, None]]) -> None:
     """Answer in a task of its own, which goes on after its caller has gone for as long as others wait for it."""
-    task = asyncio.create_task(answering)
+    leavable = Leavable(sink)
+    task = asyncio.create_task(answer(leavable))
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:
-        if recording.claim is None or not recording.claim.go_on(task.cancel):
+        if recording.claim is not None and recording.claim.go_on(task.cancel):
+            leavable.gone = True
+        else:
             task.cancel()
             await asyncio.wait((task,))
         raise
@@ -64,8 +70,15 @@ async def answer_once(
             raise
 
 
-async def keep_answer(recording: Recording, headers: Headers, *, is_stream: bool) -> None:
-    """Keep a good answer for repeats, unless it only stands in for one that the next try may bring."""
-    if recording.claim is not None and recording.degraded in (None, "target"):
+async def keep_answer(recording: Recording, headers: Headers, last: bytes, *, is_stream: bool) -> None:
+    """Keep a good answer, of which ``last`` is the end or all, for repeats of a call with a key.
+
+    Not one that only stands in for an answer that the next try may bring.
+    """
+    claim = recording.claim
+    if claim is None:
+        return
+    claim.add(last)
+    if recording.degraded in (None, "target"):
         kept = [(name.decode(), value.decode("latin-1")) for name, value in headers if name in _KEPT]
-        await recording.claim.keep(tuple(kept), is_stream=is_stream)
+        await claim.keep(tuple(kept), is_stream=is_stream)

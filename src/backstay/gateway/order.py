@@ -15,6 +15,8 @@ from backstay.ledger import PriceBook
 
 _EXPLORED = 0.05
 """Share of the calls in which ``least_latency`` tries another order: a target that is never asked is never measured."""
+_MEASURED = 5
+"""Observations from which on a target's latency is known: the first ones include the making of connections."""
 _BYTES_PER_TOKEN = 4
 _SUPPOSED_OUTPUT_TOKENS = 500
 """For comparing prices, where nobody knows yet how long the answer will be."""
@@ -81,9 +83,10 @@ def _sticky_rank(target: Target, user: str) -> float:
 
 
 def _latency_rank(target: Target, request: Resolved, fleet: Fleet) -> float:
-    """Rank by the usual time to answer; who was never measured goes first."""
+    """Rank by the usual time to answer; who was hardly measured yet goes first."""
     health = fleet.of(target.name)
-    return (health.first_token if request.stream else health.whole).quantile(0.5) or 0.0
+    latencies = health.first_token if request.stream else health.whole
+    return latencies.quantile(0.5) or 0.0 if latencies.seen >= _MEASURED else 0.0
 
 
 def _cost_rank(target: Target, usage: Usage, prices: PriceBook, at_ns: int) -> float:

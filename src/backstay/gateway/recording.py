@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from backstay.cache import Hit
 from backstay.core.chat import ChatEvent
 from backstay.core.clock import Clock
 from backstay.core.errors import BackstayError, ProviderError
@@ -14,6 +15,7 @@ from backstay.gateway.body import read_asked_model
 from backstay.gateway.resolve import Resolved
 from backstay.gateway.tries import Reason
 from backstay.gateway.types import Incoming, Target
+from backstay.health import Outcome
 from backstay.idempotency import Claim
 from backstay.ledger import Cost, LedgerEntry
 from backstay.limits import Admission
@@ -40,6 +42,10 @@ class Attempt(msgspec.Struct, kw_only=True):
     """Of a whole answer; ``None`` while there is none."""
     events: list[ChatEvent] = msgspec.field(default_factory=list[ChatEvent])
     """Of a stream: what was said so far."""
+    outcome: Outcome | None = None
+    """What its end showed of the target; ``None`` while it runs."""
+    seam: int | None = None
+    """Of a stream that goes on where another broke: how many characters of text the caller had seen."""
     malformed_events: int = 0
     """Of a stream: events that were no JSON and were left out."""
     cost: Cost | None = None
@@ -76,6 +82,9 @@ class Recording:
         self.degraded: str | None = None
         """What stood in for a real answer: ``target``, ``message`` or ``cache_stale``."""
         self.written = False
+        self.hit: Hit | None = None
+        self.missed = False
+        """Whether the cache was asked and had no answer."""
 
     def begin_attempt(self, target: Target, reason: Reason) -> Attempt:
         attempt = Attempt(target=target, reason=reason, started_ns=self.clock.monotonic_ns(), span_id=new_span_id())
@@ -89,6 +98,17 @@ class Recording:
         attempt.ended_ns = self.clock.monotonic_ns()
         attempt.error = error
         attempt.status = "error" if error is not None else self.status
+
+    def cancel_attempt(self, attempt: Attempt) -> None:
+        """Close an attempt that is not waited for any more; the first time counts."""
+        self.end_attempt(attempt)
+        if attempt.error is None and attempt.summary is None:
+            attempt.status = "cancelled"
+
+    def answered_by(self, attempt: Attempt) -> None:
+        """Note which attempt gave the answer: it is the last one, whenever it began."""
+        self.attempts.remove(attempt)
+        self.attempts.append(attempt)
 
     def fail(self, error: BackstayError) -> None:
         self.status, self.error, self.http_status = "error", error, error.status
@@ -205,7 +225,7 @@ class Recording:
             attributes["backstay.degraded"] = self.degraded
         if self.origin_id is not None:
             attributes["backstay.idempotency.origin"] = self.origin_id
-        return attributes
+        return attributes | _cache_attributes(self.hit)
 
     def _first_token_ns(self) -> int | None:
         """When the caller saw something first: a stream that broke midway and went on began with its first part."""
@@ -262,6 +282,15 @@ class Recording:
         )
 
 
+def _cache_attributes(hit: Hit | None) -> dict[str, Any]:
+    if hit is None:
+        return {}
+    origin = hit.answer
+    attributes = {"backstay.cache": hit.kind, "backstay.cache.trace_id": origin.trace_id}
+    more = {"backstay.cache.saved_nanousd": origin.cost_nanousd, "backstay.cache.question": hit.question}
+    return {**attributes, **{name: value for name, value in more.items() if value is not None}}
+
+
 def _attributes(operation: str, number: int, attempt: Attempt) -> dict[str, Any]:
     """Name what is known of an attempt as OpenTelemetry's GenAI semantic conventions do."""
     attributes: dict[str, Any] = {
@@ -271,6 +300,10 @@ def _attributes(operation: str, number: int, attempt: Attempt) -> dict[str, Any]
         "backstay.attempt": number,
         "backstay.attempt.reason": attempt.reason,
     }
+    if attempt.outcome not in (None, "ok"):
+        attributes["backstay.attempt.outcome"] = attempt.outcome
+    if attempt.seam is not None:
+        attributes["backstay.attempt.seam"] = attempt.seam
     if attempt.malformed_events:
         attributes["backstay.malformed_events"] = attempt.malformed_events
     if isinstance(attempt.error, ProviderError):

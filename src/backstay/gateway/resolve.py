@@ -28,6 +28,10 @@ class Models:
         """List the models that a caller may use, in the policy's order."""
         return [model for name, model in self._named.items() if caller.models is None or name in caller.models]
 
+    def target(self, name: str) -> Target | None:
+        """Return a target that may be addressed by its own name, without an entry in the policy."""
+        return self._direct(name)
+
     def find(self, name: str, caller: Caller) -> Model:
         """Find a model by the name that a caller gave.
 

@@ -11,9 +11,10 @@ import msgspec
 
 from backstay.health import Availability
 
-Reason = Literal["first", "fallback", "retry", "continue", "restart", "degraded"]
-"""Why a try is made. ``fallback``: another target after a failure. ``retry``: the same one again. ``continue`` and
-``restart``: after a stream broke midway. ``degraded``: what a route ends in when nothing else answers."""
+Reason = Literal["first", "fallback", "retry", "hedge", "continue", "restart", "degraded"]
+"""Why a try is made. ``fallback``: another target after a failure. ``retry``: the same one again. ``hedge``: another
+one beside one that is late. ``continue`` and ``restart``: after a stream broke midway. ``degraded``: what a route ends
+in when nothing else answers."""
 
 Hope = Literal["anywhere", "elsewhere", "nowhere"]
 """Where the same request may succeed after a failure: at any target, the same one too; at another only; not at all."""
@@ -57,7 +58,13 @@ class Failed(msgspec.Struct, frozen=True):
     hope: Hope
 
 
-Event = Began | Waited | Failed
+class Late(msgspec.Struct, frozen=True):
+    """The try at a place takes longer than most, and another target may be asked beside it."""
+
+    place: int
+
+
+Event = Began | Waited | Failed | Late
 
 
 class Try(msgspec.Struct, frozen=True):
@@ -113,6 +120,8 @@ class Tries:
 
     def step(self, event: Event, now_s: float) -> Move:
         """Take what has happened and say what to do next."""
+        if isinstance(event, Late):
+            return self._hedge(event.place, now_s)
         if isinstance(event, Failed):
             if event.hope == "nowhere":
                 return Stop("hopeless")
@@ -129,6 +138,15 @@ class Tries:
             self._closed[place] = True
         pause_s = min(self._policy.cap_s, self._policy.base_s * 2.0 ** min(self._tries[place] - 1, 16))
         self._not_before_s[place] = now_s + self._chance.uniform(0.0, pause_s)
+
+    def _hedge(self, late: int, now_s: float) -> Move:
+        """Take a target that was not asked yet and is ready; never wait for one."""
+        if self.made < len(self._tries) + self._policy.retries:
+            for place in self._in_order():
+                is_free = place != late and not self._tries[place]
+                if is_free and self._look(place, now_s).availability.readiness == "ready":
+                    return self._try(place, "hedge")
+        return Stop("unavailable")
 
     def _choose(self, now_s: float) -> Move:
         """Take the best target that is ready; else wait for one; else take a slow one; else give up."""
@@ -183,8 +201,8 @@ class Tries:
     def _free_at_s(self, place: int, view: View) -> float:
         return max(self._not_before_s[place], view.availability.free_at_s or 0.0)
 
-    def _try(self, place: int) -> Try:
-        reason: Reason = "first" if not self.made else "retry" if self._tries[place] else "fallback"
+    def _try(self, place: int, reason: Reason | None = None) -> Try:
+        reason = reason or ("first" if not self.made else "retry" if self._tries[place] else "fallback")
         self._tries[place] += 1
         self.made += 1
         return Try(place, reason)

@@ -9,6 +9,7 @@ from backstay.gateway.room import Room
 from backstay.gateway.tries import Hope, Reason
 from backstay.gateway.types import Target
 from backstay.health import Fleet, Outcome
+from backstay.health.target import LastError
 from backstay.providers import read_rate_limits
 
 _OUTCOMES: Mapping[str, Outcome] = {
@@ -50,7 +51,7 @@ class Trying:
         request = recording.request
         stream = request is not None and request.stream
         tokens = len(recording.incoming.body) // 4
-        self._trial = self._health.begin(self._now_s(), stream=stream, tokens=tokens)
+        self._trial = self._health.begin(self._now_s(), stream=stream, tokens=tokens, reason=reason)
         self._has_ended = False
 
     def headers_came(self, headers: Mapping[str, str]) -> None:
@@ -70,13 +71,23 @@ class Trying:
         if self._has_ended:
             return
         self._has_ended = True
-        now_s = self._now_s()
+        now_s, outcome = self._now_s(), outcome_of(error)
+        self.attempt.outcome = outcome
         if isinstance(error, BackstayError):
             self._recording.end_attempt(self.attempt, error)
             if error.retry_after_s is not None:
                 self._health.read_limits(now_s, retry_after_s=error.retry_after_s)
-        self._health.end(self._trial, now_s, outcome_of(error))
+        elif isinstance(error, asyncio.CancelledError):
+            self._recording.cancel_attempt(self.attempt)
+        self._health.end(self._trial, now_s, outcome, self._last_error(error))
         self._room.wake()
+
+    def _last_error(self, error: BaseException | None) -> LastError | None:
+        """Say what the target did wrong, in words of ours alone."""
+        if not isinstance(error, ProviderError):
+            return None
+        fault = "unreachable" if isinstance(error, ProviderUnreachable) else error.kind
+        return LastError(fault=fault, http_status=self.attempt.http_status)
 
     def _now_s(self) -> float:
         return self._clock.monotonic_ns() * 1e-9

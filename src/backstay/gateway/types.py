@@ -5,6 +5,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from backstay.cache import CachePolicy, Directives
 from backstay.core.caller import Caller
 from backstay.gateway.tries import RetryPolicy
 from backstay.providers import Dialect, Operation, Provider, Timeouts
@@ -71,6 +72,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     sticky: bool = False
     """Whether a user stays with one target, which keeps the provider's prompt cache warm."""
     retry: RetryPolicy = RetryPolicy()
+    hedge_share: float = 0.0
+    """Share of the calls in which a second target may be asked beside one that is late; 0: none."""
     on_broken_stream: OnBrokenStream = "error"
     degraded: Degraded = Degraded()
     is_conditional: bool = False
@@ -83,6 +86,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     targets: tuple[Target, ...]
     route: Route = Route()
+    cache: CachePolicy | None = None
+    """``None``: its answers are not kept."""
 
     @property
     def total_s(self) -> float:
@@ -108,6 +113,7 @@ class Incoming(msgspec.Struct, frozen=True, kw_only=True):
     parent_id: str | None = None
     idempotency_key: str | None = None
     """What repeats of this request have in common; ``None``: each is a call of its own."""
+    cache_control: Directives = Directives()
 
 
 class Sink(Protocol):

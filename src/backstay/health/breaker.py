@@ -50,6 +50,8 @@ class Breaker:
         self.opened = 0
         """How often it has opened."""
         self.changed_at_s: float | None = None
+        self.ill_since_s: float | None = None
+        """When it opened first since it was last closed; ``None`` while it is closed."""
         self._policy = policy or BreakerPolicy()
         self._chance = chance or random.Random()
         self._outcomes: deque[tuple[float, Verdict]] = deque()
@@ -98,6 +100,8 @@ class Breaker:
         """Leave the target alone for a while. After a peer's word, the next call may check at once."""
         self.cause = cause
         self.opened += 1
+        if self.ill_since_s is None:
+            self.ill_since_s = now_s
         self._until_s = now_s if cause == "peer" else now_s + self._pause_s * self._chance.uniform(0.8, 1.2)
         self._good_probes = 0
         self._clear()
@@ -105,7 +109,7 @@ class Breaker:
 
     def close(self, now_s: float) -> None:
         """Put the target in use again."""
-        self.cause = None
+        self.cause = self.ill_since_s = None
         self._pause_s = self._policy.open_s
         self._clear()
         self._turn("closed", now_s)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
+from backstay.health.hedge_budget import HedgeBudget
 from backstay.health.quota import Quota
 from backstay.health.target import TargetHealth, TargetState
 
@@ -22,6 +23,7 @@ class Fleet:
         self._targets: dict[str, TargetHealth] = {}
         self._limits: Mapping[str, RateLimits] = {}
         self._drained: frozenset[str] = frozenset()
+        self._hedges: dict[str, HedgeBudget] = {}
 
     def __iter__(self) -> Iterator[TargetHealth]:
         return iter(self._targets.values())
@@ -33,6 +35,10 @@ class Fleet:
             found = self._targets[name] = TargetHealth(name, quota=self._quota(name))
             found.drained = name in self._drained
         return found
+
+    def hedges_of(self, model: str) -> HedgeBudget:
+        """Return how many calls of a model may still be hedged."""
+        return self._hedges.setdefault(model, HedgeBudget())
 
     def configure(self, limits: Mapping[str, RateLimits]) -> None:
         """Take over the operator's rate limits. Those that did not change keep what was counted."""

@@ -1,6 +1,7 @@
 """Owns what is known of a target's latencies: quantiles of the recent past, in constant memory. Pure."""
 
 import math
+from collections.abc import Iterable, Mapping
 
 _FASTEST_S = 0.0005
 _RATIO = 1.25
@@ -40,11 +41,24 @@ class Latencies:
 
     def quantile(self, share: float) -> float | None:
         """Return the latency, in seconds, below which this share lies; ``None`` before the first observation."""
-        if not self.seen:
-            return None
-        left = share * self._total
-        for place, count in enumerate(self._counts):
-            left -= count
-            if left <= 0 and count:
-                return _FASTEST_S * _RATIO ** (place - 0.5) if place else _FASTEST_S
-        return _FASTEST_S * _RATIO**_BUCKETS
+        return _quantile(enumerate(self._counts), share * self._total) if self.seen else None
+
+    def counts(self) -> dict[int, float]:
+        """Return how many observations are in each bucket that has some, to be added to those of other workers."""
+        return {place: count for place, count in enumerate(self._counts) if count}
+
+
+def quantile_of(histograms: Iterable[Mapping[int, float]], share: float) -> float | None:
+    """Return the latency, in seconds, below which this share of several workers' observations lies."""
+    added: dict[int, float] = {}
+    for place, count in (each for histogram in histograms for each in histogram.items()):
+        added[place] = added.get(place, 0.0) + count
+    return _quantile(sorted(added.items()), share * sum(added.values())) if added else None
+
+
+def _quantile(counts: Iterable[tuple[int, float]], left: float) -> float:
+    for place, count in counts:
+        left -= count
+        if left <= 0 and count:
+            return _FASTEST_S * _RATIO ** (place - 0.5) if place else _FASTEST_S
+    return _FASTEST_S * _RATIO**_BUCKETS

@@ -1,10 +1,19 @@
 """Owns what is left of a target's rate limits: from its headers, its `retry-after`, and our own counts. Pure."""
 
+import msgspec
+
 from backstay.core.rate_limit import RateLimit
 
 _REFILL_S = 60.0
 """Providers count by the minute and refill continuously.
 Source: https://docs.claude.com/en/api/rate-limits, "token bucket algorithm" (2026-08)."""
+
+
+class QuotaState(msgspec.Struct, frozen=True, kw_only=True):
+    """What a target allows in a minute, and what is left of it now."""
+
+    limit: float
+    left: float
 
 
 class _Bucket:
@@ -36,6 +45,9 @@ class _Bucket:
         if missing <= 0:
             return 0.0
         return missing / self._rate if self._rate > 0 else _REFILL_S
+
+    def state(self, now_s: float) -> QuotaState | None:
+        return None if self._limit is None else QuotaState(limit=self._limit, left=max(0.0, self._now(now_s)))
 
     def _now(self, now_s: float) -> float:
         assert self._limit is not None
@@ -71,6 +83,14 @@ class Quota:
             self._requests.read(now_s, requests)
         if tokens is not None:
             self._tokens.read(now_s, tokens)
+
+    def requests(self, now_s: float) -> QuotaState | None:
+        """Describe the limit of requests; ``None`` where none is known."""
+        return self._requests.state(now_s)
+
+    def tokens(self, now_s: float) -> QuotaState | None:
+        """Describe the limit of tokens; ``None`` where none is known."""
+        return self._tokens.state(now_s)
 
     def leave_alone(self, now_s: float, for_s: float) -> None:
         """Send nothing for so long: the target has asked for it."""

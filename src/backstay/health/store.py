@@ -1,12 +1,12 @@
 """Owns the SQL of health: what workers report, and which targets are taken out of use."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
 from backstay.health.target import TargetState
-from backstay.store import Database, load_queries
+from backstay.store import Connection, Database, load_queries
 
 CHANNEL = "backstay_targets"
 _REPORT_AGE_S = 15.0
@@ -68,9 +68,23 @@ class HealthStore:
             cursor = await connection.execute(self._queries["drained"])
             return [Drain(target=row["target"], by=row["by_whom"], at=row["at"]) for row in await cursor.fetchall()]
 
-    async def set_drained(self, target: str, drained: bool, *, by: str) -> None:
-        """Take a target out of use, or put it back, and tell all workers."""
+    async def set_drained(
+        self,
+        target: str,
+        drained: bool,
+        *,
+        by: str,
+        record: Callable[[Connection], Awaitable[None]] | None = None,
+    ) -> None:
+        """Take a target out of use, or put it back, and tell all workers.
+
+        Args:
+            record: Writes the act down, in the transaction that performs it; not called where nothing changes.
+        """
         query = self._queries["drain" if drained else "undrain"]
         async with self._database.system() as connection:
-            await connection.execute(query, {"target": target, "by": by} if drained else {"target": target})
+            values = {"target": target, "by": by} if drained else {"target": target}
+            cursor = await connection.execute(query, values)
+            if cursor.rowcount and record is not None:
+                await record(connection)
             await connection.execute(self._queries["tell"], {"word": "drains"})

@@ -8,7 +8,8 @@ from backstay.core.rate_limit import RateLimit
 from backstay.health.breaker import Breaker, BreakerState, Cause, Verdict
 from backstay.health.concurrency import ConcurrencyLimit
 from backstay.health.latency import Latencies
-from backstay.health.quota import Quota
+from backstay.health.quota import Quota, QuotaState
+from backstay.health.recent import Recent
 from backstay.health.retry_budget import RetryBudget
 
 Readiness = Literal["ready", "slow", "busy", "limited", "open", "drained"]
@@ -63,8 +64,17 @@ class Trial:
         """Whether it was counted as slow already."""
 
 
+class LastError(msgspec.Struct, frozen=True, kw_only=True):
+    """What went wrong with a target last. It has no message: that may hold what one tenant's call said."""
+
+    fault: str
+    """The kind of error, such as ``overloaded`` or ``timeout``."""
+    http_status: int | None = None
+    """What the target answered with; ``None``: it did not answer."""
+
+
 class TargetState(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a target, for people."""
+    """What one worker knows of a target, for people. Ages are in seconds before it was told."""
 
     target: str
     breaker: BreakerState
@@ -73,12 +83,25 @@ class TargetState(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int
     concurrency_limit: int | None
     retries_left: float
-    p50_s: float | None
-    """Time to the first token where it is streamed to, else to the whole answer."""
-    p95_s: float | None
     tries: int
+    """Since the worker began."""
     failures: int
     opened: int
+    ill_for_s: float | None = None
+    """How long the breaker has not been closed."""
+    free_in_s: float | None = None
+    """When it may be asked again, where that is known; 0: now."""
+    recent_tries: int = 0
+    """Of the last five minutes."""
+    recent_failures: int = 0
+    first_token: dict[int, float] = {}
+    """Times to the first token of streams, by bucket."""
+    whole: dict[int, float] = {}
+    """Times of answers that were not streamed, by bucket."""
+    requests: QuotaState | None = None
+    tokens: QuotaState | None = None
+    last_error: LastError | None = None
+    last_error_ago_s: float | None = None
 
 
 class TargetHealth:
@@ -96,6 +119,13 @@ class TargetHealth:
         self.drained = False
         self.tries = 0
         self.failures = 0
+        self.made: dict[str, int] = {}
+        """Tries by why they were made."""
+        self.ended: dict[Outcome, int] = {}
+        """Tries by how they ended."""
+        self.recent = Recent()
+        self.last_error: LastError | None = None
+        self._last_error_s = 0.0
         self._waiting: dict[bool, dict[Trial, None]] = {True: {}, False: {}}
         """Tries without an answer that are not late yet, in the order of their beginning, by whether they stream."""
         self._slow_after_s: dict[bool, float | None] = {True: None, False: None}
@@ -114,12 +144,13 @@ class TargetHealth:
             return Availability("limited", free_at_s)
         return READY if self.concurrency.has_room(self.in_flight) else Availability("busy")
 
-    def begin(self, now_s: float, *, stream: bool, tokens: int = 0) -> Trial:
-        """Note that a call is sent."""
+    def begin(self, now_s: float, *, stream: bool, tokens: int = 0, reason: str = "first") -> Trial:
+        """Note that a call is sent, and why."""
         may_probe = self.breaker.state != "closed" and self.breaker.allows(now_s)
         trial = Trial(now_s, is_stream=stream, is_probe=may_probe and self.breaker.begin(now_s))
         self.in_flight += 1
         self.tries += 1
+        self.made[reason] = self.made.get(reason, 0) + 1
         self.quota.take(now_s, tokens)
         self._waiting[stream][trial] = None
         return trial
@@ -133,10 +164,11 @@ class TargetHealth:
             trial.is_probe = False
             self.breaker.end(now_s, "ok", probe=True)
 
-    def end(self, trial: Trial, now_s: float, outcome: Outcome) -> None:
-        """Note how a try ended."""
+    def end(self, trial: Trial, now_s: float, outcome: Outcome, error: LastError | None = None) -> None:
+        """Note how a try ended, and with which error of the target's own."""
         self.in_flight -= 1
         self._waiting[trial.is_stream].pop(trial, None)
+        self._count(now_s, outcome, error)
         if outcome == "ok":
             if trial.is_waiting:
                 self._learn(trial, now_s)
@@ -167,21 +199,37 @@ class TargetHealth:
 
     def state(self, now_s: float) -> TargetState:
         """Describe it."""
-        latencies = self.first_token if self.first_token.seen else self.whole
+        availability, ill_since_s = self.availability(now_s), self.breaker.ill_since_s
+        recent_tries, recent_failures = self.recent.counts(now_s)
         return TargetState(
             target=self.name,
             breaker=self.breaker.state,
             cause=self.breaker.cause,
-            readiness=self.availability(now_s).readiness,
+            readiness=availability.readiness,
             in_flight=self.in_flight,
             concurrency_limit=self.concurrency.limit,
             retries_left=self.retries.left,
-            p50_s=latencies.quantile(0.5),
-            p95_s=latencies.quantile(0.95),
             tries=self.tries,
             failures=self.failures,
             opened=self.breaker.opened,
+            ill_for_s=None if ill_since_s is None else now_s - ill_since_s,
+            free_in_s=None if availability.free_at_s is None else max(0.0, availability.free_at_s - now_s),
+            recent_tries=recent_tries,
+            recent_failures=recent_failures,
+            first_token=self.first_token.counts(),
+            whole=self.whole.counts(),
+            requests=self.quota.requests(now_s),
+            tokens=self.quota.tokens(now_s),
+            last_error=self.last_error,
+            last_error_ago_s=None if self.last_error is None else now_s - self._last_error_s,
         )
+
+    def _count(self, now_s: float, outcome: Outcome, error: LastError | None) -> None:
+        self.ended[outcome] = self.ended.get(outcome, 0) + 1
+        if outcome != "callers":
+            self.recent.add(now_s, failed=outcome != "ok")
+        if error is not None and outcome not in ("ok", "callers"):
+            self.last_error, self._last_error_s = error, now_s
 
     def _learn(self, trial: Trial, now_s: float) -> None:
         """Keep a time as usual, unless the target is known to be ill: or slowness would soon be usual."""

@@ -11,6 +11,7 @@ from genai_prices.types import ModelInfo, Provider
 from backstay.core.clock import Clock, SystemClock
 from backstay.core.money import NanoUSD
 from backstay.core.usage import Usage
+from backstay.ledger.model_names import names_on_the_list
 from backstay.ledger.overrides import PriceOverride
 from backstay.ledger.rates import Rates
 from backstay.ledger.types import Cost
@@ -128,11 +129,15 @@ class PriceBook:
     def _model(self, provider_id: str, model_id: str) -> tuple[Provider, ModelInfo] | None:
         key = (provider_id, model_id)
         if key not in self._models:
-            try:
-                self._models[key] = self._list.find_provider_model(model_id, None, provider_id, None)
-            except LookupError:
-                self._models[key] = None
+            found = (self._find(provider_id, name) for name in names_on_the_list(provider_id, model_id))
+            self._models[key] = next((each for each in found if each is not None), None)
         return self._models[key]
+
+    def _find(self, provider_id: str, model_id: str) -> tuple[Provider, ModelInfo] | None:
+        try:
+            return self._list.find_provider_model(model_id, None, provider_id, None)
+        except LookupError:
+            return None
 
 
 def _tier_context(tier: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ from backstay.providers.accumulate import accumulate, summarize
 from backstay.providers.anthropic import ANTHROPIC
 from backstay.providers.config import ProviderConfig, TimeoutsConfig, implicit_providers
 from backstay.providers.dialects import DIALECTS
+from backstay.providers.embedding_client import ProviderEmbedder
 from backstay.providers.openai import OPENAI, read_embeddings_summary
 from backstay.providers.rate_limits import read_rate_limits
 from backstay.providers.registry import Providers
@@ -35,6 +36,7 @@ __all__ = [
     "Operation",
     "Provider",
     "ProviderConfig",
+    "ProviderEmbedder",
     "ProviderRequest",
     "Providers",
     "ReplySummary",
@@ -44,6 +46,7 @@ __all__ = [
     "TimeoutsConfig",
     "accumulate",
     "implicit_providers",
+    "in_words_of",
     "read_embeddings_summary",
     "read_rate_limits",
     "summarize",

@@ -1,6 +1,7 @@
 """Owns the caller's own names for what a target cannot say, where callers of several dialects reach it.
 
-A neutral message does not know where it stood: Anthropic's callers have the system prompt outside of ``messages``.
+A neutral message does not know where it stood: Anthropic's callers have the system prompt outside of ``messages``, as
+Bedrock's have.
 """
 
 from collections.abc import Mapping
@@ -11,9 +12,13 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
     "anthropic": {
         "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
         "reasoning_effort": "output_config.effort",
+        "response_format": "output_config.format",
     },
 }
 """By dialect: its name for what OpenAI calls so, where the two differ."""
+
+_SYSTEM_APART = ("anthropic", "bedrock")
+"""Dialects with the system prompt in a field of its own."""
 
 
 def field_path(request: ChatRequest, name: str) -> str:
@@ -23,7 +28,7 @@ def field_path(request: ChatRequest, name: str) -> str:
 
 def message_path(request: ChatRequest, index: int) -> str:
     """Return where the caller has the message at ``index``."""
-    if request.caller_dialect == "anthropic" and request.messages[0].role == "system":
+    if request.caller_dialect in _SYSTEM_APART and request.messages[0].role == "system":
         return "system" if index == 0 else f"messages[{index - 1}]"
     return f"messages[{index}]"
 

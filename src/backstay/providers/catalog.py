@@ -15,7 +15,7 @@ from backstay.providers.paths import VERTEX_PATHS, Paths
 Auth = Literal["bearer", "api-key", "x-api-key", "x-goog-api-key"]
 """The header that carries the key: ``Authorization: Bearer …``, Azure's, Anthropic's or Google's own."""
 
-DialectName = Literal["openai", "anthropic", "gemini"]
+DialectName = Literal["openai", "anthropic", "gemini", "bedrock"]
 
 
 class Vendor(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +24,7 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     dialect: DialectName = "openai"
     base_url: str | None
-    """``None``: each customer has their own."""
+    """``None``: each customer has their own. ``{region}`` stands for the customer's region."""
     auth: Auth = "bearer"
     key_env: str | None = None
     """The environment variable in which the vendor's own tools look for the key; ``None``: it needs none."""
@@ -71,6 +71,16 @@ _ROWS = (
     # `LOCATION-` for the location `global`; the key is an access token, which lives for an hour.
     # Source: cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference (2026-11).
     Vendor(name="vertex", dialect="gemini", base_url=None, paths=VERTEX_PATHS, price_provider="google"),
+    # Without an API key, requests are signed with AWS's credentials (`aws.AwsSigner`).
+    # Source: docs.aws.amazon.com/general/latest/gr/bedrock.html and …/bedrock/latest/userguide/api-keys-use.html
+    # (2026-11).
+    Vendor(
+        name="bedrock",
+        dialect="bedrock",
+        base_url="https://bedrock-runtime.{region}.amazonaws.com",
+        key_env="AWS_BEARER_TOKEN_BEDROCK",
+        price_provider="aws",
+    ),
     # The v1 API, GA since 2025-08, is https://RESOURCE.openai.azure.com/openai/v1; with `api_version` in the config,
     # the dated one: RESOURCE…/openai/deployments/MODEL/…?api-version=….
     # Source: learn.microsoft.com/azure/foundry/openai/api-version-lifecycle.

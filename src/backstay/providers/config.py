@@ -50,6 +50,12 @@ class ProviderConfig(BaseModel):
     )
     timeouts: TimeoutsConfig = TimeoutsConfig()
     api_version: str | None = Field(default=None, description="Azure's dated API; default: its v1 API.")
+    region: str | None = Field(
+        default=None, pattern=r"^[a-z0-9-]+$", description="Of Bedrock: AWS's region; default: `AWS_REGION`."
+    )
+    profile: str | None = Field(
+        default=None, description="Of Bedrock: a profile of `~/.aws/config`; default: AWS's own chain of credentials."
+    )
     price_as: str | None = Field(
         default=None, pattern=r"^[^/\s]+/\S+$", description="Price its calls as this model, as in `openai/gpt-4o-mini`."
     )
@@ -105,6 +111,8 @@ class ProviderConfig(BaseModel):
             raise ValueError(f"{self.dialect} needs a base_url: every customer has their own address")
         if self.api_version is not None and self.dialect != "azure":
             raise ValueError("api_version is Azure's")
+        if (self.region or self.profile) and self.dialect != "bedrock":
+            raise ValueError("region and profile are Bedrock's")
         if self.script is not None and self.dialect != "simulator":
             raise ValueError("script is the simulator's")
         return self
@@ -118,6 +126,11 @@ class ProviderConfig(BaseModel):
         return self.speaks if self.dialect == "simulator" else "openai"
 
 
+def region_in(environ: Mapping[str, str]) -> str | None:
+    """Return AWS's region as its own tools find it in the environment."""
+    return environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or None
+
+
 def implicit_providers(environ: Mapping[str, str]) -> dict[str, ProviderConfig]:
     """Return the vendors whose key is in the environment, each under its own name, with nothing to configure."""
     found: dict[str, ProviderConfig] = {}
@@ -125,6 +138,10 @@ def implicit_providers(environ: Mapping[str, str]) -> dict[str, ProviderConfig]:
         base_url = vendor.base_url or environ.get("AZURE_OPENAI_ENDPOINT", "").rstrip("/")
         key_env = _key_env(vendor, environ)
         if key_env is None or not base_url:
+            continue
+        if "{region}" in base_url:
+            if region_in(environ) is not None:
+                found[vendor.name] = ProviderConfig(dialect=vendor.name, api_key=f"env:{key_env}")
             continue
         if vendor.base_url is None and not base_url.endswith("/openai/v1"):
             base_url += "/openai/v1"

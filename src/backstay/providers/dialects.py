@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 
 from backstay.providers.anthropic import ANTHROPIC
+from backstay.providers.bedrock import BEDROCK
 from backstay.providers.gemini import GEMINI
 from backstay.providers.openai import OPENAI
 from backstay.providers.types import Dialect
 
-DIALECTS: Mapping[str, Dialect] = {dialect.name: dialect for dialect in (OPENAI, ANTHROPIC, GEMINI)}
+DIALECTS: Mapping[str, Dialect] = {dialect.name: dialect for dialect in (OPENAI, ANTHROPIC, GEMINI, BEDROCK)}
 """Every dialect by its name."""

@@ -6,7 +6,7 @@ end, and is cut at once when the answer is given up.
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from typing import NoReturn
+from typing import NoReturn, Protocol
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -18,8 +18,7 @@ from backstay import __version__
 from backstay.core.errors import ProviderError, ProviderTimeout, ProviderUnreachable, Untranslatable
 from backstay.providers.paths import PATHS, Paths, fill_model, join_path
 from backstay.providers.secrets import REDACTED, Secret
-from backstay.providers.sse import FrameSplitter
-from backstay.providers.types import Dialect, ProviderRequest, Timeouts
+from backstay.providers.types import Body, Dialect, ProviderRequest, Splitter, Timeouts
 from backstay.providers.upload import STREAMED_UPLOAD_BYTES, Upload
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
@@ -27,6 +26,14 @@ MAX_ANSWER_BYTES = 256 * 1024 * 1024
 
 _MOST_TIMEOUTS = 64
 """Kept ready."""
+
+
+class Signer(Protocol):
+    """Makes the headers that prove who sends a request, from the request itself."""
+
+    async def sign(self, url: URL, body: Body) -> Mapping[str, str]:
+        """Raises ``ProviderError`` where there is no credential to sign with."""
+        ...
 
 
 def open_session() -> aiohttp.ClientSession:
@@ -57,6 +64,7 @@ class HttpProvider:
         is_free: bool = False,
         reports_stream_usage: bool = True,
         paths: Paths | None = None,
+        signer: Signer | None = None,
     ):
         """Describe a provider.
 
@@ -66,6 +74,7 @@ class HttpProvider:
             secrets: Cut out of error answers.
             timeouts: Used where a request brings none.
             paths: Where the operations are, unless where the dialect has them.
+            signer: For vendors that want each request signed.
         """
         self.name = name
         self.dialect = dialect
@@ -77,6 +86,7 @@ class HttpProvider:
         self._session = session
         self._secrets = tuple(secret.reveal().encode() for secret in secrets)
         self._timeouts = timeouts or Timeouts()
+        self._signer = signer
         paths = PATHS[dialect.name] if paths is None else paths
         self._urls = {operation: join_path(base_url, path) for operation, path in paths.items()}
         own = {"content-type": "application/json", "user-agent": f"backstay/{__version__}", **(headers or {})}
@@ -98,6 +108,7 @@ class HttpProvider:
         Raises:
             ProviderUnreachable: No connection, or it broke.
             ProviderTimeout: The connection, or a stream's first piece, took too long.
+            ProviderError: There is no credential to sign it with.
             Untranslatable: The provider's dialect has no such operation.
         """
         timeouts = request.timeouts or self._timeouts
@@ -110,12 +121,16 @@ class HttpProvider:
                     response = await self._post(request, timeouts)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             self._explain(error, timeouts)
-        return HttpExchange(response, deadline, self._secrets if response.status >= 400 else ())
+        secrets = self._secrets if response.status >= 400 else ()
+        return HttpExchange(response, deadline, secrets, self.dialect.framing.splitter())
 
     async def _post(self, request: ProviderRequest, timeouts: Timeouts) -> aiohttp.ClientResponse:
-        own, body = self._headers[request.stream], request.body
+        url, own, body = self.url_of(request), self._headers[request.stream], request.body
+        if self._signer is not None:
+            async with asyncio.timeout(timeouts.total_s):  # it may have to wait for credentials
+                own = CIMultiDict({**own, **await self._signer.sign(url, body)})
         return await self._session.post(
-            self.url_of(request),
+            url,
             data=body if isinstance(body, bytes) and len(body) < STREAMED_UPLOAD_BYTES else Upload(body),
             headers={**request.headers, **own} if request.headers else own,
             allow_redirects=False,
@@ -186,12 +201,19 @@ class Deadline:
 class HttpExchange:
     """An answer whose headers have arrived."""
 
-    def __init__(self, response: aiohttp.ClientResponse, deadline: Deadline | None, secrets: tuple[bytes, ...]):
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        deadline: Deadline | None,
+        secrets: tuple[bytes, ...],
+        splitter: Splitter,
+    ):
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
         self._response = response
         self._deadline = deadline
         self._secrets = secrets
+        self._splitter = splitter
 
     async def read(self) -> bytes:
         """Read the whole body, decompressed.
@@ -226,14 +248,14 @@ class HttpExchange:
         return bytes(body)
 
     async def frames(self) -> AsyncIterator[bytes]:
-        """Iterate over whole server-sent events as they arrive.
+        """Iterate over the stream's whole frames as they arrive.
 
         Raises:
-            ProviderUnreachable: The connection broke, or ended inside an event.
+            ProviderUnreachable: The connection broke, or ended inside a frame.
             ProviderTimeout: The first piece, the next or the end took too long.
-            ProviderError: It is no event stream, or an event is larger than the bound.
+            ProviderError: It is no event stream, or a frame is damaged or larger than the bound.
         """
-        content, deadline, splitter = self._response.content, self._deadline, FrameSplitter()
+        content, deadline, splitter = self._response.content, self._deadline, self._splitter
         assert deadline is not None, "it was asked for as a stream"
         if self._response.content_type == "application/json":
             raise ProviderError("The provider answered a request for a stream with one JSON document.", retryable=True)
@@ -252,11 +274,9 @@ class HttpExchange:
                 self._give_up(TimeoutError())
             for frame in splitter.feed(chunk):
                 yield frame
-        rest = splitter.finish()
-        if rest.endswith((b"\n", b"\r")) and not rest.isspace():
-            yield rest + b"\n"  # some servers leave the last event's blank line out
-        elif not rest.isspace() and rest:
-            raise ProviderUnreachable("The provider's stream ended inside an event.")
+        last = splitter.end()
+        if last:
+            yield last
 
     def _give_up(self, error: Exception) -> NoReturn:
         self._response.close()

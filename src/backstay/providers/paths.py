@@ -20,6 +20,7 @@ PATHS: Mapping[str, Paths] = {
         "embeddings": "/models/{model}:batchEmbedContents",
         "count_tokens": "/models/{model}:countTokens",
     },
+    "bedrock": {"chat": "/model/{model}/converse", "chat stream": "/model/{model}/converse-stream"},
 }
 """By the name of a dialect."""
 

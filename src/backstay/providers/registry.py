@@ -6,8 +6,10 @@ import aiohttp
 
 from backstay.core.errors import ConfigError
 from backstay.providers.anthropic import ANTHROPIC
+from backstay.providers.aws import AwsSigner
+from backstay.providers.bedrock import BEDROCK
 from backstay.providers.catalog import VENDORS, Vendor
-from backstay.providers.config import ProviderConfig
+from backstay.providers.config import ProviderConfig, region_in
 from backstay.providers.gemini import GEMINI, VERTEX
 from backstay.providers.http import HttpProvider, auth_headers, open_session
 from backstay.providers.local import LocalProvider
@@ -57,6 +59,11 @@ def _build_http(
     if config.api_version is not None:
         base_url, paths = azure_dated(base_url, config.api_version)
     key = None if config.api_key is None else read_secret(config.api_key, environ)
+    signer: AwsSigner | None = None
+    if vendor.dialect == "bedrock":
+        region = _region(config, environ)
+        base_url = base_url.replace("{region}", region)
+        signer = AwsSigner(name, region=region, profile=config.profile) if key is None else None
     own, secrets = _read_headers(config, environ)
     version = {"anthropic-version": _ANTHROPIC_VERSION} if vendor.dialect == "anthropic" else {}
     return HttpProvider(
@@ -71,6 +78,7 @@ def _build_http(
         is_free=vendor.is_free and config.price_as is None,
         reports_stream_usage=vendor.quirks.reports_stream_usage,
         paths=paths,
+        signer=signer,
     )
 
 
@@ -80,8 +88,17 @@ def _dialect(vendor: Vendor) -> Dialect:
             return ANTHROPIC
         case "gemini":
             return VERTEX if vendor.name == "vertex" else GEMINI
+        case "bedrock":
+            return BEDROCK
         case "openai":
             return OpenAIDialect(vendor.quirks)
+
+
+def _region(config: ProviderConfig, environ: Mapping[str, str]) -> str:
+    region = config.region or region_in(environ)
+    if region is None:
+        raise ConfigError('It needs a region: set `region = "us-east-1"` or AWS_REGION.')
+    return region
 
 
 def _read_headers(config: ProviderConfig, environ: Mapping[str, str]) -> tuple[dict[str, str], tuple[Secret, ...]]:

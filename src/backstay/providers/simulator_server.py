@@ -1,4 +1,4 @@
-"""Owns the simulator as an HTTP server: the vendors' wires on real sockets, which really break.
+"""Owns the simulator as an HTTP server: each dialect's wire on real sockets, which really break.
 
 It takes any key. ``/_simulator/`` changes and shows the simulation while it runs, for callers on the same machine:
 ``GET`` and ``PUT script`` (JSON), ``GET stats``, ``POST reset``.
@@ -11,6 +11,7 @@ import socket
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 from aiohttp import StreamReader, web
@@ -19,6 +20,7 @@ from aiohttp.http import RawRequestMessage
 
 from backstay.core.errors import BackstayError, ConfigError, Forbidden, InvalidRequest, NotFound, RequestTooLarge
 from backstay.providers.anthropic import ANTHROPIC
+from backstay.providers.bedrock import BEDROCK
 from backstay.providers.gemini import GEMINI
 from backstay.providers.openai import OPENAI
 from backstay.providers.simulator.performance import Ending, Performance
@@ -48,6 +50,7 @@ _GEMINI_OPERATIONS: Mapping[str, tuple[Operation, bool]] = {
 """By method, the operation and whether it streams: Gemini's URLs are ``/v1beta/models/{model}:{method}``."""
 
 _GEMINI_PATH = re.compile(r"/v1(?:beta1?|alpha)?/(?:.+/)?models/(?P<model>[^/:]+):(?P<method>\w+)")
+_BEDROCK_PATH = re.compile(r"/model/(?P<model>[^/]+)/converse(?P<stream>-stream)?")
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 """``SO_LINGER`` on, for 0 s: closing sends RST instead of FIN."""
@@ -186,6 +189,9 @@ def _find(request: web.BaseRequest) -> tuple[Dialect, Operation, Fields] | None:
     """Return the call that a path stands for, with the fields that the path has in it."""
     if request.path in _OPERATIONS:
         return (*_OPERATIONS[request.path], {})
+    match = _BEDROCK_PATH.fullmatch(request.rel_url.raw_path)  # an ARN has slashes, which are encoded
+    if match is not None:
+        return BEDROCK, "chat", address(unquote(match["model"]), stream=match["stream"] is not None)
     match = _GEMINI_PATH.fullmatch(request.path)
     if match is None or match["method"] not in _GEMINI_OPERATIONS:
         return None

@@ -6,7 +6,7 @@ event; one space after a field's colon is not part of its value; several ``data`
 
 import re
 
-from backstay.core.errors import ProviderError
+from backstay.core.errors import ProviderError, ProviderUnreachable
 
 MAX_FRAME_BYTES = 32 * 1024 * 1024
 """Longest event taken, in bytes: an inline image of a multimodal answer fits."""
@@ -56,6 +56,37 @@ class FrameSplitter:
         rest = bytes(self._buffer)
         self._buffer.clear()
         return rest
+
+    def end(self) -> bytes:
+        """Return the last event, if the stream ended without its blank line, as some servers do; else nothing.
+
+        Raises:
+            ProviderUnreachable: The stream ended inside an event.
+        """
+        rest = self.finish()
+        if not rest or rest.isspace():
+            return b""
+        if rest.endswith((b"\n", b"\r")):
+            return rest + b"\n"
+        raise ProviderUnreachable("The provider's stream ended inside an event.")
+
+
+class SseFraming:
+    """Server-sent events, as a way to cut streams into frames."""
+
+    content_type = "text/event-stream; charset=utf-8"
+
+    def splitter(self) -> FrameSplitter:
+        return FrameSplitter()
+
+    def spoil(self, frame: bytes) -> bytes:
+        """Cut an event's data in half, so that it is a whole event but not JSON."""
+        end = frame.index(b"\n\n")
+        start = frame.index(b"data: ")
+        return frame[: (start + 6 + end) // 2] + frame[end:]
+
+
+SSE = SseFraming()
 
 
 def data_of(frame: bytes) -> bytes | None:

@@ -26,11 +26,40 @@ class ReplySummary(msgspec.Struct, frozen=True, kw_only=True):
     service_tier: str | None = None
 
 
+class Splitter(Protocol):
+    """Cuts a byte stream, however it is chunked, into whole frames. Sans-IO."""
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Add bytes and return the frames that are whole now. Raises ``ProviderError`` for what cannot be one."""
+        ...
+
+    def end(self) -> bytes:
+        """Return what is to be taken as the last frame; nothing where there is none.
+
+        Raises:
+            ProviderUnreachable: The stream ended inside a frame.
+        """
+        ...
+
+
+class Framing(Protocol):
+    """How a dialect's streams are cut into frames: server-sent events, or AWS's binary messages."""
+
+    @property
+    def content_type(self) -> str: ...
+
+    def splitter(self) -> Splitter: ...
+
+    def spoil(self, frame: bytes) -> bytes:
+        """Return the frame, still whole, with data that nobody can read: what a faulty server sends."""
+        ...
+
+
 class StreamReader(Protocol):
     """Reads one stream of a dialect. Sans-IO: frames in, events out."""
 
     def read(self, frame: bytes) -> list[ChatEvent]:
-        """Read one whole server-sent event (bytes up to and including its blank line).
+        """Read one whole frame (a server-sent event up to and including its blank line).
 
         A frame that is not an event of the dialect (comment, ping, unknown type) gives no events.
 
@@ -42,12 +71,12 @@ class StreamReader(Protocol):
     @property
     def finished(self) -> bool:
         """Whether the dialect's own end of stream was seen (OpenAI ``[DONE]``, Anthropic ``message_stop``,
-        Gemini's last ``finishReason``)."""
+        Gemini's last ``finishReason``, Bedrock ``metadata``)."""
         ...
 
 
 class StreamWriter(Protocol):
-    """Writes one stream of a dialect. Sans-IO: events in, whole server-sent events out."""
+    """Writes one stream of a dialect. Sans-IO: events in, whole frames out."""
 
     def write(self, event: ChatEvent) -> bytes: ...
 
@@ -90,6 +119,11 @@ class Dialect(Protocol):
     """
 
     name: str
+
+    @property
+    def framing(self) -> Framing:
+        """How its streams are cut into frames."""
+        ...
 
     @property
     def embeddings(self) -> EmbeddingsWire | None:
@@ -175,7 +209,7 @@ class Exchange(Protocol):
         ...
 
     def frames(self) -> AsyncIterator[bytes]:
-        """Iterate over whole server-sent events as they arrive, each with its closing blank line, bytes untouched.
+        """Iterate over the stream's whole frames as they arrive, bytes untouched.
 
         Raises ``ProviderUnreachable`` when the connection breaks and ``ProviderTimeout`` when it stalls. A body that
         ends between two events just ends: whether that was the end is the dialect's reader to say.

@@ -136,6 +136,11 @@ class Journal:
         os.close(self._file)
         self._held.release()
 
+    def let_go(self) -> None:
+        """In a forked child: hold nothing of the parent's journal, which is locked as long as anybody holds it."""
+        os.close(self._file)
+        self._held.release()
+
     def _write(self, pieces: Sequence[bytes], size: int) -> bool:
         """Write a whole frame or nothing; ``False`` if the disk did not take it, and ``full`` says so."""
         try:

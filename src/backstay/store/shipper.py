@@ -82,6 +82,7 @@ class Shipper:
         self._shipment = Shipment(database, merges, root / REJECTED)
         self._journals: dict[Identity, _Followed] = {}
         self._unreadable: set[Identity] = set()
+        self._held: Claim | None = None
         self._is_shipping = False
         self._is_elsewhere = False
         self._urgent = asyncio.Event()
@@ -106,7 +107,7 @@ class Shipper:
                 _log.info("another process ships the journals in %s", self._root)
             self._is_elsewhere = True
             await asyncio.sleep(_ROUND_S)
-        self._is_shipping, self._is_elsewhere = True, False
+        self._held, self._is_shipping, self._is_elsewhere = held, True, False
         try:
             while True:
                 is_urgent = self._urgent.is_set()
@@ -117,9 +118,7 @@ class Shipper:
                 await self._pause(_ROUND_S)
         finally:
             self._is_shipping = False
-            while self._journals:
-                self._journals.popitem()[1].close()
-            held.release()
+            self.let_go()
 
     async def drain(self, timeout_s: float) -> bool:
         """Ship what is written now without pauses; ``False`` if some of it was left when the time was over.
@@ -134,6 +133,13 @@ class Shipper:
                     await asyncio.sleep(_URGENT_PAUSE_S)
         self._urgent.clear()
         return self._caught_up.is_set()
+
+    def let_go(self) -> None:
+        """Close all that is open; in a forked child too, as a lock lasts as long as anybody holds it."""
+        while self._journals:
+            self._journals.popitem()[1].close()
+        if self._held is not None:
+            self._held.release()
 
     async def _ship_round(self) -> bool:
         """Ship a batch of each journal; return whether some have more to ship."""

@@ -30,6 +30,9 @@ _TOKENS = tuple(4**power for power in range(14))
 _MAX_SERIES = 256
 """Label sets of one worker, about 12 KB of text each. What comes after them counts as ``other``."""
 
+_MAX_READINGS = 1_000
+"""Label sets of one family of readings. Counts of what comes after them are of ``other``; gauges leave it out."""
+
 _OTHER = "other"
 _FLUSH_S = 1.0
 
@@ -64,12 +67,26 @@ class _Series(msgspec.Struct, array_like=True):
     unknown_costs: int = 0
 
 
+Kind = Literal["gauge", "counter"]
+Values = Iterable[tuple[Mapping[str, str], float]]
+"""Numbers, each with its labels."""
+
+
 class _Reading(msgspec.Struct, array_like=True):
     name: str
     help: str
-    kind: Literal["gauge", "counter"]
+    kind: Kind
     value: float
     labels: dict[str, str] = {}
+
+
+class _Family(msgspec.Struct):
+    """Readings of one name, read together."""
+
+    name: str
+    help: str
+    kind: Kind
+    read: Callable[[], Values]
 
 
 class _Snapshot(msgspec.Struct, array_like=True):
@@ -101,7 +118,15 @@ class CallMetrics:
         self._file = folder / f"{slot}.metrics"
         before = _read(self._file)
         self._series = {_key(series.labels): series for series in before.series} if before else {}
-        self._readings: list[tuple[_Reading, Callable[[], float]]] = []
+        self._families: list[_Family] = []
+        self._degraded: dict[tuple[str, str], int] = {}
+        """Degraded answers by model and what stood in."""
+        self.add_family("backstay_degraded_total", "Degraded answers.", "counter", self._read_degraded)
+        self._before: dict[str, dict[tuple[str, ...], _Reading]] = {}
+        """Counts of the process whose place this one took, by name and label values."""
+        for reading in before.readings if before else ():
+            if reading.kind == "counter":
+                self._before.setdefault(reading.name, {})[tuple(reading.labels.values())] = reading
         self._written = b""
 
     def observe(self, span: Span) -> None:
@@ -119,10 +144,13 @@ class CallMetrics:
             series.unknown_costs += 1
         else:
             series.cost_nanousd += span.cost_nanousd
+        if (stand_in := span.attributes.get("backstay.degraded")) is not None:
+            place = span.counted_model or _OTHER, stand_in
+            self._degraded[place] = self._degraded.get(place, 0) + 1
 
     def add_gauge(self, name: str, help: str, read: Callable[[], float]) -> None:
         """Show a value of this worker, read when it is shown; workers' values are added up."""
-        self._readings.append((_Reading(name, help, "gauge", 0.0), read))
+        self.add_family(name, help, "gauge", lambda: (({}, read()),))
 
     def add_counter(
         self, name: str, help: str, read: Callable[[], float], labels: Mapping[str, str] | None = None
@@ -132,7 +160,17 @@ class CallMetrics:
         Args:
             labels: Counts of the same name have the same labels, with other values.
         """
-        self._readings.append((_Reading(name, help, "counter", 0.0, dict(labels or {})), read))
+        self.add_family(name, help, "counter", lambda: ((labels or {}, read()),))
+
+    def add_family(self, name: str, help: str, kind: Kind, read: Callable[[], Values]) -> None:
+        """Show values of this worker whose labels are known only when they are shown, such as one for each target.
+
+        Args:
+            kind: Gauges of live workers are added up. Counters begin at 0 when the worker starts and are shown on from
+                where its predecessor's were.
+            read: Returns the values. All have the same labels, with other values. It is called each second.
+        """
+        self._families.append(_Family(name, help, kind, read))
 
     def flush(self) -> None:
         """Write this worker's file, at once and whole, if anything has changed."""
@@ -166,8 +204,24 @@ class CallMetrics:
             pid=os.getpid(),
             is_worker=self._is_worker,
             series=list(self._series.values()),
-            readings=[msgspec.structs.replace(reading, value=read()) for reading, read in self._readings],
+            readings=self._read(),
         )
+
+    def _read_degraded(self) -> Values:
+        for (model, by), count in self._degraded.items():
+            yield {"model": model, "by": by}, count
+
+    def _read(self) -> list[_Reading]:
+        """Read all families; several may share a name. Counts go on from where the predecessor's were."""
+        found = {
+            name: {place: msgspec.structs.replace(reading) for place, reading in known.items()}
+            for name, known in self._before.items()
+        }
+        for family in self._families:
+            known = found.setdefault(family.name, {})
+            for labels, value in family.read():
+                _add(known, family, dict(labels), value)
+        return [reading for known in found.values() for reading in known.values()]
 
     def _new_series(self, key: "_Key") -> _Series:
         if len(self._series) >= _MAX_SERIES:
@@ -179,6 +233,18 @@ class CallMetrics:
 
 
 _Key = tuple[str | None, str | None, str | None, str | None, str | None]
+
+
+def _add(known: dict[tuple[str, ...], _Reading], family: _Family, labels: dict[str, str], value: float) -> None:
+    if len(known) >= _MAX_READINGS and tuple(labels.values()) not in known:
+        if family.kind == "gauge":
+            return
+        labels = dict.fromkeys(labels, _OTHER)
+    reading = known.get(tuple(labels.values()))
+    if reading is None:
+        known[tuple(labels.values())] = _Reading(family.name, family.help, family.kind, value, labels)
+    else:
+        reading.value += value
 
 
 def _key(labels: _Labels) -> _Key:
@@ -255,10 +321,10 @@ class _Exposition(Collector):
         yield tokens.family("gen_ai_client_token_usage", "Tokens of a call.", (*names, "gen_ai_token_type"))
 
     def _worker_readings(self) -> Iterator[Metric]:
-        alive = [snapshot for snapshot in self._snapshots if _is_alive(snapshot.pid)]
-        yield GaugeMetricFamily("backstay_workers", "Workers that run.", value=sum(each.is_worker for each in alive))
+        workers = sum(each.is_worker and _is_alive(each.pid) for each in self._snapshots)
+        yield GaugeMetricFamily("backstay_workers", "Workers that run.", value=workers)
         families: dict[str, tuple[_Reading, _Sums]] = {}
-        for reading in (reading for snapshot in alive for reading in snapshot.readings):
+        for reading in self._shown():
             _, sums = families.setdefault(reading.name, (reading, _Sums()))
             sums.add(tuple(reading.labels.values()), reading.value)
         for reading, sums in families.values():
@@ -267,6 +333,14 @@ class _Exposition(Collector):
             for labels, value in sums.items():
                 family.add_metric(labels, value)
             yield family
+
+    def _shown(self) -> Iterator[_Reading]:
+        """Iterate over the values that are added up: a dead worker's counts were counted, its gauges are over."""
+        for snapshot in self._snapshots:
+            is_alive = _is_alive(snapshot.pid)
+            for reading in snapshot.readings:
+                if reading.kind == "counter" or is_alive:
+                    yield reading
 
 
 class _Sums(dict[tuple[str, ...], float]):

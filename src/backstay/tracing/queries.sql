@@ -41,6 +41,12 @@ and (%(since)s::timestamptz is null or started_at >= %(since)s)
 and (%(until)s::timestamptz is null or started_at < %(until)s)
 and (%(model)s::text is null or model = %(model)s)
 and (%(target)s::text is null or target = %(target)s)
+and (%(tried)s::text is null or exists (
+  select from spans attempt
+  where attempt.tenant_id = %(tenant_id)s and attempt.trace_id = spans.trace_id and attempt.parent_id = spans.span_id
+    and attempt.kind = 'attempt' and attempt.target = %(tried)s
+    and attempt.started_at >= spans.started_at and attempt.started_at < spans.started_at + interval '1 day'
+    and not (%(tried_failed)s and attempt.status = 'ok')))
 and (%(user)s::text is null or user_id = %(user)s)
 and (%(feature)s::text is null or feature = %(feature)s)
 and (%(tag)s::text is null or %(tag)s = any(tags))

@@ -24,6 +24,11 @@ class CallFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Not included."""
     model: str | None = None
     target: str | None = None
+    """Which target answered last."""
+    tried: str | None = None
+    """A target that was tried at all, also if another one answered."""
+    tried_failed: bool = False
+    """With ``tried``: and failed there."""
     user: str | None = None
     feature: str | None = None
     tag: str | None = None

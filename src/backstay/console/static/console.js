@@ -109,6 +109,29 @@
     }
   });
 
+  // Live parts: each event is one element of the page as it is now; it takes the place of the one with its id.
+  const parts = one("[data-parts]");
+  if (parts && window.EventSource) {
+    const source = new EventSource(parts.dataset.parts);
+    const state = one("#live-state");
+    const tell = (words) => { if (state) { state.textContent = words; state.hidden = false; } };
+    source.addEventListener("open", () => tell("live"));
+    source.addEventListener("error", () => tell("reconnecting"));
+    source.addEventListener("part", (event) => {
+      const holder = document.createElement("template");
+      holder.innerHTML = event.data;
+      const fresh = holder.content.firstElementChild;
+      const old = fresh && document.getElementById(fresh.id);
+      if (!old) return;
+      const focused = old.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : null;
+      localise(fresh);
+      if (old.innerHTML === fresh.innerHTML) return;
+      old.replaceWith(fresh);
+      if (focused) fresh.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
+    });
+    addEventListener("pagehide", () => source.close());
+  }
+
   // Live rows: each event is one table row, as the server would have written it.
   const live = one("[data-live]");
   if (live && window.EventSource) {

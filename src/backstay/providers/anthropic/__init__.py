@@ -11,6 +11,7 @@ from backstay.providers.anthropic.request_writer import DEFAULT_MAX_TOKENS, writ
 from backstay.providers.anthropic.response import read_response, read_summary, write_response
 from backstay.providers.anthropic.stream import AnthropicStreamReader, AnthropicStreamWriter
 from backstay.providers.anthropic.token_count import AnthropicCounter
+from backstay.providers.sse import SSE
 from backstay.providers.types import Fields, ReplySummary
 
 __all__ = ["ANTHROPIC", "DEFAULT_MAX_TOKENS", "AnthropicDialect"]
@@ -20,6 +21,7 @@ class AnthropicDialect:
     """The dialect. Its answers do not say when they were made: ``clock`` does, when they are read."""
 
     name = "anthropic"
+    framing = SSE
 
     def __init__(self, clock: Clock | None = None):
         self._clock = clock or SystemClock()

@@ -12,6 +12,7 @@ from backstay.providers.gemini.request_writer import write_request
 from backstay.providers.gemini.response import read_response, read_summary, write_response
 from backstay.providers.gemini.stream import GeminiStreamReader, GeminiStreamWriter
 from backstay.providers.gemini.token_count import GeminiCounter
+from backstay.providers.sse import SSE
 from backstay.providers.types import Fields, ReplySummary
 
 __all__ = ["GEMINI", "VERTEX", "GeminiDialect"]
@@ -21,6 +22,7 @@ class GeminiDialect:
     """The dialect. Its answers do not say when they were made: ``clock`` does, when they are read."""
 
     name = "gemini"
+    framing = SSE
 
     def __init__(self, clock: Clock | None = None, *, is_vertex: bool = False):
         """``is_vertex``: Vertex AI has no batch of embeddings, and another form of counting."""

@@ -10,6 +10,7 @@ from backstay.providers.openai.request_reader import read_request
 from backstay.providers.openai.request_writer import Quirks, write_request
 from backstay.providers.openai.response import read_embeddings_summary, read_response, read_summary, write_response
 from backstay.providers.openai.stream import OpenAIStreamReader, OpenAIStreamWriter
+from backstay.providers.sse import SSE
 from backstay.providers.types import Fields, ReplySummary
 
 __all__ = ["OPENAI", "OpenAIDialect", "Quirks", "read_embeddings_summary"]
@@ -19,6 +20,7 @@ class OpenAIDialect:
     """The dialect, with the quirks of one server."""
 
     name = "openai"
+    framing = SSE
 
     def __init__(self, quirks: Quirks | None = None):
         self.quirks = quirks or Quirks()

@@ -16,9 +16,9 @@ Ending = Literal["complete", "break", "hang"]
 """``complete``: a good end of the HTTP answer. ``break``: the connection breaks. ``hang``: it stays open, silent."""
 
 _JSON = {"content-type": "application/json"}
-_EVENT_STREAM = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
 
-_ID_PREFIX = {"openai": "chatcmpl-", "anthropic": "msg_", "gemini": ""}
+_ID_PREFIX = {"openai": "chatcmpl-", "anthropic": "msg_"}
+"""How the ids of a dialect's answers begin, if they all begin alike."""
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -67,7 +67,7 @@ def perform_plan(plan: Plan, request: ChatRequest, dialect: Dialect) -> Performa
         return Performance(outcome=outcome, latency_s=plan.latency_s, status=None, ending="break")
     if fault and fault.kind == "hang" and fault.after_tokens is None:
         return Performance(outcome=outcome, latency_s=plan.latency_s, status=None, ending="hang")
-    identity = _ID_PREFIX[dialect.name] + plan.response.id
+    identity = _ID_PREFIX.get(dialect.name, "") + plan.response.id
     plan = msgspec.structs.replace(plan, response=msgspec.structs.replace(plan.response, id=identity))
     return _stream(plan, request, dialect, outcome) if request.stream else _whole(plan, dialect, outcome)
 
@@ -116,9 +116,8 @@ def _stream(plan: Plan, request: ChatRequest, dialect: Dialect, outcome: str) ->
     ending: Ending = "complete"
     if plan.fault is not None:
         pieces, ending = _struck(pieces, tokens_before, plan.fault, dialect)
-    return Performance(
-        outcome=outcome, latency_s=plan.latency_s, headers=_EVENT_STREAM, pieces=tuple(pieces), ending=ending
-    )
+    headers = {"content-type": dialect.framing.content_type, "cache-control": "no-cache"}
+    return Performance(outcome=outcome, latency_s=plan.latency_s, headers=headers, pieces=tuple(pieces), ending=ending)
 
 
 def _struck(
@@ -137,15 +136,14 @@ def _struck(
         case "error_event":
             return [*before, Piece(struck.wait_s, dialect.write_stream_error(_error(fault)))], "complete"
         case "malformed":
-            return [*before, Piece(struck.wait_s, _garbled(struck.data)), *rest], "complete"
+            return [*before, Piece(struck.wait_s, _spoiled(struck.data, dialect)), *rest], "complete"
         case "stall":
             return [*before, Piece(struck.wait_s + fault.stall_s, struck.data), *rest], "complete"
         case _:
             return pieces, "complete"
 
 
-def _garbled(frames: bytes) -> bytes:
-    """Cut an event's data in half, so that it is a whole event but not JSON."""
-    end = frames.index(b"\n\n")
-    start = frames.index(b"data: ")
-    return frames[: (start + 6 + end) // 2] + frames[end:]
+def _spoiled(data: bytes, dialect: Dialect) -> bytes:
+    """Make the first frame one whose data nobody can read."""
+    first, *rest = dialect.framing.splitter().feed(data)
+    return dialect.framing.spoil(first) + b"".join(rest)

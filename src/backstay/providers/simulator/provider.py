@@ -9,11 +9,11 @@ from backstay.core.errors import ProviderTimeout, ProviderUnreachable
 from backstay.providers.catalog import DialectName
 from backstay.providers.dialects import DIALECTS
 from backstay.providers.http import Deadline
+from backstay.providers.paths import PATHS
 from backstay.providers.simulator.performance import Ending, Performance
 from backstay.providers.simulator.script import Script
 from backstay.providers.simulator.simulation import Simulation, address
-from backstay.providers.sse import FrameSplitter
-from backstay.providers.types import Dialect, ProviderRequest, Timeouts
+from backstay.providers.types import Dialect, Framing, ProviderRequest, Timeouts
 
 _FOREVER_S = 365 * 86_400.0
 
@@ -43,12 +43,13 @@ class Simulator:
     async def send(self, request: ProviderRequest) -> "SimulatedExchange":
         """Start an exchange. Raises ``ProviderUnreachable`` and ``ProviderTimeout`` where the script says so."""
         stage = Stage(request.timeouts or Timeouts(), stream=request.stream)
-        addressed = address(request.model_id, stream=request.stream) if self.dialect.name == "gemini" else {}
+        is_addressed = "{model}" in PATHS[self.dialect.name]["chat"]
+        addressed = address(request.model_id, stream=request.stream) if is_addressed else {}
         performance = self.simulation.perform(self.dialect, request.operation, request.whole_body, addressed)
         await stage.wait(performance.latency_s)
         if performance.status is None:
             await stage.end(performance.ending)
-        return SimulatedExchange(performance, stage)
+        return SimulatedExchange(performance, stage, self.dialect.framing)
 
     async def close(self) -> None:
         """Do nothing: there is nothing open."""
@@ -98,19 +99,20 @@ class Pace:
 class SimulatedExchange:
     """An answer whose headers have arrived."""
 
-    def __init__(self, performance: Performance, stage: Stage):
+    def __init__(self, performance: Performance, stage: Stage, framing: Framing):
         self.status = performance.status or 0
         self.headers: Mapping[str, str] = performance.headers
         self._performance = performance
         self._stage = stage
+        self._framing = framing
 
     async def read(self) -> bytes:
         """Return the whole body. Raises as ``Simulator.send`` does."""
         return b"".join([data async for data in self._pieces()])
 
     async def frames(self) -> AsyncIterator[bytes]:
-        """Iterate over whole server-sent events. Raises as ``Simulator.send`` does."""
-        splitter = FrameSplitter()
+        """Iterate over whole frames. Raises as ``Simulator.send`` does."""
+        splitter = self._framing.splitter()
         async for data in self._pieces():
             self._stage.piece_came()
             for frame in splitter.feed(data):

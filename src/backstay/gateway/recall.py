@@ -1,0 +1,100 @@
+"""Owns the step between a call and the cache: what it asks, giving a kept answer, and handing a new one in."""
+
+import logging
+
+from backstay.cache import Cache, Hit, Lead, build_ask, replay
+from backstay.core.chat import ChatResponse
+from backstay.core.errors import BackstayError
+from backstay.gateway.recording import Recording
+from backstay.gateway.types import Headers, Sink
+from backstay.providers import DIALECTS, accumulate
+
+_log = logging.getLogger(__name__)
+
+
+async def recall(cache: Cache, recording: Recording) -> Hit | Lead | None:
+    """Find a kept answer, or become who asks for all; ``None`` where the call passes by the cache."""
+    request, incoming = recording.request, recording.incoming
+    assert request is not None
+    if request.model.cache is None:
+        return None
+    ask = build_ask(
+        request.model.cache,
+        request.fields,
+        operation=incoming.operation,
+        dialect=incoming.dialect.name,
+        model=request.model.name,
+        tenant_id=incoming.caller.tenant_id,
+        key_id=incoming.caller.id,
+        feature=incoming.feature,
+        user=request.user,
+        forward=incoming.forward,
+        directives=incoming.cache_control,
+    )
+    return None if ask is None else await cache.recall(ask)
+
+
+def read_hit(recording: Recording, hit: Hit) -> tuple[bytes, bytes | None]:
+    """Return a kept answer whole in the caller's dialect, and as a stream where one was asked for."""
+    incoming, request, answer = recording.incoming, recording.request, hit.answer
+    assert request is not None
+    body = answer.body
+    if incoming.operation != "chat" or (answer.dialect == incoming.dialect.name and not request.stream):
+        return body, None
+    response = DIALECTS[answer.dialect].read_response(body)
+    if answer.dialect != incoming.dialect.name:
+        body = incoming.dialect.write_response(response)
+    if not request.stream:
+        return body, None
+    writer = incoming.dialect.stream_writer(incoming.dialect.read_request(request.fields))
+    return body, b"".join([*(writer.write(event) for event in replay(response)), writer.end()])
+
+
+def hand_in(lead: Lead, recording: Recording) -> None:
+    """Hand a whole, settled answer in: to all who wait for it, and to be kept.
+
+    The caller has the answer already: one that cannot be read is let go, and the next in line asks.
+    """
+    incoming, attempt = recording.incoming, recording.attempts[-1]
+    body = recording.output
+    response: ChatResponse | None = None
+    try:
+        if incoming.operation == "chat":
+            response = incoming.dialect.read_response(body) if body else accumulate(recording.said)
+            body = body or incoming.dialect.write_response(response)
+    except BackstayError as error:
+        _log.warning("The answer of %s is not kept: %r", attempt.target.name, error)
+        lead.fail()
+        return
+    lead.keep(
+        body,
+        response,
+        dialect=incoming.dialect.name,
+        usage=attempt.usage,
+        target=attempt.target.name,
+        trace_id=recording.trace_id,
+        cost_nanousd=recording.cost_nanousd,
+    )
+
+
+class Leavable:
+    """A sink that its caller may leave while the call goes on for others: from then on it takes and drops."""
+
+    def __init__(self, sink: Sink):
+        self.begun = False
+        self.gone = False
+        self._sink = sink
+
+    async def reply(self, status: int, headers: Headers, body: bytes) -> None:
+        self.begun = True
+        if not self.gone:
+            await self._sink.reply(status, headers, body)
+
+    async def begin(self, status: int, headers: Headers) -> None:
+        self.begun = True
+        if not self.gone:
+            await self._sink.begin(status, headers)
+
+    async def write(self, chunk: bytes, *, end: bool = False) -> None:
+        if not self.gone:
+            await self._sink.write(chunk, end=end)

@@ -1,0 +1,92 @@
+"""How alike two questions must be."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backstay.cache.calibration import (
+    Calibration,
+    LabelledPair,
+    LabelledQuestion,
+    Labels,
+    calibrate,
+    read_labels,
+)
+from backstay.cache.evaluation import evaluate
+from backstay.cache.topics import Vectors
+from backstay.core.errors import ConfigError
+
+INTENTS = 20
+Questions = tuple[list[LabelledQuestion], Vectors]
+
+
+def draw(seed: int, size: int, *, noise: float = 0.75) -> Questions:
+    """Make questions of 20 intents: vectors around a centre each, overlapping, and texts that no veto keeps apart."""
+    centres = np.random.default_rng(0).normal(size=(INTENTS, 32))
+    random = np.random.default_rng(seed)
+    labels = random.integers(INTENTS, size=size)
+    vectors = centres[labels] + noise * random.normal(size=(size, 32)) * np.sqrt(2)
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    letters = "abcdefghijklmnop"
+    texts = ["".join(letters[int(d, 16)] for d in f"{random.integers(2**40):010x}") for _ in range(size)]
+    questions = [LabelledQuestion(text=t, intent=str(n)) for t, n in zip(texts, labels, strict=True)]
+    return questions, vectors
+
+
+def calibrated(seed: int, size: int, bound: float) -> Calibration:
+    questions, vectors = draw(seed, size)
+    return calibrate(Labels(questions=tuple(questions)), vectors, bound=bound, confidence=0.95)
+
+
+def test_the_bound_holds_on_questions_that_were_not_used() -> None:
+    """What was shown on one draw holds on another, and many questions are answered all the same."""
+    calibration = calibrated(1, 6000, 0.05)
+    assert calibration.certificate is not None and calibration.problem is None
+    found = evaluate(calibration, draw(2, 2000), draw(3, 2000), confidence=0.95)
+    assert found.false_hit_rate is not None and found.false_hit_rate <= 0.05
+    assert found.hit_rate > 0.4 and found.hits >= found.false_hits > 0
+    assert found.false_hit_interval is not None
+    assert found.false_hit_interval[0] <= found.false_hit_rate <= found.false_hit_interval[1]
+
+
+def test_the_same_labels_give_the_same_cache() -> None:
+    """Learning and splitting depend on nothing but the file."""
+    first, second = calibrated(1, 1500, 0.1), calibrated(1, 1500, 0.1)
+    assert first.certificate == second.certificate
+    assert first.verifier.topics is not None and second.verifier.topics is not None
+    assert (first.verifier.topics.weights == second.verifier.topics.weights).all()
+
+
+def test_too_few_labels_leave_it_off_and_say_so() -> None:
+    """Without enough labels nothing is shown, so there is no hit."""
+    calibration = calibrated(1, 200, 0.02)
+    assert calibration.certificate is None
+    assert calibration.problem is not None and "stays off" in calibration.problem
+    found = evaluate(calibration, draw(2, 50), None, confidence=0.95)
+    assert (found.hits, found.hit_rate, found.false_hit_rate, found.problem) == (0, 0.0, None, calibration.problem)
+
+
+def test_pairs_calibrate_the_cosine() -> None:
+    """Labelled pairs alone are enough where the cosine tells them apart."""
+    random = np.random.default_rng(5)
+    base = random.normal(size=(1200, 32))
+    near = np.arange(1200) % 2 == 0
+    other = np.where(near[:, None], base + 0.05 * random.normal(size=base.shape), random.normal(size=base.shape))
+    vectors = np.stack([base, other], axis=1).reshape(-1, 32)
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    pairs = tuple(LabelledPair(a="same words", b="same words", same=bool(same)) for same in near)
+    calibration = calibrate(Labels(pairs=pairs), vectors, bound=0.02, confidence=0.95)
+    assert calibration.certificate is not None and calibration.certificate.threshold > 0.5
+    assert calibration.certificate.errors == 0
+
+
+def test_a_wrong_line_is_named(tmp_path: Path) -> None:
+    """A line that is neither question nor pair is refused with its number."""
+    file = tmp_path / "labels.jsonl"
+    file.write_text('{"text": "a", "intent": "b"}\n\n{"a": "x", "b": "y", "same": true}\n{"text": 1, "intent": "b"}\n')
+    with pytest.raises(ConfigError) as raised:
+        read_labels(file)
+    assert raised.value.line == 4
+    file.write_text('{"text": "a", "intent": "b"}\n{"a": "x", "b": "y", "same": true}\n')
+    assert read_labels(file).texts == ["a", "x", "y"]
