@@ -13,7 +13,7 @@ import aiohttp
 import psutil
 import pytest
 
-from serving import Server, serving
+from serving import Server, eventually, serving
 
 POLICY = """
 [providers.paced]
@@ -191,6 +191,7 @@ async def test_a_killed_postgres_comes_back(server: Server):
 
     await load.run(8, kill_postgres)
     assert (load.refused, load.broken) == ([], 0)
+    await asyncio.to_thread(eventually, lambda: server.run("traces", "list", "--json").returncode == 0)
     counts = await asyncio.to_thread(booked, server, key, set(load.answered))
     assert set(load.answered) - set(counts) == set()
 

@@ -102,6 +102,41 @@ def ship(database: Database) -> Ship:
     return ship
 
 
+async def test_routes_are_shown_and_targets_drained(app: Starlette, database: Database) -> None:
+    """The operator drains and puts back, whomever they act for; it is in the log of the installation's own tenant."""
+    async with as_holder(app, TOKEN) as client:
+        client.headers["x-backstay-tenant"] = "acme"
+        drained = (await client.post("/v1/routes/acme/m/drain")).json()
+        assert (drained["name"], drained["standing"], drained["drained"]["by"]) == ("acme/m", "drained", "operator")
+        shown = (await client.get("/v1/routes")).json()
+        assert [model["targets"] for model in shown["models"]] == [["acme/m"]]
+        assert shown["targets"] == [drained]
+        assert (await client.post("/v1/routes/acme%2Fm/undrain")).json()["standing"] == "unknown"
+        assert (await client.post("/v1/routes/no/such/drain")).status_code == 404
+        assert (await client.get("/v1/audit?subject=acme/m")).json()["records"] == []
+        client.headers["x-backstay-tenant"] = "default"
+        records = (await client.get("/v1/audit?subject=acme/m")).json()["records"]
+        assert [(record["action"], record["actor"]) for record in records] == [
+            ("target.undrain", "operator"), ("target.drain", "operator"),
+        ]  # fmt: skip
+
+
+async def test_only_the_installations_own_admins_drain(app: Starlette, database: Database) -> None:
+    """An admin key of another tenant is refused, and sees how targets stand without how much others use."""
+    async with as_holder(app, TOKEN) as client:
+        keys: dict[str, str] = {}
+        for tenant, right in (("acme", "admin"), ("default", "admin"), ("default", "read")):
+            client.headers["x-backstay-tenant"] = tenant
+            made = await client.post("/v1/keys", json={"name": "k", "rights": [right]})
+            keys[f"{tenant} {right}"] = made.json()["key"]
+    answers: dict[str, tuple[int, int | None]] = {}
+    for name, key in keys.items():
+        async with as_holder(app, key) as client:
+            (target,) = (await client.get("/v1/routes")).json()["targets"]
+            answers[name] = (await client.post("/v1/routes/acme/m/drain")).status_code, target["tries"]
+    assert answers == {"acme admin": (403, None), "default admin": (200, 0), "default read": (403, None)}
+
+
 def call_span(number: int = 1, **fields: Any) -> Span:
     """Make the root span of a call, one second younger than the one before it."""
     known: dict[str, Any] = {

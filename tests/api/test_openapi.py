@@ -149,7 +149,7 @@ def test_every_reference_leads_somewhere() -> None:
 
 def test_every_route_is_documented() -> None:
     """What is served is documented, method by method, each operation with a name of its own."""
-    served = {(endpoint.path, endpoint.method.lower()) for endpoint in ENDPOINTS}
+    served = {(endpoint.path.replace(":path}", "}"), endpoint.method.lower()) for endpoint in ENDPOINTS}
     machines = {(f"/{name}", "get") for name in ("healthz", "readyz", "metrics", "openapi.json")}
     documented = {(path, method) for path, methods in DOCUMENT["paths"].items() for method in methods}
     assert documented == served | machines

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,18 @@ def test_traces_are_listed_filtered_and_shown(server: Server, asked: dict[str, s
     assert "└ " in drawn
     assert "█" in drawn
     assert "user\nHow late is it?" in drawn
+
+
+def test_targets_are_listed_taken_out_and_put_back(server: Server, asked: dict[str, str]) -> None:
+    """How a target stands is printed and given as JSON; what was drained says so until it is put back."""
+    target = next(model for model in server.ask("routes")["models"] if model["name"] == "sim")["targets"][0]
+    assert server.ask("routes", "drain", target)["standing"] == "drained"
+    (line,) = [row for row in server.run("routes").stdout.splitlines() if row.startswith(target)]
+    assert "out of use" in line
+    assert server.ask("routes", "undrain", target)["drained"] is None
+    metrics = urllib.request.urlopen(f"{server.url}/metrics").read().decode()
+    assert f'backstay_target_tries_total{{reason="first",target="{target}"}}' in metrics
+    assert server.run("routes", "drain", "no/such").returncode != 0
 
 
 def test_new_calls_are_followed(server: Server) -> None:

@@ -170,7 +170,8 @@ def test_a_killed_program_is_in_the_servers_books(server: Server):
 from backstay import Client
 client = Client()
 print(client.call("chat", {BODY}).headers["x-backstay-trace-id"])
-print(client.call("chat", {SLOW}).headers["x-backstay-trace-id"], flush=True)
+held = client.call("chat", {SLOW})  # dropped, it would be cancelled
+print(held.headers["x-backstay-trace-id"], flush=True)
 import time; time.sleep(60)
 """
     named = {"BACKSTAY_DATA_DIR": str(server.data_dir)}

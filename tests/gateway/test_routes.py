@@ -59,6 +59,12 @@ async def test_a_stream_goes_on_where_it_broke(house: House, wire: str, first: S
     assert [entry.attempt for entry in document.entries] == [0, 1]
     assert all(entry.cost_nanousd for entry in document.entries)
     assert [entry.estimated for entry in document.entries] == [True, False]
+    assert 11 < whole.attributes["backstay.attempt.seam"] < len(STORY) / 2
+    tried = {target.name.partition("/")[0]: (target.made, target.ended) for target in house.gateway.fleet}
+    assert tried == {
+        "bad": ({"first": 1}, {broken.attributes["backstay.attempt.outcome"]: 1}),
+        "good": ({"continue": 1}, {"ok": 1}),
+    }
     assert broken.target == "bad/gpt-4o-mini" and root.target == "good/gpt-4o-mini"
     kept = json.dumps(json.loads(house.journal.entries[-1][1][2]))
     assert STORY.strip() in kept

@@ -82,7 +82,7 @@ def test_every_error_is_covered() -> None:
     for kind in everything:
         everything += kind.__subclasses__()
     theirs = {kind for kind in everything if kind.__module__ == "backstay.core.errors"}
-    assert {kind.__name__ for kind in theirs - known} == {"ConfigError"}
+    assert {kind.__name__ for kind in theirs - known} == {"ClientUnusable", "ConfigError"}
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

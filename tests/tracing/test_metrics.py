@@ -152,6 +152,41 @@ def test_names_that_callers_invent_do_not_grow_the_metrics_without_bound(tmp_pat
     assert len(metrics.render()) < 4_000_000
 
 
+def test_counters_go_on_and_gauges_begin_anew(tmp_path: Path):
+    """Labels are known when they are shown; a successor's counts add to those before, also of what it never counted."""
+    first, second = CallMetrics(tmp_path, "0"), None
+    tries = {"acme/a": 3, "acme/b": 5}
+    for metrics in (first, first):
+        metrics.add_family("x_tries_total", "Tries.", "counter", lambda: [({"target": t}, n) for t, n in tries.items()])
+    first.add_family("x_open", "Open.", "gauge", lambda: [({"target": t}, 1) for t in tries])
+    first.flush()
+    assert _value(first, "x_tries_total", target="acme/a") == 6  # two families of one name are added up
+    second = CallMetrics(tmp_path, "0")
+    second.add_family("x_tries_total", "Tries.", "counter", lambda: [({"target": "acme/b"}, 1), ({"target": "c"}, 2)])
+    assert [_value(second, "x_tries_total", target=each) for each in ("acme/a", "acme/b", "c")] == [6, 11, 2]
+    assert b"x_open" not in second.render()
+    second.flush()
+    second.flush()
+    assert _value(CallMetrics(tmp_path, "0"), "x_tries_total", target="acme/b") == 11
+
+
+def test_targets_that_callers_invent_do_not_grow_the_metrics_without_bound(tmp_path: Path):
+    """Past a thousand label sets of one family, counts are of ``other`` and gauges are left out."""
+    metrics = CallMetrics(tmp_path, "0")
+    metrics.add_family("x_total", "X.", "counter", lambda: [({"target": str(n)}, 1) for n in range(1500)])
+    metrics.add_family("x_open", "X.", "gauge", lambda: [({"target": str(n)}, 1) for n in range(1500)])
+    assert _value(metrics, "x_total", target="other") == 500
+    assert metrics.render().count(b"\nx_open{") == 1000
+
+
+def test_degraded_answers_are_counted_by_what_stood_in(tmp_path: Path):
+    """By model, and by message or target; they are calls too."""
+    metrics = CallMetrics(tmp_path, "0")
+    metrics.observe(_finished(attributes={"backstay.degraded": "message"}))
+    metrics.observe(_finished())
+    assert _value(metrics, "backstay_degraded_total", model="fast", by="message") == 1
+
+
 def test_label_values_are_escaped(tmp_path: Path):
     """A model's name with quotes and line breaks does not break the text."""
     metrics = CallMetrics(tmp_path, "0")

@@ -79,8 +79,8 @@ def _walk(spans: list[Span], indent: str, *, top: bool = False) -> Iterator[tupl
 
 
 def _note(span: Span) -> str:
-    known = span.get("attributes") or {}
-    words = [_MADE.get(known.get("backstay.attempt.reason"), "")]
+    known: dict[str, Any] = span.get("attributes") or {}
+    words: list[str] = [_MADE.get(str(known.get("backstay.attempt.reason")), "")]
     if (seam := known.get("backstay.attempt.seam")) is not None:
         words.append(f"after {seam:,} characters")
     if malformed := known.get("backstay.malformed_events"):

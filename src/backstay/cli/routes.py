@@ -75,12 +75,14 @@ def _list(cli: Cli) -> None:
 
 def _row(target: dict[str, Any]) -> list[str]:
     drained, error = target["drained"], target["last_error"]
-    state = _WORDS.get(target["standing"], target["standing"])
+    state = str(_WORDS.get(target["standing"], target["standing"]))
+    if target["problem"] and not target["workers"]:
+        state = str(target["problem"])
     limit = target["concurrency_limit"]
     return [
         target["name"],
         ", ".join(target["models"]),
-        target["problem"] if target["problem"] and not target["workers"] else state,
+        state,
         local_time(drained["at"] if drained else target["ill_since"]),
         _percent(target["error_share"]),
         duration(target["first_token_p50_ms"]),

@@ -3,7 +3,7 @@
 ``routes`` builds them from ``ConsoleDeps``; ``CatalogModel`` and ``CatalogTarget`` say what the models page shows.
 """
 
-from backstay.console.app import build_routes as routes
+from backstay.console.app import routes
 from backstay.console.types import CatalogModel, CatalogTarget, ConsoleDeps
 
 __all__ = ["CatalogModel", "CatalogTarget", "ConsoleDeps", "routes"]

@@ -2,7 +2,7 @@
 
 from starlette.routing import Route
 
-from backstay.console import account, audit, costs, keys, live, models, overview, people, routes, trace, traces
+from backstay.console import account, audit, costs, keys, live, models, overview, people, routing, trace, traces
 from backstay.console.desk import Desk, Page
 from backstay.console.signin import SignIn
 from backstay.console.types import ConsoleDeps
@@ -17,11 +17,11 @@ PAGES = (
     Page("/traces/{trace_id}/image", trace.image),
     Page("/costs", costs.show),
     Page("/models", models.show),
-    Page("/routes", routes.show),
-    Page("/routes/live", routes.live),
-    Page("/routes/drain", routes.ask_drain, "admin"),
-    Page("/routes/drain", routes.drain, "admin", "POST"),
-    Page("/routes/undrain", routes.undrain, "admin", "POST"),
+    Page("/routes", routing.show),
+    Page("/routes/live", routing.live),
+    Page("/routes/drain", routing.ask_drain, "admin"),
+    Page("/routes/drain", routing.drain, "admin", "POST"),
+    Page("/routes/undrain", routing.undrain, "admin", "POST"),
     Page("/keys", keys.show),
     Page("/keys", keys.create, "editor", "POST"),
     Page("/keys/{key_id}/revoke", keys.ask_revoke, "editor"),
@@ -41,7 +41,7 @@ PAGES = (
 )
 
 
-def build_routes(deps: ConsoleDeps) -> list[Route]:
+def routes(deps: ConsoleDeps) -> list[Route]:
     """Build the console's routes, to be mounted at the root of the site."""
     desk = Desk(deps)
     signing = SignIn(desk)

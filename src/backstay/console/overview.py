@@ -9,8 +9,8 @@ from starlette.responses import Response
 from backstay.console.format import Figure, change, compact, duration, money, percent
 from backstay.console.plots import Spark, spark
 from backstay.console.render import href
-from backstay.console.routes import STANDINGS
-from backstay.console.routes import troubles as target_troubles
+from backstay.console.routing import STANDINGS
+from backstay.console.routing import troubles as target_troubles
 from backstay.console.spend import spend_plot, spend_series
 from backstay.console.tables import csv_file
 from backstay.console.visit import Visit

@@ -46,7 +46,6 @@ __all__ = [
     "TimeoutsConfig",
     "accumulate",
     "implicit_providers",
-    "in_words_of",
     "read_embeddings_summary",
     "read_rate_limits",
     "summarize",
