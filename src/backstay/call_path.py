@@ -68,11 +68,7 @@ class CallPath:
             memory_bytes=settings.cache_memory_bytes,
             embedder=ProviderEmbedder(lambda: self.policy.providers["local"]),
         )
-        self.claims = Claims(
-            database,
-            self.clock,
-            IdempotencyTerms(keep_s=settings.idempotency_keep_s, max_bytes=settings.idempotency_max_bytes),
-        )
+        self.claims = Claims(database, self.clock, _idempotency_terms(settings))
         self.gateway = Gateway(
             models=self.policy.models,
             prices=self.policy.prices,
@@ -148,6 +144,10 @@ class CallPath:
         self.gateway.fleet.configure(self.policy.rate_limits)
         self.limiter.rules = self.policy.limits
         self.run(self.cache.adopt({name: model.cache for name, model in self.policy.file.models.items()}))
+
+
+def _idempotency_terms(settings: Settings) -> IdempotencyTerms:
+    return IdempotencyTerms(keep_s=settings.idempotency_keep_s, max_bytes=settings.idempotency_max_bytes)
 
 
 def _report_end(task: asyncio.Task[None]) -> None:
