@@ -13,7 +13,7 @@ from backstay.core.caller import Caller
 from backstay.core.errors import ConfigError
 from backstay.core.settings import Settings
 from backstay.data_folder import read_operator_token
-from backstay.gateway import RouteBoard
+from backstay.gateway import RouteBoard, StoredResponses
 from backstay.health import HealthStore
 from backstay.health.figures import watch as watch_targets
 from backstay.ledger import LedgerStore
@@ -134,6 +134,7 @@ class App:
             routes=[
                 *api.health_routes(self._checks(), self._metrics.render),
                 *api.model_routes(authenticate, path.model_names),
+                *api.response_routes(authenticate, StoredResponses(path.gateway)),
                 *api.manage_routes(manage),
                 *console.routes(pages),
             ],

@@ -12,6 +12,7 @@ from typing import Any
 
 from backstay.access import KeyRing
 from backstay.cache import Cache
+from backstay.conversations import Conversations
 from backstay.core.caller import Caller
 from backstay.core.clock import SystemClock
 from backstay.core.errors import StoreUnavailable
@@ -62,6 +63,7 @@ class CallPath:
         self.ring = KeyRing(database, self.secret, self.clock, knows_all=knows_all_keys)
         self.limiter = Limiter(database, self.clock)
         self.journal = Journal.open(settings.data_dir / "journal" / slot)
+        self.conversations = Conversations(database, self.journal, self.clock)
         self.cache = Cache(
             database,
             self.clock,
@@ -75,6 +77,7 @@ class CallPath:
             journal=self.journal,
             clock=self.clock,
             observe=observe,
+            conversations=self.conversations,
             limiter=self.limiter,
             claims=self.claims,
             cache=self.cache,
@@ -106,6 +109,7 @@ class CallPath:
             self.limiter.run(),
             self.claims.run(),
             self.cache.run(),
+            self.conversations.run(),
             self.policy.watch(self._adopt_policy),
         ):
             self.run(work)

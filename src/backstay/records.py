@@ -5,12 +5,13 @@ It stands apart from the gateway so that the shipping process need not load what
 
 import msgspec
 
+from backstay.conversations import MERGE_RESPONSES
 from backstay.idempotency import MERGE_CLAIMS, ClaimEnd
 from backstay.ledger import MERGE_ENTRIES, LedgerEntry
 from backstay.tracing import MERGE_SPANS, Span
 
-MERGES = (MERGE_SPANS, MERGE_ENTRIES, MERGE_CLAIMS)
-"""What a shipper runs on each batch of calls."""
+MERGES = (MERGE_SPANS, MERGE_ENTRIES, MERGE_RESPONSES, MERGE_CLAIMS)
+"""What a shipper runs on each batch of entries."""
 
 _encoder = msgspec.json.Encoder()
 

@@ -13,11 +13,13 @@ from collections.abc import Awaitable, Callable
 import anthropic.types
 import msgspec
 import openai.types.chat
+import openai.types.responses
 from dialect_checks import check_bedrock_answer, check_gemini_answer, check_openai_schema
 
 from backstay.core.chat import ChatEvent, ChatRequest, ChatResponse, Message, Started, Text
 from backstay.core.errors import ProviderError
 from backstay.providers import DIALECTS, Exchange, Provider, ProviderRequest, Timeouts, accumulate, summarize
+from responses_schema import check_responses_schema
 
 Check = Callable[[Provider, str], Awaitable[None]]
 
@@ -63,6 +65,7 @@ async def says_who_it_is(provider: Provider, model_id: str) -> None:
     """A provider has a name and speaks a dialect that is known."""
     assert provider.name
     assert provider.dialect.name in DIALECTS
+    assert provider.dialect.name in provider.speaks
 
 
 async def answers_whole(provider: Provider, model_id: str) -> None:
@@ -82,6 +85,9 @@ async def answers_to_the_letter(provider: Provider, model_id: str) -> None:
         case "openai":
             check_openai_schema("CreateChatCompletionResponse", msgspec.json.decode(body))
             openai.types.chat.ChatCompletion.model_validate_json(body, strict=True)
+        case "responses":
+            check_responses_schema("Response", msgspec.json.decode(body))
+            openai.types.responses.Response.model_validate_json(body, strict=True)
         case "anthropic":
             anthropic.types.Message.model_validate_json(body, strict=True)
         case "gemini":

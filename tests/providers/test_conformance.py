@@ -17,10 +17,12 @@ _KINDS: dict[str, dict[str, Any]] = {
     "mistral over HTTP": {"dialect": "mistral"},
     "vllm over HTTP": {"dialect": "vllm"},
     "bedrock over HTTP": {"dialect": "bedrock", "region": "eu-west-1", "api_key": "env:KEY"},
+    "responses over HTTP": {"dialect": "openai-responses"},
     "gemini over HTTP": {"dialect": "gemini"},
     "vertex over HTTP": {"dialect": "vertex"},
     "simulated gemini": {"dialect": "simulator", "speaks": "gemini"},
     "simulated openai": {"dialect": "simulator"},
+    "simulated responses": {"dialect": "simulator", "speaks": "responses"},
     "simulated anthropic": {"dialect": "simulator", "speaks": "anthropic"},
     "simulated bedrock": {"dialect": "simulator", "speaks": "bedrock"},
 }

@@ -28,7 +28,7 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"dialect": "opnai"}, "Did you mean 'openai'?"),
-    ({"dialect": "klingon"}, "There are: openai, anthropic"),
+    ({"dialect": "klingon"}, "There are: openai, openai-responses, anthropic"),
     ({"dialect": "openai", "api_key": "sk-abcdef"}, "where the key is kept"),
     ({"dialect": "openai", "api_key": "env:"}, "where the key is kept"),
     ({"dialect": "openai", "base_url": "example.com/v1"}, "no http or https address"),

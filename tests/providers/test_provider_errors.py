@@ -24,6 +24,7 @@ from backstay.core.errors import (
     NotCached,
     NotFound,
     Overloaded,
+    PreviousResponseNotFound,
     ProviderError,
     ProviderTimeout,
     ProviderUnreachable,
@@ -45,6 +46,7 @@ def _of(status: int, kind: str = "api_error") -> ProviderError:
 
 ERRORS: list[tuple[BackstayError, type[Exception], type[Exception]]] = [
     (InvalidRequest(param="n"), openai.BadRequestError, anthropic.BadRequestError),
+    (PreviousResponseNotFound(), openai.BadRequestError, anthropic.BadRequestError),
     (Untranslatable("seed: no.", param="seed"), openai.BadRequestError, anthropic.BadRequestError),
     (Unauthenticated(), openai.AuthenticationError, anthropic.AuthenticationError),
     (Forbidden(), openai.PermissionDeniedError, anthropic.PermissionDeniedError),

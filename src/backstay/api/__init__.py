@@ -8,6 +8,7 @@ from backstay.api.manage import ManageDeps
 from backstay.api.manage import routes as manage_routes
 from backstay.api.models import routes as model_routes
 from backstay.api.problems import EXCEPTION_HANDLERS
+from backstay.api.responses import routes as response_routes
 from backstay.api.wires import Wires
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "health_routes",
     "manage_routes",
     "model_routes",
+    "response_routes",
 ]

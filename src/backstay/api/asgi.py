@@ -5,13 +5,14 @@ from starlette.types import ASGIApp
 from backstay.api.bodies import Receive
 from backstay.api.wires import Scope, Send, Wire, Wires
 from backstay.core.errors import BackstayError
-from backstay.providers import ANTHROPIC, OPENAI
+from backstay.providers import ANTHROPIC, OPENAI, RESPONSES
 
 _OPENAI_HEADERS = frozenset({b"openai-organization", b"openai-project", b"openai-beta"})
 _ANTHROPIC_HEADERS = frozenset({b"anthropic-version", b"anthropic-beta"})
 
 WIRES = (
     Wire(path="/v1/chat/completions", operation="chat", dialect=OPENAI, forward=_OPENAI_HEADERS),
+    Wire(path="/v1/responses", operation="chat", dialect=RESPONSES, forward=_OPENAI_HEADERS),
     Wire(path="/v1/embeddings", operation="embeddings", dialect=OPENAI, forward=_OPENAI_HEADERS),
     Wire(path="/v1/messages", operation="chat", dialect=ANTHROPIC, forward=_ANTHROPIC_HEADERS),
     Wire(path="/v1/messages/count_tokens", operation="count_tokens", dialect=ANTHROPIC, forward=_ANTHROPIC_HEADERS),

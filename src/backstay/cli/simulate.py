@@ -26,7 +26,9 @@ def simulate(cli: Cli, host: str, port: int, seed: int, script: Path | None) -> 
         if cli.json:
             dump({"url": url, "seed": seed})
         else:
-            paths = "/v1/chat/completions, /v1/messages, /v1/embeddings, /v1beta/models, /model/ID/converse"
+            paths = (
+                "/v1/chat/completions, /v1/responses, /v1/messages, /v1/embeddings, /v1beta/models, /model/ID/converse"
+            )
             say(f"The simulator answers at {url}: {paths}.", err=True)
 
     asyncio.run(serve_simulator(host=host, port=port, script=_read(script), seed=seed, on_ready=on_ready))

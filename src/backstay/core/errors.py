@@ -3,6 +3,7 @@
 BackstayError
 ├── InvalidRequest                400  the caller's request cannot be understood
 │   ├── UnknownModel              404
+│   ├── PreviousResponseNotFound  400  a conversation that cannot be gone on with
 │   ├── Untranslatable            400  the target's dialect cannot say it
 │   ├── NoCapableTarget           400  no target of the model can do what the request asks
 │   └── RequestTooLarge           413
@@ -56,6 +57,12 @@ class UnknownModel(InvalidRequest):
 
     code = "model_not_found"
     status = 404
+
+
+class PreviousResponseNotFound(InvalidRequest):
+    """There is no such response to go on from: it expired, was deleted, or is somebody else's. Send the whole input."""
+
+    code = "previous_response_not_found"
 
 
 class Untranslatable(InvalidRequest):

@@ -5,6 +5,7 @@ from backstay.gateway.board import Board, RouteBoard, TargetRow, may_operate
 from backstay.gateway.call import Gateway, call
 from backstay.gateway.gate import Gate
 from backstay.gateway.resolve import Models
+from backstay.gateway.stored import StoredResponses
 from backstay.gateway.tries import RetryPolicy
 from backstay.gateway.types import (
     ANYTHING,
@@ -38,6 +39,7 @@ __all__ = [
     "Route",
     "RouteBoard",
     "Sink",
+    "StoredResponses",
     "Strategy",
     "Target",
     "TargetRow",

@@ -2,7 +2,7 @@
 
 from backstay.core.errors import Untranslatable
 from backstay.gateway.types import Incoming, Target
-from backstay.providers import Dialect, Fields, ReplySummary
+from backstay.providers import Dialect, Fields, ReplySummary, spoken
 
 
 def write_request(incoming: Incoming, fields: Fields, target: Target) -> bytes:
@@ -11,23 +11,23 @@ def write_request(incoming: Incoming, fields: Fields, target: Target) -> bytes:
     Raises:
         Untranslatable: The target's dialect has no such operation, or no form for a field.
     """
-    wanted, spoken, model_id = incoming.dialect, target.provider.dialect, target.model_id
-    if incoming.operation == "embeddings" and wanted.embeddings and spoken.embeddings:
-        return spoken.embeddings.write_request(wanted.embeddings.read_request(fields), model_id)
-    if incoming.operation == "count_tokens" and wanted.counter and spoken.counter:
-        return spoken.counter.write_request(wanted.counter.read_request(fields), model_id)
+    wanted, theirs, model_id = incoming.dialect, spoken(target.provider, incoming.dialect), target.model_id
+    if incoming.operation == "embeddings" and wanted.embeddings and theirs.embeddings:
+        return theirs.embeddings.write_request(wanted.embeddings.read_request(fields), model_id)
+    if incoming.operation == "count_tokens" and wanted.counter and theirs.counter:
+        return theirs.counter.write_request(wanted.counter.read_request(fields), model_id)
     raise Untranslatable(f"{target.name} cannot answer {incoming.path}.", param="model")
 
 
 def write_answer(incoming: Incoming, fields: Fields, target: Target, body: bytes) -> bytes:
     """Write the target's answer in the caller's dialect. Raises ``ProviderError`` if it is none."""
-    wanted, spoken = incoming.dialect, target.provider.dialect
-    if incoming.operation == "embeddings" and wanted.embeddings and spoken.embeddings:
+    wanted, theirs = incoming.dialect, spoken(target.provider, incoming.dialect)
+    if incoming.operation == "embeddings" and wanted.embeddings and theirs.embeddings:
         return wanted.embeddings.write_response(
-            spoken.embeddings.read_response(body), wanted.embeddings.read_request(fields)
+            theirs.embeddings.read_response(body), wanted.embeddings.read_request(fields)
         )
-    assert wanted.counter and spoken.counter, "its request could be written"
-    return wanted.counter.write_count(spoken.counter.read_count(body))
+    assert wanted.counter and theirs.counter, "its request could be written"
+    return wanted.counter.write_count(theirs.counter.read_count(body))
 
 
 def read_summary(incoming: Incoming, dialect: Dialect, body: bytes) -> ReplySummary:

@@ -21,6 +21,7 @@ from backstay.gateway.trying import Trying
 from backstay.gateway.types import Incoming, Target
 from backstay.health import Fleet
 from backstay.providers import (
+    DIALECTS,
     Body,
     Dialect,
     Exchange,
@@ -28,6 +29,7 @@ from backstay.providers import (
     ProviderRequest,
     ReplySummary,
     Timeouts,
+    spoken,
 )
 
 _LONG_BYTES = 1024 * 1024
@@ -100,7 +102,9 @@ async def _try(call: Call, target: Target, trying: Trying, broken: Interrupted |
     trying.headers_came(exchange.headers)
     try:
         if exchange.status >= 400:
-            raise target.provider.dialect.read_error(exchange.status, exchange.headers, await exchange.read())
+            raise spoken(target.provider, call.incoming.dialect).read_error(
+                exchange.status, exchange.headers, await exchange.read()
+            )
         if call.request.stream:
             return await _open_stream(call, target, trying, exchange, broken)
         return _whole(call, target, trying, await exchange.read())
@@ -111,8 +115,10 @@ async def _try(call: Call, target: Target, trying: Trying, broken: Interrupted |
 
 def _provider_request(call: Call, target: Target, broken: Interrupted | None) -> ProviderRequest:
     incoming, request = call.incoming, call.request
-    native = target.provider.dialect.name == incoming.dialect.name
+    dialect = spoken(target.provider, incoming.dialect).name
+    native = dialect == incoming.dialect.name
     return ProviderRequest(
+        dialect=dialect,
         operation=incoming.operation,
         model_id=target.model_id,
         body=_native_body(call, target, broken) if native else _translated_body(call, target, broken),
@@ -177,11 +183,11 @@ def _translated_body(call: Call, target: Target, broken: Interrupted | None) -> 
     request = neutral_request(call)
     if broken is not None:
         request = broken.go_on(request, target)
-    return target.provider.dialect.write_request(request, target.model_id)
+    return spoken(target.provider, call.incoming.dialect).write_request(request, target.model_id)
 
 
 def _is_counted_here(call: Call, target: Target) -> bool:
-    dialect = target.provider.dialect
+    dialect = spoken(target.provider, call.incoming.dialect)
     return (
         call.incoming.operation == "count_tokens" and dialect.name != call.incoming.dialect.name and not dialect.counter
     )
@@ -198,12 +204,13 @@ def _count_tokens(call: Call, trying: Trying) -> Answer:
 
 
 def _whole(call: Call, target: Target, trying: Trying, body: bytes) -> Answer:
-    spoken, wanted = target.provider.dialect, call.incoming.dialect
-    trying.attempt.summary = _summary(call, spoken, body)
-    if spoken.name != wanted.name and call.incoming.operation == "chat":
-        answer = named(spoken.read_response(body), call_id=call.recording.call_id, model_id=target.model_id)
+    wanted = call.incoming.dialect
+    dialect = spoken(target.provider, wanted)
+    trying.attempt.summary = _summary(call, dialect, body)
+    if dialect.name != wanted.name and call.incoming.operation == "chat":
+        answer = named(dialect.read_response(body), call_id=call.recording.call_id, model_id=target.model_id)
         body = wanted.write_response(answer)
-    elif spoken.name != wanted.name:
+    elif dialect.name != wanted.name:
         body = asides.write_answer(call.incoming, call.request.fields, target, body)
     trying.end()
     return Answer(trying=trying, body=body)
@@ -220,8 +227,10 @@ async def _open_stream(
 ) -> Answer:
     """Wait for the first content. What comes before it is held back, so that another target may still take over."""
     passage = _passage(call, target, broken)
-    reader = target.provider.dialect.stream_reader()
-    reader = NamingReader(reader, call_id=call.recording.call_id, model_id=target.model_id)
+    dialect = spoken(target.provider, call.incoming.dialect)
+    if broken is not None:  # the call's own dialect tells of errors from where the caller's stream stands
+        dialect = DIALECTS[dialect.name]
+    reader = NamingReader(dialect.stream_reader(), call_id=call.recording.call_id, model_id=target.model_id)
     stream = OpenStream(exchange, reader, passage, trying.attempt)
     pieces = stream.pieces()
     held: list[Piece] = []
@@ -239,14 +248,18 @@ async def _open_stream(
 
 
 def _passage(call: Call, target: Target, broken: Interrupted | None) -> Passage:
-    spoken, wanted = target.provider.dialect, call.incoming.dialect
+    wanted = call.incoming.dialect
     if broken is not None:
-        return Resumed(wanted.stream_writer(neutral_request(call)), broken)
-    if spoken.name == wanted.name:
+        return _resumed(call, broken)
+    if spoken(target.provider, wanted).name == wanted.name:
         return Untouched(hide_usage=_adds_usage(call, target))
     return Translated(wanted, neutral_request(call))
 
 
 def end_broken(call: Call, broken: Interrupted) -> Piece:
     """Write the end of a stream whose answer was complete when it broke."""
-    return Piece(Resumed(call.incoming.dialect.stream_writer(neutral_request(call)), broken).end(), False, last=True)
+    return Piece(_resumed(call, broken).end(), False, last=True)
+
+
+def _resumed(call: Call, broken: Interrupted) -> Resumed:
+    return Resumed(call.incoming.dialect.resumed_writer(neutral_request(call), broken.said), broken)

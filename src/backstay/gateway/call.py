@@ -10,11 +10,13 @@ from functools import partial
 import msgspec
 
 from backstay.cache import Cache, Hit, Lead
+from backstay.conversations import Conversations
 from backstay.core.clock import Clock
 from backstay.core.errors import BackstayError, Draining
 from backstay.core.money import NanoUSD, usd
 from backstay.gateway.answering import Answering
 from backstay.gateway.attempt import Answer, Call
+from backstay.gateway.conversation import take_up
 from backstay.gateway.limiting import limit_headers, pass_limits, settle_limits
 from backstay.gateway.once import answer_once, keep_answer, while_wanted
 from backstay.gateway.order import order_targets
@@ -56,6 +58,8 @@ class Gateway(msgspec.Struct, kw_only=True):
     """For jitter and shares of traffic."""
     observe: Callable[[Span], None]
     """Called with each finished call's span: metrics."""
+    conversations: Conversations | None = None
+    """Where responses are kept, for callers who go on from them by id; ``None``: none are."""
     limiter: Limiter | None = None
     """``None`` limits nobody."""
     claims: Claims | None = None
@@ -83,12 +87,12 @@ async def call(gateway: Gateway, incoming: Incoming, sink: Sink) -> None:
     found: Hit | Lead | None = None
     async with _recorded(gateway, recording, sink):
         admit(gateway)
-        recording.request = resolve(gateway.models, incoming)
+        request = await _understand(gateway, recording)
         found = await _look_up(gateway, recording)
         if isinstance(found, Hit):
             await _give(gateway, recording, found, sink)
         elif found is None:
-            await _ask(gateway, recording, recording.request, None, sink)
+            await _ask(gateway, recording, request, None, sink)
     if isinstance(found, Lead):
         await _lead(gateway, recording, found, sink)
 
@@ -98,15 +102,16 @@ async def _call_once(gateway: Gateway, claims: Claims, recording: Recording, sin
     async with _recorded(gateway, recording, sink):
         admit(gateway)
         recording.request = resolve(gateway.models, recording.incoming)
-        make = partial(_make, gateway, recording, recording.request, sink)
-        await answer_once(claims, recording, make, partial(_repeat, gateway, recording, sink))
+        make, repeat = partial(_make, gateway, recording, sink), partial(_repeat, gateway, recording, sink)
+        await answer_once(claims, recording, make, repeat)
 
 
-async def _make(gateway: Gateway, recording: Recording, request: Resolved, sink: Sink) -> None:
+async def _make(gateway: Gateway, recording: Recording, sink: Sink) -> None:
     """Make a call that holds a claim, in the claim's own task: who loses it must stop the provider's call.
 
     Others that ask the same may wait for it, but it does not outlive its claim for them: the next of them asks.
     """
+    request = await _understand(gateway, recording)
     found = await _look_up(gateway, recording)
     if isinstance(found, Hit):
         await _give(gateway, recording, found, sink)
@@ -147,6 +152,14 @@ async def _recorded(gateway: Gateway, recording: Recording, sink: Sink) -> Async
         raise
     finally:
         gateway.open_calls -= 1
+
+
+async def _understand(gateway: Gateway, recording: Recording) -> Resolved:
+    """Read what is asked of whom, on the responses wire with the conversation that it goes on from."""
+    if recording.incoming.dialect.name == "responses" and gateway.conversations is not None:
+        await take_up(gateway.conversations, recording)
+    recording.request = resolve(gateway.models, recording.incoming)
+    return recording.request
 
 
 async def _look_up(gateway: Gateway, recording: Recording) -> Hit | Lead | None:
@@ -274,7 +287,7 @@ def settle_and_record(gateway: Gateway, recording: Recording) -> None:
 async def _reply(gateway: Gateway, recording: Recording, answer: Answer, sink: Sink) -> None:
     """Answer as a whole, once it is recorded."""
     recording.output, recording.http_status = answer.body, 200
-    await keep_answer(recording, [_JSON, *_route_headers(recording)], answer.body, is_stream=False)
+    await _keep(recording, [_JSON, *_route_headers(recording)], answer.body, is_stream=False)
     settle_and_record(gateway, recording)
     headers = [_JSON, *_call_headers(recording)]
     cost = recording.cost_nanousd
@@ -291,11 +304,18 @@ async def _relay(gateway: Gateway, recording: Recording, stream: AsyncGenerator[
         await sink.begin(200, headers)
         async for piece in pieces:
             if piece.last:
-                await keep_answer(recording, headers, piece.data, is_stream=True)
+                await _keep(recording, headers, piece.data, is_stream=True)
                 settle_and_record(gateway, recording)
             elif recording.claim is not None:
                 recording.claim.add(piece.data)
             await sink.write(piece.data, end=piece.last)
+
+
+async def _keep(recording: Recording, headers: Headers, last: bytes, *, is_stream: bool) -> None:
+    """Keep a good answer where it may be asked for again: first for who goes on from it, then for repeats."""
+    if recording.keeper is not None:
+        await recording.keeper.keep(last, is_stream=is_stream)
+    await keep_answer(recording, headers, last, is_stream=is_stream)
 
 
 def _unforeseen(problem: Exception) -> BackstayError:

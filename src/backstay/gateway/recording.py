@@ -1,6 +1,6 @@
 """Owns what a call leaves of itself: its spans and ledger entries, built up as it goes and written as one frame."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -56,6 +56,12 @@ class Attempt(msgspec.Struct, kw_only=True):
         return self.summary.usage if self.summary else NO_USAGE
 
 
+class Keeper(Protocol):
+    """What must have a good answer before its caller has the last byte."""
+
+    async def keep(self, last: bytes, *, is_stream: bool) -> None: ...
+
+
 class Recording:
     """The record of one call. ``started_ns`` and the like are monotonic; ``at_ns`` is the wall clock."""
 
@@ -68,6 +74,8 @@ class Recording:
         self.clock = clock
         self.request: Resolved | None = None
         self.admission: Admission | None = None
+        self.keeper: Keeper | None = None
+        """Of a response that callers may go on from by id."""
         self.claim: Claim | None = None
         """On the call's idempotency key."""
         self.origin_id: str | None = None

@@ -13,6 +13,9 @@ from backstay.providers import Fields
 
 _SUGGESTIONS = 5
 
+_KEPT_ELSEWHERE = frozenset({"conversation", "previous_response_id", "prompt"})
+"""What a request of OpenAI's responses API may have instead of an input."""
+
 
 class Models:
     """The models that callers may name: those of the policy, and what may be addressed without an entry in it."""
@@ -28,10 +31,6 @@ class Models:
         """List the models that a caller may use, in the policy's order."""
         return [model for name, model in self._named.items() if caller.models is None or name in caller.models]
 
-    def target(self, name: str) -> Target | None:
-        """Return a target that may be addressed by its own name, without an entry in the policy."""
-        return self._direct(name)
-
     def find(self, name: str, caller: Caller) -> Model:
         """Find a model by the name that a caller gave.
 
@@ -46,6 +45,11 @@ class Models:
             if target is not None:
                 return Model(name=name, targets=(target,))
         raise UnknownModel(self._unknown(name, caller), param="model")
+
+    def target(self, name: str) -> Target | None:
+        """Return a target by its own name, whoever may use it; ``None`` if there is none any more."""
+        targets = (target for model in self._named.values() for target in model.all_targets if target.name == name)
+        return next(targets, None) or self._direct(name)
 
     def _unknown(self, name: str, caller: Caller) -> str:
         names = [model.name for model in self.visible_to(caller)]
@@ -85,14 +89,32 @@ def resolve(models: Models, incoming: Incoming) -> Resolved:
     _require_content(incoming, fields)
     return Resolved(
         fields=fields,
-        model=models.find(name, caller),
+        model=_narrowed(models.find(name, caller), incoming.only_target),
         stream=incoming.operation == "chat" and read_flag(fields, "stream"),
         user=_user(fields),
     )
 
 
+def _narrowed(model: Model, only_target: str | None) -> Model:
+    """Leave a model the one target that keeps the conversation. Raises ``InvalidRequest`` if it has it not."""
+    if only_target is None:
+        return model
+    targets = tuple(target for target in model.all_targets if target.name == only_target)
+    if not targets:
+        raise InvalidRequest(
+            f"The previous response is kept by {only_target}, which is no target of {model.name}. Go on with a model "
+            "that has it, or send the whole input.",
+            param="previous_response_id",
+        )
+    degraded = msgspec.structs.replace(model.route.degraded, target=None)
+    route = msgspec.structs.replace(model.route, degraded=degraded)
+    return msgspec.structs.replace(model, targets=targets[:1], route=route)
+
+
 def _require_content(incoming: Incoming, fields: Fields) -> None:
-    name = "input" if incoming.operation == "embeddings" else "messages"
+    if incoming.dialect.name == "responses" and _KEPT_ELSEWHERE & fields.keys():
+        return
+    name = "input" if incoming.operation == "embeddings" or incoming.dialect.name == "responses" else "messages"
     beginning = bytes(memoryview(fields.get(name, b"null"))[:64])
     if beginning == b"null":
         raise InvalidRequest(f"{name} is missing.", param=name)

@@ -23,7 +23,7 @@ from backstay.gateway.resolve import Resolved
 from backstay.gateway.settle import estimate_tokens
 from backstay.gateway.tries import Reason
 from backstay.gateway.types import OnBrokenStream, Target
-from backstay.providers import Fields, StreamWriter
+from backstay.providers import RESPONSES, Fields, StreamWriter
 
 _PREFILLED = re.compile(r"claude-(?:3|instant|2|(?:opus|sonnet|haiku)-4-(?:[015](?:\D|$)|2025))")
 """Models that go on with a last message of the assistant's. Later ones refuse it.
@@ -32,7 +32,7 @@ Source: Anthropic's API guide, "Prefill Claude's response": not supported from C
 _FORMATS = frozenset({"response_format", "output_format", "output_config"})
 """Fields that ask for JSON. A model that is asked to go on with half of a document writes a whole one."""
 
-_LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
+_LIMITS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
 
 _LONGEST_OVERLAP = 400
 """Characters at the end of the old text that are looked for at the beginning of the new."""
@@ -64,7 +64,7 @@ class Interrupted(msgspec.Struct, frozen=True, kw_only=True):
                     pass
                 case _:
                     return None
-        if not is_finished and not _FORMATS.isdisjoint(request.fields):
+        if not is_finished and _asks_for_json(request.fields):
             return None
         mode = request.model.route.on_broken_stream
         seen = [event for event in said if not isinstance(event, StreamFailed)]
@@ -104,19 +104,28 @@ def go_on(fields: Fields, broken: Interrupted, target: Target) -> Fields:
     """Ask for the rest in the caller's own body, whose other bytes stay as they came.
 
     Raises:
-        Untranslatable: It has no messages.
+        Untranslatable: It has neither messages nor an input.
     """
     messages = broken.messages_for(target)
     if not messages:
         return fields
-    if "messages" not in fields:
+    if "messages" in fields:
+        name, said = "messages", bytes(fields["messages"])
+    elif "input" in fields:
+        name, said = "input", RESPONSES.said_now(fields)
+    else:
         raise Untranslatable("This kind of request cannot be gone on with after its stream broke.")
     written = [msgspec.json.encode({"role": each.role, "content": _text_of(each)}) for each in messages]
-    inner = bytes(fields["messages"]).strip()[1:-1].rstrip()
-    changed = {"messages": b"[" + b",".join([inner, *written]) + b"]"}
-    for name in _LIMITS.intersection(fields):
-        changed[name] = str(_left(int(bytes(fields[name])), broken)).encode()
+    inner = said.strip()[1:-1].strip()
+    changed = {name: b"[" + b",".join([inner, *written] if inner else written) + b"]"}
+    for limit in _LIMITS.intersection(fields):
+        if bytes(fields[limit]) != b"null":
+            changed[limit] = str(_left(int(bytes(fields[limit])), broken)).encode()
     return {**fields, **{name: msgspec.Raw(text) for name, text in changed.items()}}
+
+
+def _asks_for_json(fields: Fields) -> bool:
+    return not _FORMATS.isdisjoint(fields) or b'"json_' in bytes(fields.get("text", b""))
 
 
 def _text_of(message: Message) -> str:
@@ -132,13 +141,12 @@ class Resumed:
     """The passage behind a seam: in the caller's dialect, as one stream with what was there before."""
 
     def __init__(self, writer: StreamWriter, broken: Interrupted):
+        """``writer`` stands where the stream broke."""
         self.said: list[ChatEvent] = list(broken.said)
         """What the caller has seen, once these bytes are passed on."""
         self._writer = writer
         self._joint = Joint(broken.text, anew=broken.mode == "restart")
         self._tokens_before = broken.tokens
-        for event in broken.said:
-            writer.write(event)  # only to know where it stands: the caller has it already
 
     def carry(self, frame: bytes, events: list[ChatEvent]) -> bytes:
         return b"".join([self._write(joined) for event in events for joined in self._join(event)])

@@ -90,6 +90,12 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """``None``: its answers are not kept."""
 
     @property
+    def all_targets(self) -> tuple[Target, ...]:
+        """All that may ever answer: the one that stands in for the others too."""
+        standing_in = self.route.degraded.target
+        return self.targets if standing_in is None else (*self.targets, standing_in)
+
+    @property
     def total_s(self) -> float:
         """How long a call may take, with all its tries."""
         return max((target.timeouts.total_s for target in self.targets), default=0.0)
@@ -114,6 +120,8 @@ class Incoming(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str | None = None
     """What repeats of this request have in common; ``None``: each is a call of its own."""
     cache_control: Directives = Directives()
+    only_target: str | None = None
+    """The one target that may answer, where it keeps the conversation that this goes on with."""
 
 
 class Sink(Protocol):

@@ -11,6 +11,7 @@ from backstay.providers.embedding_client import ProviderEmbedder
 from backstay.providers.openai import OPENAI, read_embeddings_summary
 from backstay.providers.rate_limits import read_rate_limits
 from backstay.providers.registry import Providers
+from backstay.providers.responses import RESPONSES
 from backstay.providers.types import (
     Body,
     Dialect,
@@ -23,12 +24,14 @@ from backstay.providers.types import (
     StreamReader,
     StreamWriter,
     Timeouts,
+    spoken,
 )
 
 __all__ = [
     "ANTHROPIC",
     "DIALECTS",
     "OPENAI",
+    "RESPONSES",
     "Body",
     "Dialect",
     "Exchange",
@@ -48,5 +51,6 @@ __all__ = [
     "implicit_providers",
     "read_embeddings_summary",
     "read_rate_limits",
+    "spoken",
     "summarize",
 ]

@@ -15,7 +15,7 @@ from backstay.providers.paths import VERTEX_PATHS, Paths
 Auth = Literal["bearer", "api-key", "x-api-key", "x-goog-api-key"]
 """The header that carries the key: ``Authorization: Bearer …``, Azure's, Anthropic's or Google's own."""
 
-DialectName = Literal["openai", "anthropic", "gemini", "bedrock"]
+DialectName = Literal["openai", "responses", "anthropic", "gemini", "bedrock"]
 
 
 class Vendor(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +23,8 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     dialect: DialectName = "openai"
+    responses: bool = False
+    """Whether it serves OpenAI's responses API beside its dialect, at its own address."""
     base_url: str | None
     """``None``: each customer has their own. ``{region}`` stands for the customer's region."""
     auth: Auth = "bearer"
@@ -48,6 +50,16 @@ _ROWS = (
         base_url="https://api.openai.com/v1",
         key_env="OPENAI_API_KEY",
         price_provider="openai",
+        responses=True,
+    ),
+    # Called by the responses API alone, whatever the caller speaks: some models have no chat completions.
+    # Source: platform.openai.com/docs/models, such as gpt-5.1-codex and o3-pro (2026-08).
+    Vendor(
+        name="openai-responses",
+        dialect="responses",
+        base_url="https://api.openai.com/v1",
+        price_provider="openai",
+        responses=True,
     ),
     Vendor(
         name="anthropic",
@@ -84,7 +96,15 @@ _ROWS = (
     # The v1 API, GA since 2025-08, is https://RESOURCE.openai.azure.com/openai/v1; with `api_version` in the config,
     # the dated one: RESOURCE…/openai/deployments/MODEL/…?api-version=….
     # Source: learn.microsoft.com/azure/foundry/openai/api-version-lifecycle.
-    Vendor(name="azure", base_url=None, auth="api-key", key_env="AZURE_OPENAI_API_KEY", price_provider="azure"),
+    # The v1 API serves responses, the dated one has them elsewhere.
+    Vendor(
+        name="azure",
+        base_url=None,
+        auth="api-key",
+        key_env="AZURE_OPENAI_API_KEY",
+        price_provider="azure",
+        responses=True,
+    ),
     # Refuses unknown fields (422), `stream_options` and `user` among them; its streams end with usage unasked.
     # Source: docs.mistral.ai/api.
     Vendor(

@@ -59,6 +59,10 @@ class ProviderConfig(BaseModel):
     price_as: str | None = Field(
         default=None, pattern=r"^[^/\s]+/\S+$", description="Price its calls as this model, as in `openai/gpt-4o-mini`."
     )
+    responses: bool | None = Field(
+        default=None,
+        description="Whether it serves OpenAI's responses API too; default: what is known of the vendor's own address.",
+    )
     speaks: DialectName = Field(default="openai", description="Of the simulator: its wire.")
     seed: int = Field(default=0, description="Of the simulator: the same seed gives the same run.")
     script: dict[str, Any] | None = Field(default=None, description="Of the simulator: how it behaves.")
@@ -115,6 +119,8 @@ class ProviderConfig(BaseModel):
             raise ValueError("region and profile are Bedrock's")
         if self.script is not None and self.dialect != "simulator":
             raise ValueError("script is the simulator's")
+        if self.responses and (self.dialect_name == "anthropic" or self.dialect == "local" or self.api_version):
+            raise ValueError("responses is for servers with OpenAI's address of it, BASE_URL/responses")
         return self
 
     @property
@@ -124,6 +130,15 @@ class ProviderConfig(BaseModel):
         if vendor is not None:
             return vendor.dialect
         return self.speaks if self.dialect == "simulator" else "openai"
+
+    @property
+    def serves_responses(self) -> bool:
+        """Whether it takes OpenAI's responses API as it comes."""
+        if self.responses is not None or self.dialect not in VENDORS:
+            return bool(self.responses)
+        vendor = VENDORS[self.dialect]
+        is_its_own = vendor.base_url is None or self.base_url in (None, vendor.base_url)
+        return vendor.responses and is_its_own and self.api_version is None
 
 
 def region_in(environ: Mapping[str, str]) -> str | None:

@@ -63,6 +63,7 @@ class HttpProvider:
         price_provider: str | None = None,
         is_free: bool = False,
         reports_stream_usage: bool = True,
+        responses: bool = False,
         paths: Paths | None = None,
         signer: Signer | None = None,
     ):
@@ -73,11 +74,13 @@ class HttpProvider:
             headers: Sent with every request; they win over the caller's.
             secrets: Cut out of error answers.
             timeouts: Used where a request brings none.
+            responses: Whether it serves OpenAI's responses API beside its dialect.
             paths: Where the operations are, unless where the dialect has them.
             signer: For vendors that want each request signed.
         """
         self.name = name
         self.dialect = dialect
+        self.speaks = frozenset({dialect.name, "responses"} if responses else {dialect.name})
         self.problem: str | None = None
         self.price_provider = price_provider
         self.is_free = is_free
@@ -87,8 +90,14 @@ class HttpProvider:
         self._secrets = tuple(secret.reveal().encode() for secret in secrets)
         self._timeouts = timeouts or Timeouts()
         self._signer = signer
-        paths = PATHS[dialect.name] if paths is None else paths
-        self._urls = {operation: join_path(base_url, path) for operation, path in paths.items()}
+        places = {dialect.name: PATHS[dialect.name] if paths is None else paths}
+        if responses:
+            places["responses"] = PATHS["responses"]
+        self._urls = {
+            (name, operation): join_path(base_url, path)
+            for name, own_paths in places.items()
+            for operation, path in own_paths.items()
+        }
         own = {"content-type": "application/json", "user-agent": f"backstay/{__version__}", **(headers or {})}
         self._headers = {False: CIMultiDict(own), True: CIMultiDict({**own, "accept-encoding": "identity"})}
         """By whether a stream is wanted: compressing one would hold its pieces back."""
@@ -96,11 +105,13 @@ class HttpProvider:
 
     def url_of(self, request: ProviderRequest) -> URL:
         """Return where a request goes. Raises ``Untranslatable`` if the dialect has no such operation."""
-        template = self._urls.get(f"{request.operation} stream") if request.stream else None
-        template = template or self._urls.get(request.operation)
+        dialect = request.dialect or self.dialect.name
+        template = self._urls.get((dialect, f"{request.operation} stream")) if request.stream else None
+        template = template or self._urls.get((dialect, request.operation))
         if template is None:
             raise Untranslatable(f"{self.name} has no endpoint for {request.operation}.", param="model")
-        return URL(fill_model(template, request.model_id), encoded=True)
+        url = URL(fill_model(template, request.model_id), encoded=True)
+        return url if request.resource is None else url / request.resource
 
     async def send(self, request: ProviderRequest) -> "HttpExchange":
         """Start an exchange and return when the answer's status and headers are there, whatever the status.
@@ -115,23 +126,24 @@ class HttpProvider:
         deadline = Deadline(timeouts, stream=True) if request.stream else None
         try:
             if deadline is None:
-                response = await self._post(request, timeouts)
+                response = await self._request(request, timeouts)
             else:
                 async with asyncio.timeout_at(deadline.next_at()):
-                    response = await self._post(request, timeouts)
+                    response = await self._request(request, timeouts)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             self._explain(error, timeouts)
         secrets = self._secrets if response.status >= 400 else ()
         return HttpExchange(response, deadline, secrets, self.dialect.framing.splitter())
 
-    async def _post(self, request: ProviderRequest, timeouts: Timeouts) -> aiohttp.ClientResponse:
+    async def _request(self, request: ProviderRequest, timeouts: Timeouts) -> aiohttp.ClientResponse:
         url, own, body = self.url_of(request), self._headers[request.stream], request.body
         if self._signer is not None:
             async with asyncio.timeout(timeouts.total_s):  # it may have to wait for credentials
                 own = CIMultiDict({**own, **await self._signer.sign(url, body)})
-        return await self._session.post(
+        return await self._session.request(
+            request.method,
             url,
-            data=body if isinstance(body, bytes) and len(body) < STREAMED_UPLOAD_BYTES else Upload(body),
+            data=None if request.method == "GET" else _data(body),
             headers={**request.headers, **own} if request.headers else own,
             allow_redirects=False,
             timeout=self._client_timeout(timeouts.connect_s, None if request.stream else timeouts.total_s),
@@ -165,6 +177,10 @@ class HttpProvider:
 
     async def close(self) -> None:
         """Do nothing: the session is the worker's."""
+
+
+def _data(body: Body) -> bytes | Upload:
+    return body if isinstance(body, bytes) and len(body) < STREAMED_UPLOAD_BYTES else Upload(body)
 
 
 def _reason(error: Exception) -> str:

@@ -13,6 +13,7 @@ Paths = Mapping[Operation | str, str]
 
 PATHS: Mapping[str, Paths] = {
     "openai": {"chat": "/chat/completions", "embeddings": "/embeddings"},
+    "responses": {"chat": "/responses"},
     "anthropic": {"chat": "/v1/messages", "count_tokens": "/v1/messages/count_tokens"},
     "gemini": {
         "chat": "/models/{model}:generateContent",

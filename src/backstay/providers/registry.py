@@ -5,12 +5,11 @@ from collections.abc import Mapping
 import aiohttp
 
 from backstay.core.errors import ConfigError
-from backstay.providers.anthropic import ANTHROPIC
 from backstay.providers.aws import AwsSigner
-from backstay.providers.bedrock import BEDROCK
 from backstay.providers.catalog import VENDORS, Vendor
 from backstay.providers.config import ProviderConfig, region_in
-from backstay.providers.gemini import GEMINI, VERTEX
+from backstay.providers.dialects import DIALECTS
+from backstay.providers.gemini import VERTEX
 from backstay.providers.http import HttpProvider, auth_headers, open_session
 from backstay.providers.local import LocalProvider
 from backstay.providers.openai import OpenAIDialect
@@ -42,7 +41,9 @@ def build_provider(
             return _build_http(name, config, vendor, session, environ)
         if config.dialect == "local":
             return LocalProvider(name, session, environ=environ)
-        return Simulator(name, script=config.script, seed=config.seed, speaks=config.speaks)
+        return Simulator(
+            name, script=config.script, seed=config.seed, speaks=config.speaks, responses=config.serves_responses
+        )
     except ConfigError as error:
         raise ConfigError(f"providers.{name}: {error.message}", file=error.file, line=error.line) from error
 
@@ -77,21 +78,16 @@ def _build_http(
         price_provider=vendor.price_provider,
         is_free=vendor.is_free and config.price_as is None,
         reports_stream_usage=vendor.quirks.reports_stream_usage,
+        responses=config.serves_responses,
         paths=paths,
         signer=signer,
     )
 
 
 def _dialect(vendor: Vendor) -> Dialect:
-    match vendor.dialect:
-        case "anthropic":
-            return ANTHROPIC
-        case "gemini":
-            return VERTEX if vendor.name == "vertex" else GEMINI
-        case "bedrock":
-            return BEDROCK
-        case "openai":
-            return OpenAIDialect(vendor.quirks)
+    if vendor.dialect == "openai":
+        return OpenAIDialect(vendor.quirks)
+    return VERTEX if vendor.name == "vertex" else DIALECTS[vendor.dialect]
 
 
 def _region(config: ProviderConfig, environ: Mapping[str, str]) -> str:

@@ -23,6 +23,7 @@ from backstay.providers.anthropic import ANTHROPIC
 from backstay.providers.bedrock import BEDROCK
 from backstay.providers.gemini import GEMINI
 from backstay.providers.openai import OPENAI
+from backstay.providers.responses import RESPONSES
 from backstay.providers.simulator.performance import Ending, Performance
 from backstay.providers.simulator.provider import Pace
 from backstay.providers.simulator.script import Script, read_script
@@ -36,9 +37,12 @@ _JSON = {"content-type": "application/json"}
 _OPERATIONS: Mapping[str, tuple[Dialect, Operation]] = {
     "/v1/chat/completions": (OPENAI, "chat"),
     "/v1/embeddings": (OPENAI, "embeddings"),
+    "/v1/responses": (RESPONSES, "chat"),
     "/v1/messages": (ANTHROPIC, "chat"),
     "/v1/messages/count_tokens": (ANTHROPIC, "count_tokens"),
 }
+
+_RESPONSE = "/v1/responses/"
 
 _GEMINI_OPERATIONS: Mapping[str, tuple[Operation, bool]] = {
     "generateContent": ("chat", False),
@@ -117,6 +121,9 @@ class SimulatorServer:
         try:
             body = await request.read()
             if known is None:
+                response_id = request.path.removeprefix(_RESPONSE)
+                if request.path.startswith(_RESPONSE) and request.method in ("GET", "DELETE"):
+                    return await _perform(self.simulation.manage_response(request.method, response_id), request)
                 return self._aside(request, body)
         except web.HTTPRequestEntityTooLarge:
             return _error(RequestTooLarge(f"The simulator takes bodies up to {MAX_BODY_BYTES} bytes."), dialect)

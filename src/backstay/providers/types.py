@@ -1,6 +1,6 @@
 """Owns the nouns of providers: a dialect (pure), a provider (I/O), and one exchange between them."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -85,6 +85,13 @@ class StreamWriter(Protocol):
         ...
 
 
+def caught_up(writer: StreamWriter, said: Sequence[ChatEvent]) -> StreamWriter:
+    """Bring a writer to where a stream stands: what it writes of that, the caller has already."""
+    for event in said:
+        writer.write(event)
+    return writer
+
+
 class EmbeddingsWire(Protocol):
     """One dialect's wire format for embeddings, both ways, without any I/O. Raises as ``Dialect``'s methods do."""
 
@@ -157,6 +164,10 @@ class Dialect(Protocol):
 
     def stream_writer(self, request: ChatRequest) -> StreamWriter: ...
 
+    def resumed_writer(self, request: ChatRequest, said: Sequence[ChatEvent]) -> StreamWriter:
+        """Return a writer that goes on with a stream, behind what the caller has seen of it."""
+        ...
+
     def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError: ...
 
     def write_error(self, error: BackstayError, *, request_id: str | None = None) -> tuple[int, dict[str, str], bytes]:
@@ -190,6 +201,11 @@ class ProviderRequest(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool = False
     headers: Mapping[str, str] = {}
     """Headers of the caller that the vendor understands: ``anthropic-beta``, ``openai-organization``."""
+    dialect: str | None = None
+    """Which of the provider's dialects the body is in; ``None``: its first."""
+    method: Literal["POST", "GET", "DELETE"] = "POST"
+    resource: str | None = None
+    """Of ``GET`` and ``DELETE``: the id of what an earlier call left with the provider."""
     timeouts: Timeouts | None = None
     """``None``: the provider's own."""
 
@@ -220,10 +236,13 @@ class Exchange(Protocol):
 
 
 class Provider(Protocol):
-    """Somewhere that answers calls in one dialect."""
+    """Somewhere that answers calls in one dialect, or in several of one vendor's."""
 
     name: str
     dialect: Dialect
+    """What it is spoken to in, unless the caller's own dialect is one of ``speaks``."""
+    speaks: frozenset[str]
+    """The names of all dialects that it takes, that of ``dialect`` among them."""
     price_provider: str | None
     """The provider's id in ``genai-prices``; ``None`` where its models have no public price."""
     is_free: bool
@@ -241,3 +260,8 @@ class Provider(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+def spoken(provider: Provider, wanted: Dialect) -> Dialect:
+    """Return the dialect in which a provider is called: the caller's own where it speaks that."""
+    return wanted if wanted.name in provider.speaks else provider.dialect

@@ -1,8 +1,8 @@
 """Anthropic's messages API."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from backstay.core.chat import ChatRequest, ChatResponse
+from backstay.core.chat import ChatEvent, ChatRequest, ChatResponse
 from backstay.core.clock import Clock, SystemClock
 from backstay.core.errors import BackstayError, ProviderError
 from backstay.providers.anthropic.errors import read_error, write_error, write_stream_error
@@ -12,7 +12,7 @@ from backstay.providers.anthropic.response import read_response, read_summary, w
 from backstay.providers.anthropic.stream import AnthropicStreamReader, AnthropicStreamWriter
 from backstay.providers.anthropic.token_count import AnthropicCounter
 from backstay.providers.sse import SSE
-from backstay.providers.types import Fields, ReplySummary
+from backstay.providers.types import Fields, ReplySummary, StreamWriter, caught_up
 
 __all__ = ["ANTHROPIC", "DEFAULT_MAX_TOKENS", "AnthropicDialect"]
 
@@ -48,6 +48,9 @@ class AnthropicDialect:
 
     def stream_writer(self, request: ChatRequest) -> AnthropicStreamWriter:
         return AnthropicStreamWriter()
+
+    def resumed_writer(self, request: ChatRequest, said: Sequence[ChatEvent]) -> StreamWriter:
+        return caught_up(self.stream_writer(request), said)
 
     def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
         return read_error(status, headers, body)

@@ -1,8 +1,8 @@
 """Amazon Bedrock's Converse and ConverseStream: one API for every model that is sold there."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from backstay.core.chat import ChatRequest, ChatResponse
+from backstay.core.chat import ChatEvent, ChatRequest, ChatResponse
 from backstay.core.clock import Clock, SystemClock
 from backstay.core.errors import BackstayError, ProviderError
 from backstay.providers.bedrock.errors import read_error, write_error, write_stream_error
@@ -11,7 +11,7 @@ from backstay.providers.bedrock.request_writer import write_request
 from backstay.providers.bedrock.response import read_response, read_summary, write_response
 from backstay.providers.bedrock.stream import BedrockStreamReader, BedrockStreamWriter
 from backstay.providers.event_stream import EVENT_STREAM
-from backstay.providers.types import Fields, ReplySummary
+from backstay.providers.types import Fields, ReplySummary, StreamWriter, caught_up
 
 __all__ = ["BEDROCK", "BedrockDialect"]
 
@@ -47,6 +47,9 @@ class BedrockDialect:
 
     def stream_writer(self, request: ChatRequest) -> BedrockStreamWriter:
         return BedrockStreamWriter()
+
+    def resumed_writer(self, request: ChatRequest, said: Sequence[ChatEvent]) -> StreamWriter:
+        return caught_up(self.stream_writer(request), said)
 
     def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
         return read_error(status, headers, body)

@@ -1,8 +1,8 @@
 """Google's Gemini API, as Google AI Studio and Vertex AI speak it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from backstay.core.chat import ChatRequest, ChatResponse
+from backstay.core.chat import ChatEvent, ChatRequest, ChatResponse
 from backstay.core.clock import Clock, SystemClock
 from backstay.core.errors import BackstayError, ProviderError
 from backstay.providers.gemini.embeddings import GeminiEmbeddings
@@ -13,7 +13,7 @@ from backstay.providers.gemini.response import read_response, read_summary, writ
 from backstay.providers.gemini.stream import GeminiStreamReader, GeminiStreamWriter
 from backstay.providers.gemini.token_count import GeminiCounter
 from backstay.providers.sse import SSE
-from backstay.providers.types import Fields, ReplySummary
+from backstay.providers.types import Fields, ReplySummary, StreamWriter, caught_up
 
 __all__ = ["GEMINI", "VERTEX", "GeminiDialect"]
 
@@ -50,6 +50,9 @@ class GeminiDialect:
 
     def stream_writer(self, request: ChatRequest) -> GeminiStreamWriter:
         return GeminiStreamWriter()
+
+    def resumed_writer(self, request: ChatRequest, said: Sequence[ChatEvent]) -> StreamWriter:
+        return caught_up(self.stream_writer(request), said)
 
     def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
         return read_error(status, headers, body)

@@ -1,8 +1,8 @@
 """OpenAI's chat completions and embeddings, as OpenAI and every compatible server speak them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from backstay.core.chat import ChatRequest, ChatResponse
+from backstay.core.chat import ChatEvent, ChatRequest, ChatResponse
 from backstay.core.errors import BackstayError, ProviderError
 from backstay.providers.openai.embeddings import OpenAIEmbeddings
 from backstay.providers.openai.errors import read_error, write_error, write_stream_error
@@ -11,7 +11,7 @@ from backstay.providers.openai.request_writer import Quirks, write_request
 from backstay.providers.openai.response import read_embeddings_summary, read_response, read_summary, write_response
 from backstay.providers.openai.stream import OpenAIStreamReader, OpenAIStreamWriter
 from backstay.providers.sse import SSE
-from backstay.providers.types import Fields, ReplySummary
+from backstay.providers.types import Fields, ReplySummary, StreamWriter, caught_up
 
 __all__ = ["OPENAI", "OpenAIDialect", "Quirks", "read_embeddings_summary"]
 
@@ -47,6 +47,9 @@ class OpenAIDialect:
 
     def stream_writer(self, request: ChatRequest) -> OpenAIStreamWriter:
         return OpenAIStreamWriter(request)
+
+    def resumed_writer(self, request: ChatRequest, said: Sequence[ChatEvent]) -> StreamWriter:
+        return caught_up(self.stream_writer(request), said)
 
     def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
         return read_error(status, headers, body)

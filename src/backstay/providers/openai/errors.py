@@ -89,15 +89,16 @@ def write_error(error: BackstayError, *, request_id: str | None = None) -> tuple
     if request_id is not None:
         headers["x-request-id"] = request_id
     status = 503 if error.status == 529 else error.status
-    return status, headers, msgspec.json.encode({"error": _error_object(error)})
+    return status, headers, msgspec.json.encode({"error": error_object(error)})
 
 
 def write_stream_error(error: BackstayError) -> bytes:
     """Write an error inside a stream that has begun."""
-    return write_frame(msgspec.json.encode({"error": _error_object(error)}))
+    return write_frame(msgspec.json.encode({"error": error_object(error)}))
 
 
-def _error_object(error: BackstayError) -> dict[str, Any]:
+def error_object(error: BackstayError) -> dict[str, Any]:
+    """Write what an error says."""
     fallback = "server_error" if error.status >= 500 else "invalid_request_error"
     kind = _TYPE_OF_STATUS.get(error.status, fallback)
     code = error.code

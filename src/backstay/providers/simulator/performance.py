@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from backstay.core.chat import ChatRequest
+from backstay.core.chat import ChatRequest, ChatResponse
 from backstay.core.errors import BackstayError, ProviderError
 from backstay.providers.errors import kind_of
 from backstay.providers.simulator.plan import Plan, events_of
@@ -17,7 +17,7 @@ Ending = Literal["complete", "break", "hang"]
 
 _JSON = {"content-type": "application/json"}
 
-_ID_PREFIX = {"openai": "chatcmpl-", "anthropic": "msg_"}
+_ID_PREFIX = {"openai": "chatcmpl-", "responses": "resp_", "anthropic": "msg_"}
 """How the ids of a dialect's answers begin, if they all begin alike."""
 
 
@@ -57,6 +57,11 @@ def perform_body(body: bytes) -> Performance:
     return Performance(outcome="answer", headers=_JSON, pieces=(Piece(0.0, body),))
 
 
+def named(response: ChatResponse, dialect: Dialect) -> ChatResponse:
+    """Give an answer an id as the dialect's vendor makes them."""
+    return msgspec.structs.replace(response, id=_ID_PREFIX[dialect.name] + response.id)
+
+
 def perform_plan(plan: Plan, request: ChatRequest, dialect: Dialect) -> Performance:
     """Answer a chat as planned."""
     fault = plan.fault
@@ -67,8 +72,7 @@ def perform_plan(plan: Plan, request: ChatRequest, dialect: Dialect) -> Performa
         return Performance(outcome=outcome, latency_s=plan.latency_s, status=None, ending="break")
     if fault and fault.kind == "hang" and fault.after_tokens is None:
         return Performance(outcome=outcome, latency_s=plan.latency_s, status=None, ending="hang")
-    identity = _ID_PREFIX.get(dialect.name, "") + plan.response.id
-    plan = msgspec.structs.replace(plan, response=msgspec.structs.replace(plan.response, id=identity))
+    plan = msgspec.structs.replace(plan, response=named(plan.response, dialect))
     return _stream(plan, request, dialect, outcome) if request.stream else _whole(plan, dialect, outcome)
 
 

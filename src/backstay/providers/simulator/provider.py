@@ -33,23 +33,31 @@ class Simulator:
         script: Mapping[str, Any] | Script | None = None,
         seed: int = 0,
         speaks: DialectName = "openai",
+        responses: bool = False,
         clock: Clock | None = None,
     ):
         """Begin a simulation. Raises ``ConfigError`` where the script is not valid."""
         self.name = name
         self.dialect: Dialect = DIALECTS[speaks]
+        self.speaks = frozenset({speaks, "responses"} if responses else {speaks})
         self.simulation = Simulation(script, seed=seed, clock=clock)
 
     async def send(self, request: ProviderRequest) -> "SimulatedExchange":
         """Start an exchange. Raises ``ProviderUnreachable`` and ``ProviderTimeout`` where the script says so."""
         stage = Stage(request.timeouts or Timeouts(), stream=request.stream)
-        is_addressed = "{model}" in PATHS[self.dialect.name]["chat"]
-        addressed = address(request.model_id, stream=request.stream) if is_addressed else {}
-        performance = self.simulation.perform(self.dialect, request.operation, request.whole_body, addressed)
+        performance = self._perform(request)
         await stage.wait(performance.latency_s)
         if performance.status is None:
             await stage.end(performance.ending)
         return SimulatedExchange(performance, stage, self.dialect.framing)
+
+    def _perform(self, request: ProviderRequest) -> Performance:
+        if request.resource is not None:
+            return self.simulation.manage_response(request.method, request.resource)
+        dialect = DIALECTS[request.dialect or self.dialect.name]
+        is_addressed = "{model}" in PATHS[dialect.name]["chat"]
+        addressed = address(request.model_id, stream=request.stream) if is_addressed else {}
+        return self.simulation.perform(dialect, request.operation, request.whole_body, addressed)
 
     async def close(self) -> None:
         """Do nothing: there is nothing open."""

@@ -13,8 +13,9 @@ from backstay.core.errors import InvalidRequest
 from backstay.core.usage import Usage
 from backstay.providers.simulator.content import input_tokens, tokens_in
 from backstay.providers.simulator.embedding import embed
-from backstay.providers.simulator.performance import Performance, perform_body, perform_error, perform_plan
+from backstay.providers.simulator.performance import Performance, named, perform_body, perform_error, perform_plan
 from backstay.providers.simulator.plan import chance_of, plan
+from backstay.providers.simulator.responses import SimulatedResponses
 from backstay.providers.simulator.script import Script, read_script
 from backstay.providers.types import Dialect, EmbeddingsWire, Fields, Operation
 
@@ -34,6 +35,7 @@ class Simulation:
         """Start anew: the next call is the first, the schedule's time is 0, nothing has been counted."""
         self._sequence = 0
         self._began_ns = self._clock.monotonic_ns()
+        self._responses = SimulatedResponses()
         self.outcomes.clear()
 
     def perform(
@@ -58,12 +60,21 @@ class Simulation:
         if operation == "count_tokens" and dialect.counter is not None:
             counter = dialect.counter
             return perform_body(counter.write_count(input_tokens(counter.read_request(fields))))
+        own, fields = fields, self._responses.expand(fields) if dialect.name == "responses" else fields
         request = dialect.read_request(fields)
         elapsed_s = (self._clock.monotonic_ns() - self._began_ns) / 1e9
         behaviour = self.script.behaviour(request.model, elapsed_s)
         created_s = self._clock.now_ns() // 1_000_000_000
         planned = plan(behaviour, request, chance_of(self.seed, sequence, body), created_s=created_s)
+        if dialect.name == "responses":
+            dialect = self._responses.dialect(own)
+            if planned.fault is None:
+                self._responses.keep(own, named(planned.response, dialect))
         return perform_plan(planned, request, dialect)
+
+    def manage_response(self, method: str, response_id: str) -> Performance:
+        """Show (``GET``) or delete (``DELETE``) a response of an earlier call."""
+        return self._responses.manage(method, response_id)
 
 
 def address(model: str, *, stream: bool) -> Fields:

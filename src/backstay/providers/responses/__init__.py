@@ -1,0 +1,109 @@
+"""OpenAI's responses API, as a caller's wire and as a provider's."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from backstay.core.chat import ChatEvent, ChatRequest, ChatResponse
+from backstay.core.clock import Clock, SystemClock
+from backstay.core.errors import BackstayError, ProviderError
+from backstay.providers.openai.errors import read_error
+from backstay.providers.responses.errors import write_error, write_stream_error
+from backstay.providers.responses.items import join_input, said_now
+from backstay.providers.responses.request_reader import read_request
+from backstay.providers.responses.request_writer import write_request
+from backstay.providers.responses.response import Echo, read_response, read_summary, response_of, write_response
+from backstay.providers.responses.stream import Progress, ResponsesStreamReader, ResponsesStreamWriter
+from backstay.providers.sse import SSE
+from backstay.providers.types import Fields, ReplySummary, caught_up
+
+__all__ = ["RESPONSES", "ResponsesDialect"]
+
+
+class ResponsesDialect:
+    """The dialect. A response repeats its request, so each call has one of its own, made by ``of_call``."""
+
+    name = "responses"
+    framing = SSE
+
+    def __init__(self, clock: Clock | None = None, echo: Echo | None = None):
+        self._clock = clock or SystemClock()
+        self._echo = echo
+        self._progress = Progress()
+        self.embeddings = None
+        self.counter = None
+
+    def of_call(self, fields: Fields, response_id: str | None = None) -> "ResponsesDialect":
+        """Return the dialect for one call.
+
+        Args:
+            fields: What the caller sent: the response repeats it.
+            response_id: The id of a response that is written here; ``None``: the provider's own.
+        """
+        return ResponsesDialect(self._clock, Echo(fields=fields, response_id=response_id))
+
+    def said_now(self, fields: Fields) -> bytes:
+        """Return a request's own input as a JSON list of items. Raises ``InvalidRequest``."""
+        return said_now(fields)
+
+    def response_of(self, item_id: str) -> str | None:
+        """Return the id of the response that an item written here belongs to; ``None`` for any other item."""
+        return response_of(item_id)
+
+    def join_input(self, turns: Iterable[tuple[bytes, bytes]], now: bytes) -> msgspec.Raw:
+        """Return the input that holds a whole conversation: of each turn, what was said and answered; what is said now.
+
+        All are JSON lists of items.
+        """
+        return join_input(turns, now)
+
+    def read_request(self, fields: Fields) -> ChatRequest:
+        return read_request(fields)
+
+    def write_request(self, request: ChatRequest, model_id: str) -> bytes:
+        return write_request(request, model_id)
+
+    def read_response(self, body: bytes) -> ChatResponse:
+        return read_response(body)
+
+    def write_response(self, response: ChatResponse) -> bytes:
+        return write_response(response, self._echo or Echo(), now_s=self._clock.now_ns() // 1_000_000_000)
+
+    def read_summary(self, body: bytes) -> ReplySummary:
+        return read_summary(body)
+
+    def stream_reader(self) -> ResponsesStreamReader:
+        return ResponsesStreamReader(self._begin())
+
+    def stream_writer(self, request: ChatRequest) -> ResponsesStreamWriter:
+        return ResponsesStreamWriter(self._echo or Echo(), self._begin(), self._clock)
+
+    def resumed_writer(self, request: ChatRequest, said: Sequence[ChatEvent]) -> ResponsesStreamWriter:
+        """Return a writer that goes on with a stream, with the numbers and items that its provider gave it."""
+        passed = self._progress.passed
+        writer = self.stream_writer(request)
+        if passed is not None:
+            writer.stand_behind(passed, said[: passed.events])
+            said = said[passed.events :]
+        caught_up(writer, said)
+        return writer
+
+    def _begin(self) -> Progress:
+        """Begin a stream. Only a call's own dialect remembers it; the shared one has many at once."""
+        progress = Progress()
+        if self._echo is not None:
+            self._progress = progress
+        return progress
+
+    def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
+        return read_error(status, headers, body)
+
+    def write_error(self, error: BackstayError, *, request_id: str | None = None) -> tuple[int, dict[str, str], bytes]:
+        return write_error(error, request_id=request_id)
+
+    def write_stream_error(self, error: BackstayError) -> bytes:
+        return write_stream_error(error, self._progress if self._echo is not None else Progress())
+
+
+RESPONSES = ResponsesDialect()
+"""The dialect on the machine's clock."""
