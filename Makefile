@@ -14,7 +14,7 @@ LOCK   := $(BIN)/uv pip compile pyproject.toml --group weights --group demo --gr
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test check pytest format lock bench clean
+.PHONY: help demo setup test check pytest format lock bench soak clean
 
 help:             ## list these targets
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -43,6 +43,11 @@ format: $(STAMPS)/dev  ## format the code and mend what the linter can
 
 bench: $(STAMPS)/dev  ## measure the gateway against its targets
 	@$(BIN)/python -m bench $(ARGS)
+
+soak: $(STAMPS)/dev   ## play every drill at full length, beside the bare SDK; reports go to drills/
+	@mkdir -p drills; status=0; for name in $$($(BIN)/backstay drill list --json | $(BIN)/python -c \
+	  'import json, sys; print(*(drill["name"] for drill in json.load(sys.stdin)["drills"]))'); do \
+	  echo "$$name"; $(BIN)/backstay drill $$name --compare --report drills/$$name.html $(ARGS) || status=1; done; exit $$status
 
 lock: $(STAMPS)/uv    ## resolve the requirements again, with hashes
 	$(LOCK) -o requirements/run.txt

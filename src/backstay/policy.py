@@ -1,6 +1,5 @@
 """Owns ``backstay.toml``: its schema, reading it, and turning it into models, all or nothing."""
 
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from pydantic_core import CoreSchema
 
 from backstay.cache import CacheConfig
 from backstay.core.errors import ConfigError
+from backstay.core.toml_lines import explain, line_of, not_toml
 from backstay.gateway import OnBrokenStream, Strategy
 from backstay.ledger import PriceOverride
 from backstay.limits import LimitConfig
@@ -131,10 +131,9 @@ def load_policy(path: Path | None, environ: Mapping[str, str]) -> PolicyFile:
     try:
         written = PolicyFile.model_validate(tomllib.loads(source))
     except tomllib.TOMLDecodeError as error:
-        line = re.search(r"at line (\d+)", str(error))
-        raise ConfigError(f"not TOML: {error}.", file=str(file), line=int(line[1]) if line else None) from None
+        raise not_toml(error, str(file)) from None
     except ValidationError as error:
-        raise _explain(error, source, str(file)) from None
+        raise explain(error, source, str(file)) from None
     policy = _with_defaults(written, environ)
     _check_targets(policy, source, str(file))
     _check_fallbacks(policy, source, str(file))
@@ -175,7 +174,7 @@ def _check_targets(policy: PolicyFile, source: str, file: str) -> None:
             if provider not in policy.providers:
                 known = ", ".join(sorted(policy.providers))
                 message = f"{'.'.join(path)}: there is no provider {provider!r}. There are: {known}."
-                raise ConfigError(message, file=file, line=_line_of(source, path))
+                raise ConfigError(message, file=file, line=line_of(source, path))
 
 
 def _check_fallbacks(policy: PolicyFile, source: str, file: str) -> None:
@@ -185,12 +184,12 @@ def _check_fallbacks(policy: PolicyFile, source: str, file: str) -> None:
             if other not in policy.models:
                 known = ", ".join(sorted(policy.models))
                 message = f"models.{name}.fallbacks: there is no model {other!r}. There are: {known}."
-                raise ConfigError(message, file=file, line=_line_of(source, ("models", name, "fallbacks")))
+                raise ConfigError(message, file=file, line=line_of(source, ("models", name, "fallbacks")))
     for name in policy.models:
         circle = _find_circle(policy, (name,))
         if circle is not None:
             message = f"models.{name}.fallbacks: they go in a circle: {' → '.join(circle)}. Leave one of them out."
-            raise ConfigError(message, file=file, line=_line_of(source, ("models", name, "fallbacks")))
+            raise ConfigError(message, file=file, line=line_of(source, ("models", name, "fallbacks")))
 
 
 def _find_circle(policy: PolicyFile, path: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -201,44 +200,6 @@ def _find_circle(policy: PolicyFile, path: tuple[str, ...]) -> tuple[str, ...] |
         if (circle := _find_circle(policy, (*path, other))) is not None:
             return circle
     return None
-
-
-def _explain(error: ValidationError, source: str, file: str) -> ConfigError:
-    """Say the first thing that is wrong, where it stands, and how many more there are."""
-    problems = error.errors(include_url=False, include_input=False)
-    # A misspelt name makes two problems, itself and the name that is missing for it: the first is the one to mend.
-    first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
-    path = tuple(str(step) for step in first["loc"])
-    reason = "there is no such setting" if first["type"] == "extra_forbidden" else first["msg"]
-    message = f"{'.'.join(path)}: {reason}."
-    if len(problems) > 1:
-        message += f" ({len(problems) - 1} more after it.)"
-    return ConfigError(message, file=file, line=_line_of(source, path))
-
-
-def _line_of(source: str, path: tuple[str, ...]) -> int | None:
-    """Find the line that a path of names is written on; ``None`` where it cannot be told.
-
-    A TOML reader gives no positions: the deepest table header on the path is looked for, then the key below it.
-    """
-    lines = source.splitlines()
-    start: int | None = None
-    keys = path
-    for depth in range(len(path), 0, -1):
-        names = r"\s*\.\s*".join(rf"[\"']?{re.escape(name)}[\"']?" for name in path[:depth])
-        header = re.compile(rf"^\s*\[\s*{names}\s*[.\]]")
-        found = next((number for number, line in enumerate(lines, 1) if header.match(line)), None)
-        if found is not None:
-            start, keys = found, path[depth:]
-            break
-    if start is None and path:
-        keys = path
-    for number, line in enumerate(lines[start or 0 :], (start or 0) + 1):
-        if start is not None and line.lstrip().startswith("["):
-            break
-        if keys and re.match(rf"^\s*[\"']?{re.escape(keys[0])}[\"']?\s*[=.]", line):
-            return number
-    return start
 
 
 def policy_schema() -> dict[str, Any]:

@@ -35,6 +35,16 @@ def text_of(sink: MemorySink, dialect: Dialect) -> str:
     return "".join(part.text for part in choice.parts if isinstance(part, Text))
 
 
+async def test_a_stream_that_begins_and_says_nothing_is_given_up_in_time(house: House):
+    """The first token is what is waited for, not the first event: the next target answers."""
+    bad, good = simulator("bad", first_token_s=30.0), simulator("good")
+    house.offer("m", bad, good, timeouts=Timeouts(first_token_s=0.2))
+    sink = await house.call({**ASK, **STORY_PLEASE})
+    assert (sink.status, text_of(sink, OPENAI)) == (200, STORY)
+    _, silent, _ = house.documents[0].spans
+    assert silent.error_code == "provider_timeout"
+
+
 @pytest.mark.parametrize("wire", ["openai", "anthropic"])
 @pytest.mark.parametrize("first", ["openai", "anthropic", "bedrock"])
 @pytest.mark.parametrize("second", ["openai", "anthropic", "bedrock"])

@@ -50,6 +50,15 @@ def test_a_slow_target_is_better_than_none() -> None:
     assert tries(slow, DOWN).step(Began(), 0.0) == Try(0, "first")
 
 
+def test_a_slow_target_that_just_failed_is_waited_for_where_nothing_better_is_there() -> None:
+    """The call does not end while it may still be answered, however slowly."""
+    tested = tries(View(Availability("slow", 9.0)), DOWN)
+    tested.step(Began(), 0.0)
+    wait = tested.step(Failed(0, "anywhere"), 0.5)
+    assert isinstance(wait, Wait) and 0.5 < wait.until_s <= 0.6
+    assert tested.step(Waited(), wait.until_s) == Try(0, "retry")
+
+
 def test_a_rate_limit_that_ends_soon_is_waited_for() -> None:
     """Within the queue's bound the call waits its turn; beyond it the caller is told."""
     assert tries(View(Availability("limited", 3.0))).step(Began(), 0.0) == Wait(3.0)

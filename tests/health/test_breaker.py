@@ -55,6 +55,14 @@ def test_old_outcomes_are_forgotten() -> None:
     assert feed(breaker(), ["failed"] * 50, gap_s=POLICY.window_s) is None
 
 
+def test_failures_do_not_make_a_few_late_answers_slow() -> None:
+    """A target that fails often, and of whose answers some are late, stays in use: not surely most of them are."""
+    tested = breaker()
+    verdicts: list[Verdict] = ["failed", "failed", "slow", "ok", "failed", "slow", "failed", "slow", "ok"]
+    feed(tested, verdicts * 20)
+    assert tested.state == "closed"
+
+
 def test_mostly_slow_is_slow_not_down() -> None:
     """Slowness opens it with its own cause, so that a slow target can still be used where nothing else is there."""
     tested = breaker()

@@ -1,5 +1,7 @@
 """Tests of what a worker knows of a target: latencies, rate limits, retries, concurrency, readiness."""
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,6 +64,15 @@ def test_an_outage_earns_no_retries() -> None:
         budget.spend()
 
 
+def test_a_target_that_answers_every_other_try_always_has_a_retry_left() -> None:
+    """Where half of all tries fail, each success pays for the retry that it takes to come by it."""
+    budget = RetryBudget()
+    for _ in range(1_000):
+        assert budget.has_one()
+        budget.spend()
+        budget.earn()
+
+
 def test_overload_shrinks_the_limit_once_a_second_and_successes_grow_it() -> None:
     """A hundred refusals at one moment are one sign; used and successful, the limit comes back."""
     limit = ConcurrencyLimit()
@@ -72,7 +83,7 @@ def test_overload_shrinks_the_limit_once_a_second_and_successes_grow_it() -> Non
     limit.on_overload(12.0, 60)
     assert limit.limit == 42
     for _ in range(100):
-        limit.on_success(42)
+        limit.on_success(12.5, 42)
     assert limit.limit is not None and 43 <= limit.limit <= 45
     assert not limit.has_room(45)
 
@@ -83,6 +94,47 @@ def test_the_limit_never_falls_below_one_call() -> None:
     for second in range(50):
         limit.on_overload(float(2 * second), 1)
     assert limit.limit == 1 and limit.has_room(0)
+
+
+def test_errors_that_have_nothing_to_do_with_room_do_not_take_it_away() -> None:
+    """A target that fails four calls in ten at random keeps room for all that are open."""
+    limit, chance = ConcurrencyLimit(), random.Random(7)
+    refused = 0
+    for number in range(4_000):
+        now_s, level = number / 200, 1 + chance.randrange(20)
+        refused += not limit.has_room(level - 1)
+        if chance.random() < 0.4:
+            limit.on_overload(now_s, level)
+        else:
+            limit.on_success(now_s, level)
+    assert refused < 40
+
+
+def test_a_target_that_takes_only_so_many_gets_only_so_many() -> None:
+    """Where what is refused was begun with more open than what is answered, the limit finds that number."""
+    limit = ConcurrencyLimit()
+    for number in range(4_000):
+        now_s, level = number / 200, 1 + number % 40
+        if not limit.has_room(level - 1):
+            continue
+        if level > 12:
+            limit.on_overload(now_s, level)
+        else:
+            limit.on_success(now_s, level)
+    assert limit.limit is not None and 11 <= limit.limit <= 15
+
+
+def test_a_stream_that_is_cut_says_nothing_about_room() -> None:
+    """It was taken and answered; a probe that fails says nothing about it either."""
+    health = TargetHealth("a/b")
+    for number in range(3):
+        trial = health.begin(number * 2.0, stream=True)
+        health.first_piece(trial, number * 2.0 + 0.1)
+        health.end(trial, number * 2.0 + 0.2, "unreachable")
+    assert health.concurrency.limit is None
+    health.breaker.open(10.0, "errors")
+    health.end(health.begin(20.0, stream=False), 20.1, "overloaded")
+    assert health.concurrency.limit is None
 
 
 def test_headers_and_own_counts_tell_when_the_next_call_may_go() -> None:

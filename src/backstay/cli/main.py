@@ -10,6 +10,7 @@ from backstay.cli.completion import completion
 from backstay.cli.context import Cli, command
 from backstay.cli.costs import costs
 from backstay.cli.demo import demo
+from backstay.cli.drill import drill
 from backstay.cli.keys import keys
 from backstay.cli.models import models
 from backstay.cli.output import dump, say
@@ -38,7 +39,7 @@ def version(cli: Cli) -> None:
 
 
 for _command in (
-    serve, demo, check, ask, keys, traces, costs, models, routes, cache, simulate, people, login, completion,
+    serve, demo, check, ask, keys, traces, costs, models, routes, cache, simulate, drill, people, login, completion,
     version,
 ):  # fmt: skip
     main.add_command(_command)

@@ -13,10 +13,6 @@ DEFAULT_TENANT = "default"
 RIGHTS: tuple[Right, ...] = ("call", "read", "admin")
 
 
-DEFAULT_TENANT = "default"
-"""For whom the operator acts until told otherwise."""
-
-
 class CallLimits(msgspec.Struct, frozen=True, kw_only=True):
     """How much may be used, of what; ``None``: as much as there is."""
 

@@ -1,12 +1,13 @@
 """Owns one try at one target: the request in the target's dialect, and its answer in the caller's."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import msgspec
 
 from backstay.core.chat import ChatRequest
 from backstay.core.clock import Clock
-from backstay.core.errors import InvalidRequest, ProviderError
+from backstay.core.errors import InvalidRequest, ProviderError, ProviderTimeout
 from backstay.gateway import asides
 from backstay.gateway.body import write_pieces
 from backstay.gateway.naming import NamingReader, named
@@ -234,11 +235,16 @@ async def _open_stream(
     stream = OpenStream(exchange, reader, passage, trying.attempt)
     pieces = stream.pieces()
     held: list[Piece] = []
+    waited_s = call.now_s() - trying.attempt.started_ns * 1e-9
     try:
-        async for piece in pieces:
-            held.append(piece)
-            if piece.has_content or piece.last:
-                break
+        # A provider that says at once that it will answer, and then nothing, has not begun to.
+        async with asyncio.timeout(max(0.0, _timeouts(call, target.timeouts).first_token_s - waited_s)):
+            async for piece in pieces:
+                held.append(piece)
+                if piece.has_content or piece.last:
+                    break
+    except TimeoutError:
+        raise ProviderTimeout(f"{target.name} began a stream and said nothing in time.") from None
     except ProviderError as error:
         error.retryable = True
         raise

@@ -187,7 +187,8 @@ class Tries:
             return self._try(slow[0])
         if is_full and now_s < self._queue_until_s:
             return Wait(min(now_s + _POLL_S, self._queue_until_s), for_room=True)
-        return None
+        paused_s = min((self._not_before_s[place] for place, state in states.items() if state == "slow"), default=None)
+        return Wait(paused_s) if paused_s is not None and paused_s < self.give_up_at_s else None
 
     def _back_in_s(self, others: Sequence[tuple[int, View]], now_s: float) -> float | None:
         """Say when a target may be there again."""

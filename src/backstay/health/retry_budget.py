@@ -4,8 +4,8 @@ Partial failure is ridden out, an outage is never amplified: with no successes t
 Source: Finagle's RetryBudget, https://twitter.github.io/finagle/guide/Clients.html#retries (2026).
 """
 
-_PER_SUCCESS = 0.5
-"""Sustains one retry for two successes: enough while at least half of all tries succeed."""
+_PER_SUCCESS = 1.0
+"""Sustains one retry for each success: enough while at least half of all tries succeed, as breakers stay closed."""
 _LARGEST = 20.0
 _FIRST = 10.0
 

@@ -9,6 +9,7 @@ import logging
 
 from backstay.core.clock import Clock
 from backstay.core.errors import StoreUnavailable
+from backstay.health.breaker import BreakerState
 from backstay.health.fleet import Fleet
 from backstay.health.store import CHANNEL, HealthStore
 from backstay.store import Database
@@ -34,6 +35,7 @@ class HealthSharing:
         self._drains_are_stale = True
         self._drains_read_s = 0.0
         self._reported_s = 0.0
+        self._reported: list[BreakerState] = []
 
     async def run(self) -> None:
         """Share until cancelled."""
@@ -56,8 +58,9 @@ class HealthSharing:
             self._fleet.drain([drain.target for drain in await self._store.drains()])
             self._drains_are_stale, self._drains_read_s = False, now_s
         states = self._fleet.states(now_s)
-        if states and now_s - self._reported_s > _REPORT_S:
-            self._reported_s = now_s
+        breakers: list[BreakerState] = [state.breaker for state in states]
+        if states and (now_s - self._reported_s > _REPORT_S or breakers != self._reported):
+            self._reported_s, self._reported = now_s, breakers
             await self._store.report(self._worker, states)
 
     def _newly_opened(self) -> list[str]:

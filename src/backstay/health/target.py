@@ -52,10 +52,12 @@ READY = Availability("ready")
 class Trial:
     """One try at a target, while it runs."""
 
-    __slots__ = ("is_late", "is_probe", "is_stream", "is_waiting", "started_s")
+    __slots__ = ("is_late", "is_probe", "is_stream", "is_waiting", "level", "started_s")
 
-    def __init__(self, started_s: float, *, is_stream: bool, is_probe: bool):
+    def __init__(self, started_s: float, *, is_stream: bool, is_probe: bool, level: int = 1):
         self.started_s = started_s
+        self.level = level
+        """How many were open with it when it began."""
         self.is_stream = is_stream
         self.is_probe = is_probe
         self.is_waiting = True
@@ -147,8 +149,9 @@ class TargetHealth:
     def begin(self, now_s: float, *, stream: bool, tokens: int = 0, reason: str = "first") -> Trial:
         """Note that a call is sent, and why."""
         may_probe = self.breaker.state != "closed" and self.breaker.allows(now_s)
-        trial = Trial(now_s, is_stream=stream, is_probe=may_probe and self.breaker.begin(now_s))
         self.in_flight += 1
+        is_probe = may_probe and self.breaker.begin(now_s)
+        trial = Trial(now_s, is_stream=stream, is_probe=is_probe, level=self.in_flight)
         self.tries += 1
         self.made[reason] = self.made.get(reason, 0) + 1
         self.quota.take(now_s, tokens)
@@ -169,13 +172,15 @@ class TargetHealth:
         self.in_flight -= 1
         self._waiting[trial.is_stream].pop(trial, None)
         self._count(now_s, outcome, error)
+        if outcome == "unreachable" and not trial.is_waiting:
+            outcome = "failed"  # it did answer, and broke off
         if outcome == "ok":
             if trial.is_waiting:
                 self._learn(trial, now_s)
             self.retries.earn()
-            self.concurrency.on_success(self.in_flight + 1)
-        elif outcome in ("overloaded", "unreachable"):
-            self.concurrency.on_overload(now_s, self.in_flight)
+            self.concurrency.on_success(now_s, trial.level)
+        elif outcome in ("overloaded", "unreachable") and not trial.is_probe:
+            self.concurrency.on_overload(now_s, trial.level)
         elif outcome == "limited":
             self.quota.leave_alone(now_s, _CALM_S)
         self._tell_breaker(trial, now_s, outcome)

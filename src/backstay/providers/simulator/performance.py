@@ -59,7 +59,7 @@ def perform_body(body: bytes) -> Performance:
 
 def named(response: ChatResponse, dialect: Dialect) -> ChatResponse:
     """Give an answer an id as the dialect's vendor makes them."""
-    return msgspec.structs.replace(response, id=_ID_PREFIX[dialect.name] + response.id)
+    return msgspec.structs.replace(response, id=_ID_PREFIX.get(dialect.name, "") + response.id)
 
 
 def perform_plan(plan: Plan, request: ChatRequest, dialect: Dialect) -> Performance:

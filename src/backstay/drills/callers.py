@@ -1,0 +1,95 @@
+"""Owns who makes the calls, and what a caller is told."""
+
+import time
+from typing import Literal, Protocol
+
+import aiohttp
+import msgspec
+
+Ending = Literal["ok", "degraded", "refused", "failed", "wrong", "late", "unmade"]
+"""``ok``: a whole, right answer. ``degraded``: what the route ends in. ``refused``: there was no room, in time.
+``failed``: an error, or a broken answer. ``wrong``: an answer that is not the whole one. ``late``: the caller's
+patience was over. ``unmade``: too many calls were open already."""
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """What a caller was told."""
+
+    ending: Ending
+    target: str | None = None
+    first_token_s: float | None = None
+    detail: str = ""
+
+
+class Caller(Protocol):
+    """Somebody who calls."""
+
+    async def call(self, text: str, *, stream: bool) -> Answered:
+        """Make one call with an own text, to which the right answer is the same text."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        ...
+
+
+class BackstayCaller:
+    """Calls Backstay over a pool of connections, without any retry of its own."""
+
+    def __init__(self, url: str, key: str, *, model: str, feature: str):
+        headers = {"authorization": f"Bearer {key}", "x-backstay-feature": feature}
+        self._session = aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(limit=0))
+        self._url = f"{url}/v1/chat/completions"
+        self._model = model
+
+    async def call(self, text: str, *, stream: bool) -> Answered:
+        body = {"model": self._model, "messages": [{"role": "user", "content": text}], "stream": stream}
+        began = time.monotonic()
+        try:
+            async with self._session.post(self._url, json=body) as answer:
+                target = answer.headers.get("x-backstay-target")
+                if answer.status != 200:
+                    ending: Ending = "refused" if answer.status in (429, 503) else "failed"
+                    return Answered(ending, target, detail=f"{answer.status} {_message(await answer.read())}")
+                said, first_s = await (_read_stream(answer) if stream else _read_whole(answer))
+                degraded = "x-backstay-degraded" in answer.headers
+        except aiohttp.ClientError as error:
+            return Answered("failed", detail=str(error) or type(error).__name__)
+        ending = "degraded" if degraded else "ok" if said == text else "wrong" if said is not None else "failed"
+        return Answered(
+            ending, target, None if first_s is None else first_s - began, "" if ending == "ok" else str(said)
+        )
+
+    async def close(self) -> None:
+        await self._session.close()
+
+
+def _message(body: bytes) -> str:
+    """Read what an error answer says."""
+    try:
+        return msgspec.json.decode(body)["error"]["message"][:160]
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return body[:160].decode(errors="replace")
+
+
+async def _read_whole(answer: aiohttp.ClientResponse) -> tuple[str | None, None]:
+    document = msgspec.json.decode(await answer.read())
+    return document["choices"][0]["message"]["content"], None
+
+
+async def _read_stream(answer: aiohttp.ClientResponse) -> tuple[str | None, float | None]:
+    """Read a stream to its end: its text, ``None`` if it broke, and when its first text came."""
+    said, first_s = "", None
+    async for line in answer.content:
+        if not line.startswith(b"data: "):
+            continue
+        if line.startswith(b"data: [DONE]"):
+            return said, first_s
+        chunk = msgspec.json.decode(line[6:])
+        if "error" in chunk:
+            return None, first_s
+        for choice in chunk["choices"]:
+            piece = choice["delta"].get("content") or ""
+            first_s = first_s or (time.monotonic() if piece else None)
+            said += piece
+    return None, first_s

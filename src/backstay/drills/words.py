@@ -1,0 +1,55 @@
+"""Owns the words for a drill's figures, the same in the terminal and in the report. Pure."""
+
+from backstay.drills.verdict import Check
+
+_WHAT = {
+    "success_rate": "calls with a whole, right answer",
+    "p99_ms": "p99",
+    "p99_ratio": "p99, over the healthy one",
+    "added_p99_ms": "p99, beyond the healthy one",
+    "upstream_ratio": "upstream calls for each call",
+    "extra_ratio": "extra upstream calls, over the least possible",
+    "recovery_s": "recovery after the last fault",
+    "disturbed_s": "time in which callers were not served as before",
+    "booked_calls": "calls in the ledger",
+}
+_LEAST = ("success_rate", "booked_calls")
+
+
+def check_words(check: Check) -> tuple[str, str, str]:
+    """Write a check as what it is about, what was found, and what the limit is."""
+    bound = "at least" if check.what in _LEAST else "at most"
+    return _WHAT[check.what], _amount(check.what, check.found), f"{bound} {_amount(check.what, check.limit)}"
+
+
+def share(rate: float) -> str:
+    """Write a share of calls, never rounded up to all of them."""
+    if rate == 1:
+        return "100 %"
+    return f"{min(100 * rate, 99.999):.3f}".rstrip("0").rstrip(".") + " %"
+
+
+def milliseconds(amount: float | None) -> str:
+    return "–" if amount is None else f"{amount:,.0f} ms"
+
+
+def cost(amount: str | None) -> str:
+    """Write an exact amount of US dollars, with its sign before the unit."""
+    if amount is None:
+        return "–"
+    return f"−${amount[1:]}" if amount.startswith("-") else f"${amount}" if float(amount) else "$0"
+
+
+def ratio(upstream_calls: int, calls: int) -> str:
+    return f"{upstream_calls / calls:.2f} ×" if calls else "–"
+
+
+def _amount(what: str, value: float | None) -> str:
+    if value is None:
+        return "not known"
+    if what == "success_rate":
+        return share(value)
+    if what == "booked_calls":
+        return f"{value:,.0f}"
+    unit = " ms" if what.endswith("_ms") else " s" if what.endswith("_s") else " ×"
+    return f"{value:g}{unit}"
