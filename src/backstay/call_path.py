@@ -1,4 +1,4 @@
-"""Owns the composition of what answers calls: journal, policy, keys, limits, gateway, health and gate of one process.
+"""Owns the composition of what answers calls: journal, policy, keys, limits, claims, cache, gateway and gate.
 
 A worker puts its pages in front of it, a client in somebody else's program nothing but its own calls.
 """
@@ -20,6 +20,8 @@ from backstay.core.settings import Settings
 from backstay.data_folder import read_secret
 from backstay.gateway import Capacity, Gate, Gateway
 from backstay.health import HealthSharing
+from backstay.idempotency import Claims
+from backstay.idempotency import Terms as IdempotencyTerms
 from backstay.limits import Limiter
 from backstay.live_policy import LivePolicy
 from backstay.providers import ProviderEmbedder
@@ -68,6 +70,7 @@ class CallPath:
             memory_bytes=settings.cache_memory_bytes,
             embedder=ProviderEmbedder(lambda: self.policy.providers["local"]),
         )
+        self.claims = Claims(database, self.clock, _idempotency_terms(settings))
         self.gateway = Gateway(
             models=self.policy.models,
             prices=self.policy.prices,
@@ -76,8 +79,9 @@ class CallPath:
             observe=observe,
             conversations=self.conversations,
             limiter=self.limiter,
-            capture=settings.capture == "full",
+            claims=self.claims,
             cache=self.cache,
+            capture=settings.capture == "full",
         )
         self._health = HealthSharing(
             self.gateway.fleet, database, self.clock, worker=f"{socket.gethostname()}:{os.getpid()}"
@@ -103,6 +107,7 @@ class CallPath:
             self.journal.keep(),
             self._health.run(),
             self.limiter.run(),
+            self.claims.run(),
             self.cache.run(),
             self.conversations.run(),
             self.policy.watch(self._adopt_policy),
@@ -117,6 +122,7 @@ class CallPath:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.limiter.close()
+        await self.claims.close()
         await self.cache.stop()
         await self.policy.close()
         await self.ring.stop()
@@ -142,6 +148,10 @@ class CallPath:
         self.gateway.fleet.configure(self.policy.rate_limits)
         self.limiter.rules = self.policy.limits
         self.run(self.cache.adopt({name: model.cache for name, model in self.policy.file.models.items()}))
+
+
+def _idempotency_terms(settings: Settings) -> IdempotencyTerms:
+    return IdempotencyTerms(keep_s=settings.idempotency_keep_s, max_bytes=settings.idempotency_max_bytes)
 
 
 def _report_end(task: asyncio.Task[None]) -> None:

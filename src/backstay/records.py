@@ -1,22 +1,29 @@
-"""Owns what a call writes into the journal: its documents, and the one of a call that was cut short.
+"""Owns what a call writes into the journal: its documents, where they are shipped to, and the one of a call cut short.
 
 It stands apart from the gateway so that the shipping process need not load what answers calls.
 """
 
 import msgspec
 
-from backstay.ledger import LedgerEntry
-from backstay.tracing import Span
+from backstay.conversations import MERGE_RESPONSES
+from backstay.idempotency import MERGE_CLAIMS, ClaimEnd
+from backstay.ledger import MERGE_ENTRIES, LedgerEntry
+from backstay.tracing import MERGE_SPANS, Span
+
+MERGES = (MERGE_SPANS, MERGE_ENTRIES, MERGE_RESPONSES, MERGE_CLAIMS)
+"""What a shipper runs on each batch of entries."""
 
 _encoder = msgspec.json.Encoder()
 
 
-class CallDocument(msgspec.Struct, frozen=True, kw_only=True):
+class CallDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The first part of a call's journal frame. The other two are the request and the answer, as they were."""
 
     tenant_id: str
     spans: tuple[Span, ...]
     entries: tuple[LedgerEntry, ...]
+    claim: ClaimEnd | None = None
+    """Of a call with an idempotency key, where Postgres was not told how it ended."""
 
 
 class IntentDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,12 +42,13 @@ class IntentDocument(msgspec.Struct, frozen=True, kw_only=True):
     feature: str | None
     tags: tuple[str, ...]
     dialect: str
+    idempotency_key: str | None = None
 
 
 def interrupted(document: bytes) -> list[bytes]:
     """Write the frame of a call whose worker died before it could: what it came to, nobody knows.
 
-    Its cost is unknown and unconfirmed, never 0.
+    Its cost is unknown and unconfirmed, never 0. Its idempotency key is free again.
     """
     intent = msgspec.json.decode(document, type=IntentDocument)
     span = Span(
@@ -77,5 +85,8 @@ def interrupted(document: bytes) -> list[bytes]:
         cost_nanousd=None,
         unconfirmed=True,
     )
-    call = CallDocument(tenant_id=intent.tenant_id, spans=(span,), entries=(entry,))
+    claim = None
+    if intent.idempotency_key is not None:
+        claim = ClaimEnd(key_id=intent.key_id, key=intent.idempotency_key, claim_id=intent.call_id)
+    call = CallDocument(tenant_id=intent.tenant_id, spans=(span,), entries=(entry,), claim=claim)
     return [_encoder.encode(call), b"", b""]

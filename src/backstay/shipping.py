@@ -12,13 +12,12 @@ from functools import partial
 import uvloop
 
 from backstay.child_process import follow_supervisor, set_up_logging
-from backstay.conversations import MERGE_RESPONSES
 from backstay.core.errors import BackstayError, ConfigError
 from backstay.core.settings import Settings
-from backstay.ledger import MERGE_ENTRIES
-from backstay.records import interrupted
+from backstay.idempotency import keep_swept
+from backstay.records import MERGES, interrupted
 from backstay.store import Database, Shipper
-from backstay.tracing import MERGE_SPANS, CallMetrics
+from backstay.tracing import CallMetrics
 
 SHIP_LIMIT_S = 8.0
 """How long it goes on when it shall end; what is left then is shipped by the next start."""
@@ -42,13 +41,11 @@ async def _ship(settings: Settings) -> None:
     if settings.database_url is None:
         raise ConfigError("BACKSTAY_DATABASE_URL is not set. Start the shipping process with `backstay serve`.")
     database = Database(settings.database_url.get_secret_value(), name="backstay shipping")
-    shipper = Shipper(
-        settings.data_dir / "journal", database, [MERGE_SPANS, MERGE_ENTRIES, MERGE_RESPONSES], interrupted
-    )
+    shipper = Shipper(settings.data_dir / "journal", database, MERGES, interrupted)
     metrics = _metrics(settings, shipper)
     end = _told_to_end()
     async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(work) for work in (shipper.run(), metrics.run())]
+        running = [tasks.create_task(work) for work in (shipper.run(), metrics.run(), keep_swept(database))]
         await end.wait()
         if not await shipper.drain(SHIP_LIMIT_S):
             _log.warning("The journals could not be shipped whole: the next start ships the rest.")

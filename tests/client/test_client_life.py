@@ -63,6 +63,18 @@ def test_closing_ships_all_and_leaves_nothing(house: House, unshipped: Callable[
         client.call("chat", BODY)
 
 
+def test_a_key_is_good_for_one_call_of_all_clients(house: House):
+    """What one client was answered is given again by the next, as the same bytes and at no cost."""
+    answers: list[Any] = []
+    for _ in range(2):
+        with Client(**house.options) as client:
+            answers.append(client.call("chat", BODY, headers={"Idempotency-Key": "order-1"}))
+    first, again = answers
+    assert "idempotency-replayed" not in first.headers and again.headers["idempotency-replayed"] == "true"
+    assert again.body == first.body
+    assert again.headers["x-backstay-origin-trace-id"] == first.headers["x-backstay-trace-id"]
+
+
 def test_closing_waits_for_readers_and_not_for_the_forgotten(house: House):
     """A call that a thread waits for is finished; a stream that nobody reads is cut, soon."""
     client = Client(**house.options)

@@ -102,6 +102,7 @@ class House:
         dialect: Dialect = OPENAI,
         operation: Operation = "chat",
         sink: MemorySink | None = None,
+        idempotency_key: str | None = None,
     ):
         """Make one call on the wire of a dialect."""
         sink = sink or MemorySink()
@@ -114,6 +115,7 @@ class House:
             caller=CALLER,
             body=body,
             feature="search",
+            idempotency_key=idempotency_key,
         )
         await call(self.gateway, incoming, sink)
         return sink

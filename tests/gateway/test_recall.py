@@ -1,7 +1,7 @@
 """Kept answers on the way of a call: real gateway, real cache, simulated providers of both dialects."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from gateway_house import WIRES, House, MemorySink, open_house
 from backstay.cache import Cache, CachePolicy
 from backstay.core.clock import SystemClock
 from backstay.gateway import Models
+from backstay.idempotency import Claims
 from backstay.providers.simulator import Simulator
 from backstay.store import Database
 
@@ -26,6 +27,16 @@ def cached(tmp_path: Path, database: Database) -> Iterator[House]:
         policy = CachePolicy(exact=True, targets=("sim/gpt-4o-mini",))
         house.gateway.models = Models({"m": msgspec.structs.replace(model, cache=policy)})
         yield house
+
+
+@pytest.fixture
+async def once(cached: House, database: Database, tenant: str) -> AsyncIterator[House]:
+    """The same, looking at idempotency keys."""
+    cached.gateway.claims = Claims(database, SystemClock())
+    upkeep = asyncio.create_task(cached.gateway.claims.run())
+    yield cached
+    upkeep.cancel()
+    await asyncio.gather(upkeep, return_exceptions=True)
 
 
 def upstream(house: House) -> int:
@@ -78,3 +89,43 @@ async def test_the_caller_leaves_and_the_others_have_the_answer(cached: House) -
     assert [sink.status for sink in await asyncio.gather(*others)] == [200] * 3
     assert upstream(cached) == 1 and cached.gateway.open_calls == 0
     assert [document.spans[0].status for document in cached.documents] == ["ok"] * 4
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_hit_is_kept_for_repeats_too(once: House, stream: bool) -> None:
+    """Keys share the cache; the first call of each is a hit, and its repeat gets the very same bytes."""
+    body = {**WIRES["openai"][1], "stream": stream}
+    first = await once.call(body, idempotency_key="a")
+    hit = await once.call(body, idempotency_key="b")
+    repeat = await once.call(body, idempotency_key="b")
+    assert [first.headers["x-backstay-cache"], hit.headers["x-backstay-cache"]] == ["miss", "hit"]
+    assert repeat.headers["idempotency-replayed"] == "true" and repeat.body == hit.body
+    origin = first.headers["x-backstay-trace-id"]
+    assert hit.headers["x-backstay-cache-trace-id"] == repeat.headers["x-backstay-cache-trace-id"] == origin
+    assert upstream(once) == 1
+
+
+@pytest.mark.parametrize("loses", [False, True])
+async def test_a_key_ends_the_call_that_others_wait_for(once: House, loses: bool) -> None:
+    """Who asks with a key goes away, or its claim is lost: the provider's call ends at once, the next in line asks."""
+    _, body = WIRES["openai"]
+    first = asyncio.create_task(once.call(body, idempotency_key="a"))
+    async with asyncio.timeout(5):
+        # The journal of tests has no event to wait for.
+        while not any(kind == "intent" for kind, _ in once.journal.entries):  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    others = [asyncio.create_task(once.call(body)) for _ in range(3)]
+    await asyncio.sleep(0.02)
+    if loses:
+        assert once.gateway.claims is not None
+        (claim,) = once.gateway.claims.running
+        claim.lose()
+        assert (await first).json["error"]["code"] == "store_unavailable"
+    else:
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+    cut = once.documents[0]
+    assert [span.status for span in cut.spans] == ["error" if loses else "cancelled", "cancelled"]
+    assert [sink.status for sink in await asyncio.gather(*others)] == [200] * 3
+    assert upstream(once) == 2 and once.gateway.open_calls == 0

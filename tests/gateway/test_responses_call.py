@@ -11,6 +11,7 @@ from backstay.conversations import Conversations
 from backstay.core.chat import ChatRequest, Started, TextDelta
 from backstay.core.clock import SystemClock
 from backstay.gateway import Degraded, RetryPolicy, Route
+from backstay.idempotency import Claims
 from backstay.providers import RESPONSES, ProviderRequest
 from backstay.providers.simulator import Simulator
 from backstay.providers.simulator.provider import SimulatedExchange
@@ -103,6 +104,27 @@ async def test_postgres_away_stops_no_call(house: House):
     assert [json.loads(parts[0])["turn"]["response_id"] for parts in kept] == [first.json["id"], second["id"]]
     refused = await house.call({"input": "?", "previous_response_id": "resp_other"}, dialect=RESPONSES)
     assert (refused.status, refused.json["error"]["code"]) == (503, "store_unavailable")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_turn_with_a_key_is_made_once(house: House, database: Database, tenant: str, stream: bool):
+    """A repeat gets the same response, whose id can be gone on from, also after what it went on from was deleted."""
+    house.offer("m", Watched("sim"))
+    house.gateway.conversations = conversations = Conversations(database, house.journal, SystemClock())
+    house.gateway.claims = Claims(database, SystemClock())
+    first = await house.call(ASK, dialect=RESPONSES, idempotency_key="a")
+    body = {"input": "And of Spain?", "previous_response_id": first.json["id"], "stream": stream}
+    second = await house.call(body, dialect=RESPONSES, idempotency_key="b")
+    told = events(second)[-1]["response"] if stream else second.json
+    assert [turn.response_id for turn in await conversations.follow(CALLER, told["id"])] == [
+        first.json["id"],
+        told["id"],
+    ]
+    await conversations.delete(CALLER, first.json["id"])
+    repeat = await house.call(body, dialect=RESPONSES, idempotency_key="b")
+    assert repeat.headers["idempotency-replayed"] == "true" and repeat.body == second.body
+    assert (await conversations.find(CALLER, told["id"])).response is not None
+    assert [len(document.entries) for document in house.documents] == [1, 1, 0]
 
 
 STORY = " ".join(f"On day {day} the ship made {day * 7 % 31} miles under her backstay." for day in range(1, 9)) + " "

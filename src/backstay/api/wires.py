@@ -16,6 +16,7 @@ from backstay.core.caller import Caller
 from backstay.core.errors import BackstayError, InvalidRequest, Overloaded, RequestTooLarge
 from backstay.core.ids import parse_traceparent
 from backstay.gateway import Gate, Gateway, Headers, Incoming, Priority, Ticket, call
+from backstay.idempotency import check_key
 from backstay.providers import Dialect, Operation
 
 Scope = MutableMapping[str, Any]
@@ -78,6 +79,7 @@ class Wires:
         try:
             caller = await self._authenticate(headers)
             _deadline_s(headers)
+            _idempotency_key(headers)
             priority = _priority(headers)
             announced = announced_bytes(headers, self._max_body_bytes)
             ticket = await self._gate.enter(caller.tenant_id, priority, announced or 0)
@@ -125,6 +127,7 @@ def _incoming(wire: Wire, headers: Mapping[bytes, bytes], caller: Caller, body: 
         cache_control=read_directives(_text(headers, b"cache-control")),
         trace_id=trace_id,
         parent_id=parent_id,
+        idempotency_key=_idempotency_key(headers),
     )
 
 
@@ -201,6 +204,12 @@ def _priority(headers: Mapping[bytes, bytes]) -> Priority:
             return "batch"
         case _:
             raise InvalidRequest("x-backstay-priority is `interactive` or `batch`.", param="x-backstay-priority")
+
+
+def _idempotency_key(headers: Mapping[bytes, bytes]) -> str | None:
+    """Read what repeats have in common. Raises ``InvalidRequest`` where it cannot be used."""
+    value = headers.get(b"idempotency-key")
+    return None if value is None else check_key(value.decode("latin-1"))
 
 
 def _label(headers: Mapping[bytes, bytes], name: bytes) -> str | None:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from backstay.core.errors import StoreUnavailable
 from backstay.data_folder import running_server
-from backstay.ledger import MERGE_ENTRIES
-from backstay.records import interrupted
+from backstay.idempotency import keep_swept
+from backstay.records import MERGES, interrupted
 from backstay.store import Database, Shipper, migrate
-from backstay.tracing import MERGE_SPANS
 
 _LOOK_S = 1.0
 """How often it is looked for a server."""
@@ -27,7 +26,7 @@ class ClientShipping:
         self._data_dir = data_dir
         self._url = database_url
         self._database = Database(database_url, max_connections=2, name="backstay client shipping")
-        self._shipper = Shipper(data_dir / "journal", self._database, [MERGE_SPANS, MERGE_ENTRIES], interrupted)
+        self._shipper = Shipper(data_dir / "journal", self._database, MERGES, interrupted)
         self._is_migrated = False
         self._task: asyncio.Task[None] | None = None
 
@@ -72,11 +71,13 @@ class ClientShipping:
         while True:
             await self._until_served(False)
             shipping = asyncio.create_task(self._shipper.run(), name="client shipper")
+            sweeping = asyncio.create_task(keep_swept(self._database), name="client sweeper")
             try:
                 await self._until_served(True)
             finally:
                 shipping.cancel()
-                await asyncio.gather(shipping, return_exceptions=True)
+                sweeping.cancel()
+                await asyncio.gather(shipping, sweeping, return_exceptions=True)
 
     async def _migrate(self) -> None:
         await migrate(self._url)

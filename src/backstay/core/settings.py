@@ -47,6 +47,12 @@ class Settings(BaseSettings):
     drain_s: float = Field(
         default=60.0, ge=0, description="Longest time that SIGTERM waits for open streams, in seconds."
     )
+    idempotency_keep_s: float = Field(
+        default=86_400.0, gt=0, description="How long answers are kept for repeats with the same key, in seconds."
+    )
+    idempotency_max_bytes: int = Field(
+        default=1024 * 1024, ge=0, description="Largest answer that is kept for repeats, in bytes."
+    )
     capture: Literal["full", "metadata"] = Field(
         default="full", description="Whether traces keep messages, or only figures."
     )

@@ -1,10 +1,11 @@
-"""Owns the life of a model call: one function that reads top to bottom, the same for every wire."""
+"""Owns the life of a model call: from top to bottom, the same for every wire."""
 
 import asyncio
 import logging
 import random
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
 
 import msgspec
 
@@ -17,6 +18,7 @@ from backstay.gateway.answering import Answering
 from backstay.gateway.attempt import Answer, Call
 from backstay.gateway.conversation import take_up
 from backstay.gateway.limiting import limit_headers, pass_limits, settle_limits
+from backstay.gateway.once import answer_once, keep_answer, while_wanted
 from backstay.gateway.order import order_targets
 from backstay.gateway.recall import Leavable, hand_in, read_hit, recall
 from backstay.gateway.recording import Recording
@@ -26,6 +28,7 @@ from backstay.gateway.settle import settle
 from backstay.gateway.stream import Piece
 from backstay.gateway.types import Headers, Incoming, Sink
 from backstay.health import Fleet
+from backstay.idempotency import Claims, KeptAnswer
 from backstay.ledger import PriceBook
 from backstay.limits import Limiter
 from backstay.store import Journal, JournalFull
@@ -33,11 +36,13 @@ from backstay.tracing import Span
 
 _log = logging.getLogger("backstay.gateway")
 
+_JSON = (b"content-type", b"application/json")
 _SSE_HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 )
+_FREE = (b"x-backstay-cost-usd", usd(NanoUSD(0)).encode())
 
 
 class Gateway(msgspec.Struct, kw_only=True):
@@ -57,6 +62,8 @@ class Gateway(msgspec.Struct, kw_only=True):
     """Where responses are kept, for callers who go on from them by id; ``None``: none are."""
     limiter: Limiter | None = None
     """``None`` limits nobody."""
+    claims: Claims | None = None
+    """``None``: idempotency keys are not looked at."""
     cache: Cache | None = None
     capture: bool = True
     """Whether traces keep the text of requests and answers."""
@@ -74,44 +81,100 @@ async def call(gateway: Gateway, incoming: Incoming, sink: Sink) -> None:
         asyncio.CancelledError: The caller went away, or the worker ends. What was received is recorded and priced.
     """
     recording = Recording(incoming, gateway.clock)
-    gateway.open_calls += 1
-    try:
+    if incoming.idempotency_key is not None and gateway.claims is not None:
+        await while_wanted(recording, sink, partial(_call_once, gateway, gateway.claims, recording))
+        return
+    found: Hit | Lead | None = None
+    async with _recorded(gateway, recording, sink):
         admit(gateway)
-        if incoming.dialect.name == "responses" and gateway.conversations is not None:
-            incoming, sink = await take_up(gateway.conversations, recording, sink)
-        recording.request = resolve(gateway.models, incoming)
-        if gateway.limiter is not None:
-            await pass_limits(gateway.limiter, recording)
-        found = await recall(gateway.cache, recording) if gateway.cache else None
+        request = await _understand(gateway, recording)
+        found = await _look_up(gateway, recording)
         if isinstance(found, Hit):
             await _give(gateway, recording, found, sink)
-            return
-    except Exception as problem:  # noqa: BLE001 - the edge of a call: whatever went wrong, it is recorded and answered
-        await _failed(gateway, recording, problem, sink)
-        return
-    except asyncio.CancelledError:
-        _cancelled(gateway, recording)
-        raise
-    finally:
-        gateway.open_calls -= 1
-    if found is None:
-        await _ask(gateway, recording, None, sink)
-        return
-    recording.missed = True
+        elif found is None:
+            await _ask(gateway, recording, request, None, sink)
+    if isinstance(found, Lead):
+        await _lead(gateway, recording, found, sink)
+
+
+async def _call_once(gateway: Gateway, claims: Claims, recording: Recording, sink: Sink) -> None:
+    """Take a call with an idempotency key, as a repeat where it is one."""
+    async with _recorded(gateway, recording, sink):
+        admit(gateway)
+        recording.request = resolve(gateway.models, recording.incoming)
+        make, repeat = partial(_make, gateway, recording, sink), partial(_repeat, gateway, recording, sink)
+        await answer_once(claims, recording, make, repeat)
+
+
+async def _make(gateway: Gateway, recording: Recording, sink: Sink) -> None:
+    """Make a call that holds a claim, in the claim's own task: who loses it must stop the provider's call.
+
+    Others that ask the same may wait for it, but it does not outlive its claim for them: the next of them asks.
+    """
+    request = await _understand(gateway, recording)
+    found = await _look_up(gateway, recording)
+    if isinstance(found, Hit):
+        await _give(gateway, recording, found, sink)
+    else:
+        await _ask(gateway, recording, request, found, sink)
+
+
+async def _lead(gateway: Gateway, recording: Recording, lead: Lead, sink: Sink) -> None:
+    """Ask for all who ask the same, and go on without the caller while any of them waits."""
+    assert recording.request is not None
     leavable = Leavable(sink)
+
+    async def ask(request: Resolved) -> None:
+        async with _recorded(gateway, recording, leavable):
+            await _ask(gateway, recording, request, lead, leavable)
+
     try:
-        await found.carry(_ask(gateway, recording, found, leavable))
+        await lead.carry(ask(recording.request))
     except asyncio.CancelledError:
         leavable.gone = True
         raise
 
 
-async def _ask(gateway: Gateway, recording: Recording, lead: Lead | None, sink: Sink) -> None:
-    """Ask the model, answer, record; and hand the answer in where others may want it."""
-    assert recording.request is not None
+@asynccontextmanager
+async def _recorded(gateway: Gateway, recording: Recording, sink: Sink) -> AsyncGenerator[None]:
+    """Record and tell what goes wrong inside. Only cancellation leaves it."""
     gateway.open_calls += 1
     try:
-        answering = route(gateway, recording, recording.request)
+        yield
+    except Exception as problem:  # noqa: BLE001 - the edge of a call: whatever went wrong, it is recorded and answered
+        error = problem if isinstance(problem, BackstayError) else _unforeseen(problem)
+        recording.fail(error)
+        settle_and_record(gateway, recording)
+        await _tell(recording, error, sink)
+    except asyncio.CancelledError:
+        recording.status = "cancelled"
+        settle_and_record(gateway, recording)
+        raise
+    finally:
+        gateway.open_calls -= 1
+
+
+async def _understand(gateway: Gateway, recording: Recording) -> Resolved:
+    """Read what is asked of whom, on the responses wire with the conversation that it goes on from."""
+    if recording.incoming.dialect.name == "responses" and gateway.conversations is not None:
+        await take_up(gateway.conversations, recording)
+    recording.request = resolve(gateway.models, recording.incoming)
+    return recording.request
+
+
+async def _look_up(gateway: Gateway, recording: Recording) -> Hit | Lead | None:
+    """Find a kept answer, as far as the caller's limits allow."""
+    if gateway.limiter is not None:
+        await pass_limits(gateway.limiter, recording)
+    found = await recall(gateway.cache, recording) if gateway.cache else None
+    recording.missed = isinstance(found, Lead)
+    return found
+
+
+async def _ask(gateway: Gateway, recording: Recording, request: Resolved, lead: Lead | None, sink: Sink) -> None:
+    """Ask the model and answer; and hand the answer in where others may want it."""
+    try:
+        answering = route(gateway, recording, request)
         reserve(gateway, recording)
         answer = await answering.answer()
         if answer.is_stream:
@@ -120,43 +183,43 @@ async def _ask(gateway: Gateway, recording: Recording, lead: Lead | None, sink: 
             await _reply(gateway, recording, answer, sink)
         if lead is not None and recording.degraded is None:
             hand_in(lead, recording)
-    except Exception as problem:  # noqa: BLE001 - the edge of a call, as above
-        error = await _failed(gateway, recording, problem, sink)
+    except Exception as problem:
         if lead is not None:
-            lead.fail(error)
-    except asyncio.CancelledError:
-        _cancelled(gateway, recording)
+            lead.fail(problem if isinstance(problem, BackstayError) else BackstayError())
         raise
     finally:
-        gateway.open_calls -= 1
         if lead is not None:
             lead.fail()
 
 
-async def _failed(gateway: Gateway, recording: Recording, problem: Exception, sink: Sink) -> BackstayError:
-    error = problem if isinstance(problem, BackstayError) else _unforeseen(problem)
-    recording.fail(error)
+async def _repeat(gateway: Gateway, recording: Recording, sink: Sink, kept: KeptAnswer) -> None:
+    """Give the answer of an earlier call with this key again, at no cost."""
+    recording.http_status = 200
     settle_and_record(gateway, recording)
-    await _tell(recording, error, sink)
-    return error
-
-
-def _cancelled(gateway: Gateway, recording: Recording) -> None:
-    recording.status = "cancelled"
-    settle_and_record(gateway, recording)
+    headers = [(name.encode(), value.encode("latin-1")) for name, value in kept.headers]
+    headers += [*_call_headers(recording), _FREE]
+    headers += [(b"idempotency-replayed", b"true"), (b"x-backstay-origin-trace-id", kept.trace_id.encode())]
+    await _give_whole(sink, headers, kept.body or b"", is_stream=kept.is_stream)
 
 
 async def _give(gateway: Gateway, recording: Recording, hit: Hit, sink: Sink) -> None:
     """Answer with what is kept, once it is recorded: it costs nothing."""
     body, stream = read_hit(recording, hit)
     recording.hit, recording.output, recording.http_status = hit, body, 200
+    kind = [_JSON] if stream is None else _SSE_HEADERS
+    headers = [*kind, *_call_headers(recording), *hit.headers(), _FREE]
+    given = body if stream is None else stream
+    await keep_answer(recording, headers, given, is_stream=stream is not None)
     settle_and_record(gateway, recording)
-    headers = [*_call_headers(recording), *hit.headers(), (b"x-backstay-cost-usd", usd(NanoUSD(0)).encode())]
-    if stream is None:
-        await sink.reply(200, [(b"content-type", b"application/json"), *headers], body)
+    await _give_whole(sink, headers, given, is_stream=stream is not None)
+
+
+async def _give_whole(sink: Sink, headers: Headers, body: bytes, *, is_stream: bool) -> None:
+    if is_stream:
+        await sink.begin(200, headers)
+        await sink.write(body, end=True)
     else:
-        await sink.begin(200, [*_SSE_HEADERS, *headers])
-        await sink.write(stream, end=True)
+        await sink.reply(200, headers, body)
 
 
 def admit(gateway: Gateway) -> None:
@@ -210,20 +273,23 @@ def settle_and_record(gateway: Gateway, recording: Recording) -> None:
     settle(gateway.prices, recording)
     settle_limits(recording)
     span = recording.root()
-    parts = recording.frame(span, capture=gateway.capture)
+    parts = recording.frame(span, capture=gateway.capture and recording.origin_id is None)
     try:
         gateway.journal.append("call", bytes.fromhex(recording.call_id), parts)
     except JournalFull:
         # Neither disk nor memory takes more. The caller gets the answer all the same; the log is what is left of it.
         _log.critical("Call %s, cost %s nano-USD, is not in the books.", recording.call_id, span.cost_nanousd)
+    if recording.claim is not None:
+        recording.claim.end()
     gateway.observe(span)
 
 
 async def _reply(gateway: Gateway, recording: Recording, answer: Answer, sink: Sink) -> None:
     """Answer as a whole, once it is recorded."""
     recording.output, recording.http_status = answer.body, 200
+    await _keep(recording, [_JSON, *_route_headers(recording)], answer.body, is_stream=False)
     settle_and_record(gateway, recording)
-    headers = [(b"content-type", b"application/json"), *_call_headers(recording)]
+    headers = [_JSON, *_call_headers(recording)]
     cost = recording.cost_nanousd
     if cost is not None:
         headers.append((b"x-backstay-cost-usd", usd(cost).encode()))
@@ -233,12 +299,23 @@ async def _reply(gateway: Gateway, recording: Recording, answer: Answer, sink: S
 async def _relay(gateway: Gateway, recording: Recording, stream: AsyncGenerator[Piece], sink: Sink) -> None:
     """Pass a stream on piece by piece. The last piece waits for the record."""
     recording.http_status = 200
+    headers = [*_SSE_HEADERS, *_call_headers(recording)]
     async with aclosing(stream) as pieces:
-        await sink.begin(200, [*_SSE_HEADERS, *_call_headers(recording)])
+        await sink.begin(200, headers)
         async for piece in pieces:
             if piece.last:
+                await _keep(recording, headers, piece.data, is_stream=True)
                 settle_and_record(gateway, recording)
+            elif recording.claim is not None:
+                recording.claim.add(piece.data)
             await sink.write(piece.data, end=piece.last)
+
+
+async def _keep(recording: Recording, headers: Headers, last: bytes, *, is_stream: bool) -> None:
+    """Keep a good answer where it may be asked for again: first for who goes on from it, then for repeats."""
+    if recording.keeper is not None:
+        await recording.keeper.keep(last, is_stream=is_stream)
+    await keep_answer(recording, headers, last, is_stream=is_stream)
 
 
 def _unforeseen(problem: Exception) -> BackstayError:
@@ -253,7 +330,7 @@ async def _tell(recording: Recording, error: BackstayError, sink: Sink) -> None:
         return
     status, headers, body = dialect.write_error(error, request_id=recording.trace_id)
     extra = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
-    await sink.reply(status, [(b"content-type", b"application/json"), *extra, *_route_headers(recording)], body)
+    await sink.reply(status, [_JSON, *extra, *_route_headers(recording)], body)
 
 
 def _call_headers(recording: Recording) -> Headers:

@@ -15,7 +15,7 @@ from backstay.core.errors import InvalidRequest, NotFound
 from backstay.core.ids import new_id
 from backstay.gateway.body import read_fields, read_flag, read_text
 from backstay.gateway.recording import Recording
-from backstay.gateway.types import Headers, Incoming, Sink
+from backstay.gateway.types import Incoming
 from backstay.providers import RESPONSES, Fields
 
 MAX_LOOKED_UP = 100
@@ -40,8 +40,8 @@ class _Ending(msgspec.Struct, frozen=True):
     response: msgspec.Raw = msgspec.Raw(b"null")
 
 
-async def take_up(conversations: Conversations, recording: Recording, sink: Sink) -> tuple[Incoming, Sink]:
-    """Return a call with what it goes on from, and a sink that keeps its answer.
+async def take_up(conversations: Conversations, recording: Recording) -> None:
+    """Give a call what it goes on from, and what keeps its answer.
 
     Raises:
         InvalidRequest: A field is wrong, or asks for what nobody could account for.
@@ -68,9 +68,8 @@ async def take_up(conversations: Conversations, recording: Recording, sink: Sink
     if previous_id is not None:
         turns = await conversations.follow(incoming.caller, previous_id)
         recording.incoming = _continued(recording.incoming, fields, turns, said)
-    if _is_false(fields, "store"):
-        return recording.incoming, sink
-    return recording.incoming, _Keeper(sink, conversations, recording, response_id, previous_id, said.decode())
+    if not _is_false(fields, "store"):
+        recording.keeper = _Keeper(conversations, recording, response_id, previous_id, said.decode())
 
 
 async def _dereferenced(conversations: Conversations, caller: Caller, said: bytes) -> bytes:
@@ -135,41 +134,27 @@ def _answered(body: bytes | str) -> _Answered:
 
 
 class _Keeper:
-    """Passes an answer on and keeps it before its last byte: the next call may come at once, at any worker."""
+    """Keeps an answer before its last byte is passed on: the next call may come at once, at any worker."""
 
     def __init__(
         self,
-        sink: Sink,
         conversations: Conversations,
         recording: Recording,
         response_id: str,
         previous_id: str | None,
         said: str,
     ):
-        self.begun = False
-        self._sink = sink
         self._conversations = conversations
         self._recording = recording
         self._response_id = response_id
         self._previous_id = previous_id
         self._said = said
 
-    async def reply(self, status: int, headers: Headers, body: bytes) -> None:
-        if status < 400:
+    async def keep(self, last: bytes, *, is_stream: bool) -> None:
+        """Keep the answer, of which ``last`` is all, or the last frames of its stream."""
+        body = _last_response(last) if is_stream else last
+        if body is not None:
             await self._keep(body)
-        self.begun = True
-        await self._sink.reply(status, headers, body)
-
-    async def begin(self, status: int, headers: Headers) -> None:
-        self.begun = True
-        await self._sink.begin(status, headers)
-
-    async def write(self, chunk: bytes, *, end: bool = False) -> None:
-        if end:
-            response = _last_response(chunk)
-            if response is not None:
-                await self._keep(response)
-        await self._sink.write(chunk, end=end)
 
     async def _keep(self, body: bytes) -> None:
         try:

@@ -1,6 +1,6 @@
 """Owns what a call leaves of itself: its spans and ledger entries, built up as it goes and written as one frame."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -16,6 +16,7 @@ from backstay.gateway.resolve import Resolved
 from backstay.gateway.tries import Reason
 from backstay.gateway.types import Incoming, Target
 from backstay.health import Outcome
+from backstay.idempotency import Claim
 from backstay.ledger import Cost, LedgerEntry
 from backstay.limits import Admission
 from backstay.providers import ReplySummary, accumulate
@@ -55,6 +56,12 @@ class Attempt(msgspec.Struct, kw_only=True):
         return self.summary.usage if self.summary else NO_USAGE
 
 
+class Keeper(Protocol):
+    """What must have a good answer before its caller has the last byte."""
+
+    async def keep(self, last: bytes, *, is_stream: bool) -> None: ...
+
+
 class Recording:
     """The record of one call. ``started_ns`` and the like are monotonic; ``at_ns`` is the wall clock."""
 
@@ -67,6 +74,12 @@ class Recording:
         self.clock = clock
         self.request: Resolved | None = None
         self.admission: Admission | None = None
+        self.keeper: Keeper | None = None
+        """Of a response that callers may go on from by id."""
+        self.claim: Claim | None = None
+        """On the call's idempotency key."""
+        self.origin_id: str | None = None
+        """The trace of the call whose answer is given again."""
         self.attempts: list[Attempt] = []
         self.error: BackstayError | None = None
         self.status: SpanStatus = "ok"
@@ -143,6 +156,7 @@ class Recording:
             feature=incoming.feature,
             tags=incoming.tags,
             dialect=incoming.dialect.name,
+            idempotency_key=incoming.idempotency_key,
         )
         return [_encoder.encode(document)]
 
@@ -161,6 +175,7 @@ class Recording:
                 for number, attempt in enumerate(self.attempts)
                 if attempt.cost is not None
             ),
+            claim=self.claim.told() if self.claim is not None else None,
         )
         if not capture:
             return [_encoder.encode(document), b"", b""]
@@ -216,6 +231,8 @@ class Recording:
         attributes: dict[str, Any] = {"gen_ai.operation.name": self.incoming.operation, "gen_ai.request.model": model}
         if self.degraded is not None:
             attributes["backstay.degraded"] = self.degraded
+        if self.origin_id is not None:
+            attributes["backstay.idempotency.origin"] = self.origin_id
         return attributes | _cache_attributes(self.hit)
 
     def _first_token_ns(self) -> int | None:

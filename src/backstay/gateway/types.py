@@ -117,6 +117,8 @@ class Incoming(msgspec.Struct, frozen=True, kw_only=True):
     """How long the caller waits for the whole answer, in seconds from now; ``None``: as long as the model may take."""
     trace_id: str | None = None
     parent_id: str | None = None
+    idempotency_key: str | None = None
+    """What repeats of this request have in common; ``None``: each is a call of its own."""
     cache_control: Directives = Directives()
     only_target: str | None = None
     """The one target that may answer, where it keeps the conversation that this goes on with."""
