@@ -60,7 +60,7 @@ class ModelConfig(_Table):
     fallbacks: list[ModelName] = Field(
         default_factory=list[str], description="Models whose targets are tried after all of this one's own."
     )
-    retries: int = Field(default=8, ge=0, le=50, description="Tries beyond one for each target.")
+    retries: int = Field(default=12, ge=0, le=50, description="Tries beyond one for each target.")
     queue_s: float = Field(default=5.0, ge=0, description="Longest wait for a target that is at its limits.")
     hedge: float = Field(
         default=0.0, ge=0, le=1, description="Share of calls in which a second target may be asked beside a late one."

@@ -23,7 +23,7 @@ Hope = Literal["anywhere", "elsewhere", "nowhere"]
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How often and how patiently a call is tried again."""
 
-    retries: int = 8
+    retries: int = 12
     """Tries beyond one for each target."""
     base_s: float = 0.1
     cap_s: float = 5.0
