@@ -123,7 +123,7 @@ def test_a_killed_shipping_process_is_replaced(tmp_path: Path) -> None:
         eventually(lambda: metric(server, "backstay_journal_shipped_total") >= 1)
         eventually(lambda: metric(server, "backstay_journal_backlog_bytes") == 0)
         assert metric(server, "backstay_journal_rejected_total") == 0
-        assert metric(server, "backstay_workers") == 2
+        eventually(lambda: metric(server, "backstay_workers") == 2)
 
 
 def test_a_shipping_process_that_is_asked_to_end_ships_first(tmp_path: Path) -> None:
