@@ -121,7 +121,7 @@ async def _open(page_file: Path) -> None:
             page.on("pageerror", lambda error: complaints.append(str(error)))
             page.on("request", lambda asked: complaints.append(asked.url) if asked.url.startswith("http") else None)
             await page.goto(page_file.as_uri(), wait_until="load")
-            assert await page.locator("svg rect").count() > 50
+            assert await page.locator("svg rect").count() > 20
             assert await page.locator("polyline").count() >= 4
             assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
             await page.close()
