@@ -93,10 +93,12 @@ def test_a_process_that_is_no_worker_shows_values_and_counts_as_none(tmp_path: P
     """What ships the journals has values of its own, which are added to the workers'."""
     shipping = CallMetrics(tmp_path, "shipping", is_worker=False)
     shipping.add_gauge("backstay_journal_backlog_bytes", "Journal.", lambda: 5)
+    shipping.add_gauge("backstay_target_drained", "Out of use.", lambda: True)
     shipping.flush()
     worker = CallMetrics(tmp_path, "0")
     worker.add_gauge("backstay_journal_backlog_bytes", "Journal.", lambda: 2)
     assert _value(worker, "backstay_journal_backlog_bytes") == 7
+    assert _value(worker, "backstay_target_drained") == 1
     assert _value(worker, "backstay_workers") == 1
 
 

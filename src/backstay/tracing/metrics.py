@@ -220,7 +220,7 @@ class CallMetrics:
         for family in self._families:
             known = found.setdefault(family.name, {})
             for labels, value in family.read():
-                _add(known, family, dict(labels), value)
+                _add(known, family, dict(labels), float(value))  # a truth is a number here, but not in a file
         return [reading for known in found.values() for reading in known.values()]
 
     def _new_series(self, key: "_Key") -> _Series:
