@@ -126,7 +126,9 @@ def test_a_providers_error_is_the_sdks_own(
 ):
     """What a provider of either dialect answers becomes the exception class that the SDK has for it."""
     with pytest.raises(error) as caught:
-        client.messages.create(model=f"fails-{speaks}-{status}", max_tokens=9, messages=ASK, stream=stream)
+        client.with_options(max_retries=0).messages.create(
+            model=f"fails-{speaks}-{status}", max_tokens=9, messages=ASK, stream=stream
+        )
     document = json.loads(caught.value.response.content)
     assert document["type"] == "error" and "no good" in document["error"]["message"]
 

@@ -44,7 +44,7 @@ def policy() -> str:
             parts.append(
                 f'[providers.{name}]\ndialect = "simulator"\nspeaks = "{speaks}"\n'
                 f'script = {{ faults = [{{ kind = "status", status = {status}, message = "no good" }}] }}\n'
-                f'[models.fails-{name}]\ntargets = ["{name}/m"]\n'
+                f'[models.fails-{name}]\ntargets = ["{name}/m"]\nretries = 0\n'
             )
     return "\n".join(parts)
 

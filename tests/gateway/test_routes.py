@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import pytest
@@ -132,7 +133,7 @@ async def test_partial_failure_is_ridden_out(house: House):
     faults = ({"kind": "status", "status": 500, "rate": 0.3}, {"kind": "cut", "rate": 0.1})
     targets = [Simulator(name, script={**TELL, "faults": list(faults)}, seed=seed) for seed, name in enumerate("ab")]
     house.offer("m", *targets, route=Route(on_broken_stream="continue", retry=RetryPolicy(base_s=0.001)))
-    sinks = [await house.call(STORY_PLEASE) for _ in range(400)]
+    sinks = [each for _ in range(20) for each in await asyncio.gather(*(house.call(STORY_PLEASE) for _ in range(20)))]
     assert [text_of(sink, OPENAI) for sink in sinks] == [STORY] * 400
     made = sum(house.gateway.fleet.of(f"{name}/gpt-4o-mini").tries for name in "ab")
     failed = sum(span.status == "error" for document in house.documents for span in document.spans[1:])
@@ -243,10 +244,15 @@ async def asked(house: House, count: int = 200, **more: Any) -> Counter[str]:
     return Counter([(await house.call({**ASK, **more})).headers["x-backstay-target"][0] for _ in range(count)])
 
 
+async def asked_at_once(house: House, asks: Iterable[dict[str, Any]]) -> Counter[str]:
+    sinks = await asyncio.gather(*(house.call(ask) for ask in asks))
+    return Counter(sink.headers["x-backstay-target"][0] for sink in sinks)
+
+
 async def test_weights_share_the_traffic(house: House):
     """Each target gets its weight's share; all of them stay fallbacks of one another."""
     many("weighted", house)
-    shares = await asked(house, 1000)
+    shares = await asked_at_once(house, [ASK] * 1000)
     assert 60 <= shares["a"] <= 140 and 150 <= shares["b"] <= 250 and 640 <= shares["c"] <= 760
 
 
@@ -258,9 +264,7 @@ async def test_the_fastest_the_cheapest_the_least_busy(house: House):
     await asked(house, 60)
     assert (await asked(house, 100))["a"] > 85
     many("least_busy", house)
-    shares = Counter(
-        sink.headers["x-backstay-target"][0] for sink in await asyncio.gather(*(house.call(ASK) for _ in range(100)))
-    )
+    shares = await asked_at_once(house, [ASK] * 100)
     assert shares["c"] > shares["b"] > shares["a"] > 0
 
 
@@ -269,9 +273,7 @@ async def test_a_user_stays_with_one_target(house: House):
     many("weighted", house, sticky=True)
     for user in ("ada", "grace", "edsger"):
         assert len(await asked(house, 10, user=user)) == 1
-    shares: Counter[str] = Counter()
-    for number in range(300):
-        shares += await asked(house, 1, user=f"user {number}")
+    shares = await asked_at_once(house, [{**ASK, "user": f"user {number}"} for number in range(300)])
     assert shares["c"] > shares["b"] > shares["a"] > 0
 
 

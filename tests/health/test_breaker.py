@@ -50,6 +50,17 @@ def test_partial_failure_does_not_open_it() -> None:
     assert opened <= 2
 
 
+def test_errors_that_come_before_the_answers_of_the_others_do_not_open_it() -> None:
+    """Of fifty calls begun at once twenty fail in no time: nobody knows yet how the other thirty end."""
+    breaker = Breaker()
+    for failed in range(20):
+        breaker.end(0.0, "failed", probe=False, pending=49 - failed)
+    assert breaker.state == "closed"
+    for _ in range(6):
+        breaker.end(0.1, "failed", probe=False, pending=0)
+    assert breaker.state == "open"
+
+
 def test_old_outcomes_are_forgotten() -> None:
     """Failures that are further apart than the window never add up."""
     assert feed(breaker(), ["failed"] * 50, gap_s=POLICY.window_s) is None

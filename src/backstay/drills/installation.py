@@ -13,6 +13,8 @@ from backstay.core.money import NanoUSD, from_usd
 
 BOOKS_S = 20.0
 """How long is waited for the last calls to reach the ledger."""
+_QUIET_S = 5.0
+"""When nothing has come into the books for so long, nothing more will: records take a second at most."""
 _REQUEST_S = 10.0
 _SINCE = "2h"
 
@@ -51,10 +53,14 @@ class Installation:
     async def booked(self, features: Sequence[str], calls: int) -> dict[str, Booked]:
         """Read what calls under each feature cost, once there are so many, or when no more come."""
         give_up = time.monotonic() + BOOKS_S
+        before, quiet_since = -1, 0.0
         while True:
             report = await self._ask("GET", f"/v1/costs?by=feature&since={_SINCE}")
             found = {row["feature"]: row for row in report["rows"] if row["feature"] in features}
-            if sum(row["calls"] for row in found.values()) >= calls or time.monotonic() > give_up:
+            now, there = time.monotonic(), sum(row["calls"] for row in found.values())
+            if there != before:
+                before, quiet_since = there, now
+            if there >= calls or now > min(give_up, quiet_since + _QUIET_S):
                 return {
                     name: Booked(calls=row["calls"], cost_nanousd=from_usd(row["cost_usd"]))
                     for name, row in found.items()

@@ -81,14 +81,19 @@ class Breaker:
         self._probing = True
         return True
 
-    def end(self, now_s: float, verdict: Verdict, *, probe: bool) -> None:
-        """Note what a try showed. What was begun before it opened says nothing about now."""
+    def end(self, now_s: float, verdict: Verdict, *, probe: bool, pending: int = 0) -> None:
+        """Note what a try showed. What was begun before it opened says nothing about now.
+
+        Args:
+            pending: Tries that are open and may still go well. Errors come at once and answers take their time: of
+                many calls begun together the bad ones are known first.
+        """
         if probe:
             self._probing = False
             self._judge_probe(now_s, verdict)
         elif self.state == "closed":
             self._count(now_s, verdict)
-            if verdict != "ok" and (cause := self._verdict_on_all()) is not None:
+            if verdict != "ok" and (cause := self._verdict_on_all(pending)) is not None:
                 self.open(now_s, cause)
 
     def forget(self, *, probe: bool) -> None:
@@ -137,12 +142,12 @@ class Breaker:
         while len(self._outcomes) > self._policy.window or self._outcomes[0][0] < oldest_s:
             self._counts[self._outcomes.popleft()[1]] -= 1
 
-    def _verdict_on_all(self) -> Cause | None:
+    def _verdict_on_all(self, pending: int) -> Cause | None:
         policy, counts, total = self._policy, self._counts, len(self._outcomes)
         failed = counts["failed"] + counts["unreachable"]
         if self._in_row >= policy.unreachable_in_row:
             return "errors"
-        if lower_bound(failed, total, policy.confidence_z) > policy.threshold:
+        if lower_bound(failed, total + pending, policy.confidence_z) > policy.threshold:
             return "errors"
         # Of the answers alone: a target that fails four times in ten is not slow because some others are late.
         if lower_bound(counts["slow"], total - failed, policy.confidence_z) > policy.threshold:

@@ -52,7 +52,7 @@ READY = Availability("ready")
 class Trial:
     """One try at a target, while it runs."""
 
-    __slots__ = ("is_late", "is_probe", "is_stream", "is_waiting", "level", "started_s")
+    __slots__ = ("is_hanging", "is_late", "is_probe", "is_stream", "is_waiting", "level", "started_s")
 
     def __init__(self, started_s: float, *, is_stream: bool, is_probe: bool, level: int = 1):
         self.started_s = started_s
@@ -64,6 +64,8 @@ class Trial:
         """Whether nothing of the answer is there yet."""
         self.is_late = False
         """Whether it was counted as slow already."""
+        self.is_hanging = False
+        """Whether it was so while nothing of the answer was there."""
 
 
 class LastError(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,6 +120,8 @@ class TargetHealth:
         self.first_token = Latencies()
         self.whole = Latencies()
         self.in_flight = 0
+        self._hanging = 0
+        """Open tries that nobody expects to go well any more."""
         self.drained = False
         self.tries = 0
         self.failures = 0
@@ -162,6 +166,7 @@ class TargetHealth:
         """Note that the answer has begun."""
         self._waiting[trial.is_stream].pop(trial, None)
         trial.is_waiting = False
+        self._let_go(trial)
         self._learn(trial, now_s)
         if trial.is_probe:  # whether it is well again need not wait for the end of a long answer
             trial.is_probe = False
@@ -170,6 +175,7 @@ class TargetHealth:
     def end(self, trial: Trial, now_s: float, outcome: Outcome, error: LastError | None = None) -> None:
         """Note how a try ended, and with which error of the target's own."""
         self.in_flight -= 1
+        self._let_go(trial)
         self._waiting[trial.is_stream].pop(trial, None)
         self._count(now_s, outcome, error)
         if outcome == "unreachable" and not trial.is_waiting:
@@ -257,7 +263,14 @@ class TargetHealth:
             if limit_s is None or now_s - trial.started_s <= limit_s:
                 return  # the others began later
             del waiting[trial]
+            trial.is_hanging = True
+            self._hanging += 1
             self._note_late(trial, now_s)
+
+    def _let_go(self, trial: Trial) -> None:
+        if trial.is_hanging:
+            trial.is_hanging = False
+            self._hanging -= 1
 
     def _note_late(self, trial: Trial, now_s: float) -> None:
         if not trial.is_late:
@@ -272,4 +285,4 @@ class TargetHealth:
             return
         self.failures += verdict != "ok"
         if not (trial.is_late and verdict == "ok"):
-            self.breaker.end(now_s, verdict, probe=trial.is_probe)
+            self.breaker.end(now_s, verdict, probe=trial.is_probe, pending=self.in_flight - self._hanging)
