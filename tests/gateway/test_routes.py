@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import pytest
@@ -244,7 +244,7 @@ async def asked(house: House, count: int = 200, **more: Any) -> Counter[str]:
     return Counter([(await house.call({**ASK, **more})).headers["x-backstay-target"][0] for _ in range(count)])
 
 
-async def asked_at_once(house: House, asks: Iterable[dict[str, Any]]) -> Counter[str]:
+async def asked_at_once(house: House, asks: Iterable[Mapping[str, Any]]) -> Counter[str]:
     sinks = await asyncio.gather(*(house.call(ask) for ask in asks))
     return Counter(sink.headers["x-backstay-target"][0] for sink in sinks)
 
