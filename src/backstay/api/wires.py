@@ -23,7 +23,7 @@ Scope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 
 _WATCH_AFTER_S = 0.05
-"""From when on it is watched whether the caller is still there."""
+"""From when on, at the earliest, it is watched whether the caller is still there; twice this at the latest."""
 
 
 class Wire(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +68,7 @@ class Wires:
         self._gate = gate
         self._authenticate = authenticate
         self._turns = asyncio.Lock()
+        self._watches = _Watches()
         self._max_body_bytes = min(max_body_bytes, gate.admission.capacity.longest_bytes)
 
     async def __call__(self, wire: Wire, scope: Scope, receive: Receive, send: Send) -> None:
@@ -109,7 +110,7 @@ class Wires:
             await _refuse(wire, error, headers, receive, send)
             return
         sink = AsgiSink(send, partial(self._gate.hold, ticket))
-        await _while_connected(call(self._gateway, _incoming(wire, headers, caller, body), sink), receive)
+        await self._watches.during(call(self._gateway, _incoming(wire, headers, caller, body), sink), receive)
 
 
 def _incoming(wire: Wire, headers: Mapping[bytes, bytes], caller: Caller, body: bytes) -> Incoming:
@@ -148,28 +149,8 @@ async def _refuse(
         await send({"type": "http.response.body", "body": b""})
 
 
-async def _while_connected(answering: Awaitable[None], receive: Receive) -> None:
-    """Answer, and stop where the caller goes away first: the provider's call is cancelled with it.
-
-    Nobody watches during the first moments: a task of its own for each call would cost more than it saves.
-    """
-    task = asyncio.current_task()
-    assert task is not None
-    watch = _Watch(task, receive)
-    starting = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, watch.start)
-    try:
-        await answering
-    except asyncio.CancelledError:
-        if not watch.gone:
-            raise
-        task.uncancel()
-    finally:
-        starting.cancel()
-        watch.stop()
-
-
 class _Watch:
-    """Cancels a task when its caller has gone."""
+    """Cancels a task when its caller has gone: the provider's call is cancelled with it."""
 
     def __init__(self, task: asyncio.Task[object], receive: Receive):
         self.gone = False
@@ -189,6 +170,46 @@ class _Watch:
             pass
         self.gone = True
         self._task.cancel()
+
+
+class _Watches:
+    """The callers of all open calls. Nobody watches during the first moments, and one timer serves all calls: a task,
+    or only a timer, of its own for each would cost more than it saves."""
+
+    def __init__(self) -> None:
+        self._new: dict[_Watch, None] = {}
+        self._next: dict[_Watch, None] = {}
+        """Those that the timer finds when it rings."""
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def during(self, answering: Awaitable[None], receive: Receive) -> None:
+        """Answer, and stop where the caller goes away first."""
+        task = asyncio.current_task()
+        assert task is not None
+        watch = _Watch(task, receive)
+        self._new[watch] = None
+        if self._timer is None:
+            self._set_timer()
+        try:
+            await answering
+        except asyncio.CancelledError:
+            if not watch.gone:
+                raise
+            task.uncancel()
+        finally:
+            self._new.pop(watch, None)
+            self._next.pop(watch, None)
+            watch.stop()
+
+    def _set_timer(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, self._ring)
+
+    def _ring(self) -> None:
+        for watch in self._next:
+            watch.start()
+        self._next, self._new, self._timer = self._new, {}, None
+        if self._next:
+            self._set_timer()
 
 
 def _text(headers: Mapping[bytes, bytes], name: bytes) -> str | None:

@@ -14,6 +14,8 @@ _PIECE_BYTES = 1024 * 1024
 _SHORT_BYTES = 64 * 1024
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_text = msgspec.json.Decoder(str | None)
+_flag = msgspec.json.Decoder(bool | None)
 
 
 def read_fields(body: bytes) -> Fields:
@@ -119,7 +121,7 @@ def read_text(fields: Fields, name: str) -> str | None:
     if raw is None:
         return None
     try:
-        return msgspec.json.decode(raw, type=str | None)
+        return _text.decode(raw)
     except msgspec.DecodeError:
         raise InvalidRequest(f"{name} must be a string.", param=name) from None
 
@@ -134,6 +136,6 @@ def read_flag(fields: Fields, name: str) -> bool:
     if raw is None:
         return False
     try:
-        return bool(msgspec.json.decode(raw, type=bool | None))
+        return bool(_flag.decode(raw))
     except msgspec.DecodeError:
         raise InvalidRequest(f"{name} must be true or false.", param=name) from None

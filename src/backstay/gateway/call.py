@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from functools import partial
+from typing import TypeVar
 
 import msgspec
 
@@ -42,6 +43,7 @@ _SSE_HEADERS = (
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 )
+_T = TypeVar("_T")
 _FREE = (b"x-backstay-cost-usd", usd(NanoUSD(0)).encode())
 
 
@@ -84,26 +86,35 @@ async def call(gateway: Gateway, incoming: Incoming, sink: Sink) -> None:
     if incoming.idempotency_key is not None and gateway.claims is not None:
         await while_wanted(recording, sink, partial(_call_once, gateway, gateway.claims, recording))
         return
-    found: Hit | Lead | None = None
-    async with _recorded(gateway, recording, sink):
-        admit(gateway)
-        request = await _understand(gateway, recording)
-        found = await _look_up(gateway, recording)
-        if isinstance(found, Hit):
-            await _give(gateway, recording, found, sink)
-        elif found is None:
-            await _ask(gateway, recording, request, None, sink)
+    lead = await _recorded(gateway, recording, sink, partial(_call, gateway, recording, sink))
+    if lead is not None:
+        await _lead(gateway, recording, lead, sink)
+
+
+async def _call(gateway: Gateway, recording: Recording, sink: Sink) -> Lead | None:
+    """Answer a call, unless it leads others: then its lead is returned, and nobody was asked yet."""
+    admit(gateway)
+    request = await _understand(gateway, recording)
+    found = await _look_up(gateway, recording)
     if isinstance(found, Lead):
-        await _lead(gateway, recording, found, sink)
+        return found
+    if isinstance(found, Hit):
+        await _give(gateway, recording, found, sink)
+    else:
+        await _ask(gateway, recording, request, None, sink)
+    return None
 
 
 async def _call_once(gateway: Gateway, claims: Claims, recording: Recording, sink: Sink) -> None:
     """Take a call with an idempotency key, as a repeat where it is one."""
-    async with _recorded(gateway, recording, sink):
+
+    async def answer() -> None:
         admit(gateway)
         recording.request = resolve(gateway.models, recording.incoming)
         make, repeat = partial(_make, gateway, recording, sink), partial(_repeat, gateway, recording, sink)
         await answer_once(claims, recording, make, repeat)
+
+    await _recorded(gateway, recording, sink, answer)
 
 
 async def _make(gateway: Gateway, recording: Recording, sink: Sink) -> None:
@@ -124,28 +135,27 @@ async def _lead(gateway: Gateway, recording: Recording, lead: Lead, sink: Sink) 
     assert recording.request is not None
     leavable = Leavable(sink)
 
-    async def ask(request: Resolved) -> None:
-        async with _recorded(gateway, recording, leavable):
-            await _ask(gateway, recording, request, lead, leavable)
-
+    ask = partial(_ask, gateway, recording, recording.request, lead, leavable)
     try:
-        await lead.carry(ask(recording.request))
+        await lead.carry(_recorded(gateway, recording, leavable, ask))
     except asyncio.CancelledError:
         leavable.gone = True
         raise
 
 
-@asynccontextmanager
-async def _recorded(gateway: Gateway, recording: Recording, sink: Sink) -> AsyncGenerator[None]:
-    """Record and tell what goes wrong inside. Only cancellation leaves it."""
+async def _recorded(
+    gateway: Gateway, recording: Recording, sink: Sink, answer: Callable[[], Awaitable[_T]]
+) -> _T | None:
+    """Answer, and record and tell what goes wrong: nothing is raised but cancellation."""
     gateway.open_calls += 1
     try:
-        yield
+        return await answer()
     except Exception as problem:  # noqa: BLE001 - the edge of a call: whatever went wrong, it is recorded and answered
         error = problem if isinstance(problem, BackstayError) else _unforeseen(problem)
         recording.fail(error)
         settle_and_record(gateway, recording)
         await _tell(recording, error, sink)
+        return None
     except asyncio.CancelledError:
         recording.status = "cancelled"
         settle_and_record(gateway, recording)
@@ -287,7 +297,8 @@ def settle_and_record(gateway: Gateway, recording: Recording) -> None:
 async def _reply(gateway: Gateway, recording: Recording, answer: Answer, sink: Sink) -> None:
     """Answer as a whole, once it is recorded."""
     recording.output, recording.http_status = answer.body, 200
-    await _keep(recording, [_JSON, *_route_headers(recording)], answer.body, is_stream=False)
+    if recording.keeper is not None or recording.claim is not None:
+        await _keep(recording, [_JSON, *_route_headers(recording)], answer.body, is_stream=False)
     settle_and_record(gateway, recording)
     headers = [_JSON, *_call_headers(recording)]
     cost = recording.cost_nanousd
@@ -348,4 +359,5 @@ def _route_headers(recording: Recording) -> Headers:
         headers.append((b"x-backstay-cache", b"miss"))
     if recording.degraded is not None:
         headers.append((b"x-backstay-degraded", recording.degraded.encode()))
-    return [*headers, *limit_headers(recording)]
+    headers += limit_headers(recording)
+    return headers

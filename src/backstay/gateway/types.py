@@ -98,7 +98,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def total_s(self) -> float:
         """How long a call may take, with all its tries."""
-        return max((target.timeouts.total_s for target in self.targets), default=0.0)
+        return max([target.timeouts.total_s for target in self.targets], default=0.0)
 
 
 class Incoming(msgspec.Struct, frozen=True, kw_only=True):

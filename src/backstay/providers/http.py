@@ -18,7 +18,7 @@ from backstay import __version__
 from backstay.core.errors import ProviderError, ProviderTimeout, ProviderUnreachable, Untranslatable
 from backstay.providers.paths import PATHS, Paths, fill_model, join_path
 from backstay.providers.secrets import REDACTED, Secret
-from backstay.providers.types import Body, Dialect, ProviderRequest, Splitter, Timeouts
+from backstay.providers.types import Body, Dialect, Framing, ProviderRequest, Timeouts
 from backstay.providers.upload import STREAMED_UPLOAD_BYTES, Upload
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
@@ -94,7 +94,7 @@ class HttpProvider:
         if responses:
             places["responses"] = PATHS["responses"]
         self._urls = {
-            (name, operation): join_path(base_url, path)
+            (name, operation): _url(join_path(base_url, path))
             for name, own_paths in places.items()
             for operation, path in own_paths.items()
         }
@@ -110,7 +110,7 @@ class HttpProvider:
         template = template or self._urls.get((dialect, request.operation))
         if template is None:
             raise Untranslatable(f"{self.name} has no endpoint for {request.operation}.", param="model")
-        url = URL(fill_model(template, request.model_id), encoded=True)
+        url = template if isinstance(template, URL) else URL(fill_model(template, request.model_id), encoded=True)
         return url if request.resource is None else url / request.resource
 
     async def send(self, request: ProviderRequest) -> "HttpExchange":
@@ -133,7 +133,7 @@ class HttpProvider:
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             self._explain(error, timeouts)
         secrets = self._secrets if response.status >= 400 else ()
-        return HttpExchange(response, deadline, secrets, self.dialect.framing.splitter())
+        return HttpExchange(response, deadline, secrets, self.dialect.framing)
 
     async def _request(self, request: ProviderRequest, timeouts: Timeouts) -> aiohttp.ClientResponse:
         url, own, body = self.url_of(request), self._headers[request.stream], request.body
@@ -179,6 +179,11 @@ class HttpProvider:
         """Do nothing: the session is the worker's."""
 
 
+def _url(template: str) -> URL | str:
+    """Read a URL once and for all, unless the model's name is a part of it."""
+    return template if "{model}" in template else URL(template, encoded=True)
+
+
 def _data(body: Body) -> bytes | Upload:
     return body if isinstance(body, bytes) and len(body) < STREAMED_UPLOAD_BYTES else Upload(body)
 
@@ -222,14 +227,14 @@ class HttpExchange:
         response: aiohttp.ClientResponse,
         deadline: Deadline | None,
         secrets: tuple[bytes, ...],
-        splitter: Splitter,
+        framing: Framing,
     ):
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
         self._response = response
         self._deadline = deadline
         self._secrets = secrets
-        self._splitter = splitter
+        self._framing = framing
 
     async def read(self) -> bytes:
         """Read the whole body, decompressed.
@@ -271,7 +276,7 @@ class HttpExchange:
             ProviderTimeout: The first piece, the next or the end took too long.
             ProviderError: It is no event stream, or a frame is damaged or larger than the bound.
         """
-        content, deadline, splitter = self._response.content, self._deadline, self._splitter
+        content, deadline, splitter = self._response.content, self._deadline, self._framing.splitter()
         assert deadline is not None, "it was asked for as a stream"
         if self._response.content_type == "application/json":
             raise ProviderError("The provider answered a request for a stream with one JSON document.", retryable=True)

@@ -19,6 +19,8 @@ EntryKind = Literal["intent", "call"]
 ID_BYTES = 8
 HEAD_BYTES = 8
 """Length and checksum."""
+_LONG_BYTES = 64 * 1024
+"""Frames from here on are not copied into one piece; for shorter ones that costs less than many pieces."""
 
 _CODES: dict[EntryKind, int] = {"intent": 0xFE, "call": 0xFD}
 _KINDS: dict[int, EntryKind] = {code: kind for kind, code in _CODES.items()}
@@ -47,19 +49,20 @@ def encode_frame(kind: EntryKind, entry_id: bytes, parts: Sequence[bytes]) -> by
 
 
 def frame_pieces(kind: EntryKind, entry_id: bytes, parts: Sequence[bytes]) -> list[bytes]:
-    """Frame one entry as pieces that belong one behind the other: what may be long is not copied. Raises as above."""
+    """Frame one entry as pieces that belong one behind the other: what is long is not copied. Raises as above."""
     if len(entry_id) != ID_BYTES or len(parts) > 255:
         raise ValueError(f"an entry has an id of {ID_BYTES} bytes and at most 255 parts")
-    pieces = [b"", _OPENING.pack(_CODES[kind], entry_id, len(parts))]
+    pieces = [_OPENING.pack(_CODES[kind], entry_id, len(parts))]
     for part in parts:
-        pieces.append(_SIZE.pack(len(part)))
-        pieces.append(part)
-    size, checksum = 0, 0
+        pieces += (_SIZE.pack(len(part)), part)
+    size = sum(map(len, pieces))
+    if size < _LONG_BYTES:
+        body = b"".join(pieces)
+        return [_HEAD.pack(size, crc32(body)) + body]
+    checksum = 0
     for piece in pieces:
-        size += len(piece)
         checksum = crc32(piece, checksum)
-    pieces[0] = _HEAD.pack(size, checksum)
-    return pieces
+    return [_HEAD.pack(size, checksum), *pieces]
 
 
 def frame_size(data: bytes, start: int) -> int:

@@ -21,8 +21,6 @@ from backstay.store.frames import EntryKind, frame_pieces
 SEGMENT_BYTES = 64 * 1024 * 1024
 PARKED_BYTES = 64 * 1024 * 1024
 """Bound of the outcomes that are kept in memory while the disk takes nothing."""
-_LONG_BYTES = 64 * 1024
-"""Entries from here on are not copied into one piece first; for shorter ones that costs less than many pieces."""
 _CLAIM_TRIES = 50
 _CLAIM_PAUSE_S = 0.02
 _RECOVERY_S = 0.2
@@ -146,8 +144,6 @@ class Journal:
         try:
             if self._offset >= self._segment_bytes or self._is_torn:
                 self._begin_segment()
-            if size < _LONG_BYTES:
-                pieces = [b"".join(pieces)]
             written = os.writev(self._file, pieces)
             if written == size:
                 if self._fsync:
