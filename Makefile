@@ -16,7 +16,7 @@ LOCK   := $(BIN)/uv pip compile pyproject.toml --group weights --group demo --gr
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test check coverage pytest format lock bench soak clean
+.PHONY: help demo setup test check pytest format lock bench soak clean
 
 help:             ## list these targets
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -29,15 +29,12 @@ setup: $(STAMPS)/dev  ## make .venv with everything for development
 test: $(STAMPS)/dev $(STAMPS)/tools  ## set up, and run all that CI runs
 	@$(MAKE) --no-print-directory check
 
-check: $(STAMPS)/dev  ## format, lint, types, import contract, tests
+check: $(STAMPS)/dev  ## format, lint, types, import contract, tests with coverage
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	$(BIN)/pytest $(SHARES) $(ARGS)
-
-coverage: $(STAMPS)/dev  ## run the tests and tell which lines they leave out
-	$(BIN)/pytest $(SHARES) --cov --cov-report=term-missing:skip-covered $(ARGS)
+	$(BIN)/pytest $(SHARES) --cov --cov-report=term:skip-covered $(ARGS)
 
 pytest: $(STAMPS)/dev  ## run the tests alone
 	$(BIN)/pytest $(ARGS)
