@@ -67,7 +67,7 @@ class App:
         self._watch_gate()
         watch_targets(self._path.gateway.fleet, figures.add_family)
         room = self._path.gateway.room
-        figures.add_gauge("backstay_room_waiting", "Calls that wait until a target has room.", lambda: len(room))
+        figures.add_gauge("backstay_room_waiting", "Calls that wait until a target has room.", lambda: len(room.lines))
         # To what the disk did not take yet, the shipping process adds what Postgres does not have.
         figures.add_gauge(
             "backstay_journal_backlog_bytes", "Journal not in Postgres yet.", lambda: self._path.journal.parked_bytes

@@ -173,7 +173,7 @@ async def test_a_busy_target_is_waited_for_in_turn(house: House):
     house.gateway.fleet.of("one/gpt-4o-mini").concurrency.on_overload(100.0, 3)
     sinks = await asyncio.gather(*(house.call(ASK) for _ in range(12)))
     assert [sink.status for sink in sinks] == [200] * 12
-    assert len(house.gateway.room) == 0 and house.gateway.fleet.of("one/gpt-4o-mini").in_flight == 0
+    assert len(house.gateway.room.lines) == 0 and house.gateway.fleet.of("one/gpt-4o-mini").in_flight == 0
 
 
 @pytest.mark.parametrize("stream", [False, True])
