@@ -5,7 +5,7 @@ import json
 
 import msgspec
 import pytest
-from gateway_house import ASK, CALLER, House, MemorySink
+from gateway_house import ASK, CALLER, House, MemorySink, Narrow
 
 from backstay.core.caller import Priority
 from backstay.core.errors import TargetsUnavailable
@@ -13,7 +13,6 @@ from backstay.gateway import Incoming, Models, RetryPolicy, Route, call
 from backstay.gateway.lines import Waiter
 from backstay.gateway.room import Room
 from backstay.health import RateLimits
-from backstay.health.concurrency import ConcurrencyLimit
 from backstay.providers import OPENAI
 from backstay.providers.simulator import Simulator
 
@@ -30,13 +29,6 @@ async def ask(
     async with asyncio.timeout(20):
         await call(house.gateway, incoming, sink)
     return sink
-
-
-class Narrow(ConcurrencyLimit):
-    """One call at a time, however well it goes."""
-
-    def has_room(self, in_flight: int) -> bool:
-        return in_flight < 1
 
 
 def narrow(house: House, name: str = "one") -> None:
