@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -9,9 +10,10 @@ from gateway_house import ASK, CALLER, House, MemorySink, Narrow
 
 from backstay.core.caller import Priority
 from backstay.core.errors import TargetsUnavailable
+from backstay.core.ports import Values
 from backstay.gateway import Incoming, Models, RetryPolicy, Route, call
 from backstay.gateway.lines import Waiter
-from backstay.gateway.room import Room
+from backstay.gateway.room import Room, watch
 from backstay.health import RateLimits
 from backstay.providers import OPENAI
 from backstay.providers.simulator import Simulator
@@ -146,6 +148,28 @@ async def test_who_gives_up_leaves_nothing(house: House):
     assert (await inside).status == 200
     assert house.gateway.room.waits == {"interactive": 2, "batch": 0}
     assert 0.05 < house.gateway.room.waited_s["interactive"] < 0.2
+
+
+async def test_who_waits_is_shown():
+    """For Prometheus: by target and priority, with how long it took."""
+    room, families = Room(), dict[str, Callable[[], Values]]()
+    watch(room, lambda name, help, kind, read: families.__setitem__(name, read))
+    waiters = [Waiter(tenant_id="acme", priority="batch"), Waiter(tenant_id="acme", priority="interactive")]
+    waits = [asyncio.create_task(room.wait(waiters[0], frozenset({"one"}), 0.02))]
+    waits.append(asyncio.create_task(room.wait(waiters[1], frozenset({"one", "two"}), 0.02)))
+    await asyncio.sleep(0)
+    assert list(families["backstay_room_waiting"]()) == [({}, 2)]
+    assert {labels["target"]: n for labels, n in families["backstay_target_waiting"]()} == {"one": 2, "two": 1}
+    await asyncio.gather(*waits)
+    for waiter in waiters:
+        room.leave(waiter)
+    by_priority = {
+        name: {labels["priority"]: n for labels, n in read()} for name, read in families.items() if "_total" in name
+    }
+    assert by_priority["backstay_room_waits_total"] == {"interactive": 1, "batch": 1}
+    assert all(0.02 <= n < 1 for n in by_priority["backstay_room_wait_seconds_total"].values())
+    assert by_priority["backstay_room_refusals_total"] == {"interactive": 0, "batch": 0}
+    assert list(families["backstay_target_waiting"]()) == []
 
 
 async def test_full_lines_refuse_the_lowest_priority_first():

@@ -325,6 +325,32 @@ async def test_a_late_target_is_hedged(house: House, stream: bool):
     assert winner.attributes["backstay.attempt.reason"] == "hedge"
     assert [entry.estimated for entry in house.documents[-1].entries] == [True, False]
     assert house.gateway.fleet.of("one/gpt-4o-mini").in_flight == 0
+    hedges = house.gateway.fleet.hedges["m"]
+    assert hedges.ended["won"] == 1 and sum(hedges.ended.values()) == hedges.started
+
+
+async def test_hedges_are_counted_by_how_they_end(house: House):
+    """The first target answers after all; both fail; the caller goes away."""
+    house.offer("m", simulator("one"), simulator("two"))
+    for _ in range(25):
+        await house.call(STORY_PLEASE)
+    hedges = house.gateway.fleet.hedges_of("m")
+    route = Route(hedge_share=1.0, retry=RetryPolicy(retries=0))
+    house.offer("m", simulator("one", first_token_s=0.3), simulator("two", first_token_s=5.0), route=route)
+    assert (await house.call(STORY_PLEASE)).status == 200
+    assert (hedges.started, hedges.ended) == (1, {"lost": 1})
+    hanging = [simulator(name, first_token_s=30.0) for name in ("one", "two")]
+    house.offer("m", *hanging, timeouts=Timeouts(first_token_s=0.3), route=route)
+    assert (await house.call(STORY_PLEASE)).status == 504
+    assert (hedges.started, hedges.ended) == (2, {"lost": 1, "failed": 1})
+    house.offer("m", simulator("one", first_token_s=5.0), simulator("two", first_token_s=5.0), route=route)
+    caller = asyncio.create_task(house.call(STORY_PLEASE))
+    while hedges.started < 3:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert hedges.ended == {"lost": 1, "failed": 1, "cancelled": 1}
 
 
 async def test_hedges_are_a_bounded_share(house: House):

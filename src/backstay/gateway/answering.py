@@ -147,18 +147,18 @@ class Answering:
     async def _hedge(self, move: Try) -> Answer:
         """Make a try, and another one beside it once it takes longer than nineteen of twenty do."""
         call = self._call
-        health = call.fleet.of(self._targets[move.place].name)
+        health, hedges = call.fleet.of(self._targets[move.place].name), call.fleet.hedges_of(call.request.model.name)
         after_s = (health.first_token if call.request.stream else health.whole).quantile(0.95)
         if after_s is None:
             return await self._try(move)
 
         def begin_second() -> hedging.Try | None:
             second = self._tries.step(Late(move.place), call.now_s())
-            if not isinstance(second, Try) or not call.fleet.hedges_of(call.request.model.name).take():
+            if not isinstance(second, Try) or not hedges.take():
                 return None
             return self._try(second)
 
-        answer = await hedging.first_of_two(self._try(move), after_s, begin_second)
+        answer = await hedging.first_of_two(self._try(move), after_s, begin_second, hedges.end)
         if answer.trying is not None:
             call.recording.answered_by(answer.trying.attempt)
             self._place = self._targets.index(answer.trying.attempt.target)

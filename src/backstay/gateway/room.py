@@ -1,9 +1,11 @@
 """Owns the calls that wait until one of their targets has room: each is woken when its turn may have come."""
 
 import asyncio
+from collections.abc import Callable, Mapping
 
 from backstay.core.caller import PRIORITIES, Priority
 from backstay.core.errors import TargetsUnavailable
+from backstay.core.ports import AddFamily, Values
 from backstay.gateway.lines import Lines, Waiter
 
 MOST_WAITING = 1_000
@@ -70,3 +72,21 @@ class Room:
         self.leave(gone)
         if (turn := self._turns.get(gone)) is not None and not turn.done():
             turn.set_exception(refusal)
+
+
+def watch(room: Room, add_family: AddFamily) -> None:
+    """Show who waits, and for how long calls have waited."""
+
+    def by_priority(counts: Mapping[Priority, float]) -> Callable[[], Values]:
+        return lambda: [({"priority": priority}, n) for priority, n in counts.items()]
+
+    def waiting() -> Values:
+        return [({"target": target}, n) for target, n in room.lines.lengths().items()]
+
+    add_family("backstay_room_waiting", "Calls that wait for a target.", "gauge", lambda: [({}, len(room.lines))])
+    add_family("backstay_target_waiting", "Calls that wait for it.", "gauge", waiting)
+    add_family("backstay_room_waits_total", "Calls that waited for a target.", "counter", by_priority(room.waits))
+    add_family("backstay_room_wait_seconds_total", "How long they waited.", "counter", by_priority(room.waited_s))
+    add_family(
+        "backstay_room_refusals_total", "Calls for which too many waited.", "counter", by_priority(room.refusals)
+    )

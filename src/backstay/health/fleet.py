@@ -23,7 +23,8 @@ class Fleet:
         self._targets: dict[str, TargetHealth] = {}
         self._limits: Mapping[str, RateLimits] = {}
         self._drained: frozenset[str] = frozenset()
-        self._hedges: dict[str, HedgeBudget] = {}
+        self.hedges: dict[str, HedgeBudget] = {}
+        """By model. Only the policy's own models are hedged."""
 
     def __iter__(self) -> Iterator[TargetHealth]:
         return iter(self._targets.values())
@@ -38,7 +39,7 @@ class Fleet:
 
     def hedges_of(self, model: str) -> HedgeBudget:
         """Return how many calls of a model may still be hedged."""
-        return self._hedges.setdefault(model, HedgeBudget())
+        return self.hedges.setdefault(model, HedgeBudget())
 
     def configure(self, limits: Mapping[str, RateLimits]) -> None:
         """Take over the operator's rate limits. Those that did not change keep what was counted."""
