@@ -70,6 +70,9 @@ async def test_a_stream_goes_on_where_it_broke(house: House, wire: str, first: S
     assert [entry.attempt for entry in document.entries] == [0, 1]
     assert all(entry.cost_nanousd for entry in document.entries)
     assert [entry.estimated for entry in document.entries] == [True, False]
+    assert root.cost_nanousd == sum(entry.cost_nanousd or 0 for entry in document.entries)
+    assert root.input_tokens == sum(entry.input_tokens or 0 for entry in document.entries) > (whole.input_tokens or 0)
+    assert root.output_tokens == sum(entry.output_tokens or 0 for entry in document.entries)
     assert 11 < whole.attributes["backstay.attempt.seam"] < len(STORY) / 2
     tried = {target.name.partition("/")[0]: (target.made, target.ended) for target in house.gateway.fleet}
     assert tried == {
