@@ -54,6 +54,7 @@ class Answering:
         Raises:
             ProviderError: It broke, and nobody could go on.
         """
+        call = self._call
         try:
             while True:
                 try:
@@ -67,9 +68,9 @@ class Answering:
                 except ProviderError as error:
                     answer.end(error)
                     await answer.close()
-                    broken = Interrupted.after(self._call.recording.said, self._call.request)
+                    broken = Interrupted.after(call.recording.said, call.request, call.incoming.dialect)
                     if broken is not None and broken.is_finished:
-                        yield end_broken(self._call, broken)
+                        yield end_broken(call, broken)
                         return
                     answer = await self._go_on(broken, error)
         except BaseException as failure:
