@@ -7,6 +7,7 @@ from starlette.applications import Starlette
 
 from backstay import api, console
 from backstay.access import AuditLog, Keys, Mailer, People, Sessions
+from backstay.cache.figures import watch as watch_cache
 from backstay.call_path import CallPath
 from backstay.catalog import describe
 from backstay.core.caller import Caller
@@ -14,6 +15,7 @@ from backstay.core.errors import ConfigError
 from backstay.core.settings import Settings
 from backstay.data_folder import read_operator_token
 from backstay.gateway import RouteBoard, StoredResponses
+from backstay.gateway.room import watch as watch_room
 from backstay.health import HealthStore
 from backstay.health.figures import watch as watch_targets
 from backstay.ledger import LedgerStore
@@ -66,8 +68,8 @@ class App:
         figures = self._metrics
         self._watch_gate()
         watch_targets(self._path.gateway.fleet, figures.add_family)
-        room = self._path.gateway.room
-        figures.add_gauge("backstay_room_waiting", "Calls that wait until a target has room.", lambda: len(room))
+        watch_room(self._path.gateway.room, figures.add_family)
+        watch_cache(self._path.cache, figures.add_family)
         # To what the disk did not take yet, the shipping process adds what Postgres does not have.
         figures.add_gauge(
             "backstay_journal_backlog_bytes", "Journal not in Postgres yet.", lambda: self._path.journal.parked_bytes

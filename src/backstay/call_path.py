@@ -145,7 +145,8 @@ class CallPath:
 
     def _adopt_policy(self) -> None:
         self.gateway.models, self.gateway.prices = self.policy.models, self.policy.prices
-        self.gateway.fleet.configure(self.policy.rate_limits)
+        named = {target.name for model in self.policy.models for target in model.all_targets}
+        self.gateway.fleet.configure(self.policy.rate_limits, named)
         self.limiter.rules = self.policy.limits
         self.run(self.cache.adopt({name: model.cache for name, model in self.policy.file.models.items()}))
 

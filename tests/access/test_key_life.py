@@ -33,6 +33,7 @@ async def test_a_key_has_what_was_asked_for(keys: Keys, operator: Caller) -> Non
         routes=("/v1/messages",),
         feature="search",
         tags=("a", "b"),
+        priority="batch",
         expires_at=expires_at,
     )
     created = await keys.create(operator, asked)
@@ -46,6 +47,7 @@ async def test_a_key_has_what_was_asked_for(keys: Keys, operator: Caller) -> Non
     )
     assert (listed.feature, listed.tags, listed.expires_at) == ("search", ("a", "b"), expires_at)
     assert (listed.status, listed.tenant, listed.created_by) == ("live", "acme", "operator")
+    assert (listed.priority, (await keys.rotate(operator, listed.id)).priority) == ("batch", "batch")
 
 
 async def test_a_tenant_is_made_on_the_way(keys: Keys, operator: Caller, audit: AuditLog) -> None:

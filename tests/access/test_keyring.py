@@ -32,7 +32,9 @@ async def refusal(attempt: Awaitable[Caller]) -> str:
 
 async def test_known_keys_are_found_without_asking(ring: KeyRing, keys: Keys, operator: Caller) -> None:
     """A ring that has started finds every live key in memory, with its rights and limits."""
-    created = await keys.create(operator, NewKey(name="bot", models=("fast",), feature="search", tags=("a",)))
+    created = await keys.create(
+        operator, NewKey(name="bot", models=("fast",), feature="search", tags=("a",), priority="batch")
+    )
     await ring.start()
     assert ring.find(created.key) == Caller(
         tenant_id="acme",
@@ -43,6 +45,7 @@ async def test_known_keys_are_found_without_asking(ring: KeyRing, keys: Keys, op
         models=frozenset({"fast"}),
         feature="search",
         tags=("a",),
+        priority="batch",
     )
 
 

@@ -14,9 +14,11 @@ from cache_clock import HandClock
 
 from backstay.cache import Cache, Hit, Purge
 from backstay.cache.cache import Lead
+from backstay.cache.figures import watch
 from backstay.cache.store import CacheStore
 from backstay.core.chat import FinishReason
 from backstay.core.errors import InvalidRequest, NotCached, ProviderUnreachable
+from backstay.core.ports import Values
 from backstay.store import Database
 
 NewWorker = Callable[[], Awaitable[Cache]]
@@ -277,6 +279,28 @@ async def test_a_purge_reaches_every_worker(cache: Cache, new_worker: NewWorker)
 
 async def _is_gone(cache: Cache) -> bool:
     return len(cache.memory) == 0
+
+
+async def test_what_the_cache_does_is_counted(cache: Cache) -> None:
+    """For Prometheus: hits, misses and joined calls by model, purges and what they let go, bytes at hand."""
+    families: dict[str, Callable[[], Values]] = {}
+    watch(cache, lambda name, help, kind, read: families.__setitem__(name, read))
+    assert list(families["backstay_cache_hits_total"]()) == []
+    model = CountedModel()
+    await asyncio.gather(*(call(cache, ask(), model) for _ in range(4)))
+    assert await is_hit(cache)
+    await cache.keeper.flush()
+    await cache.purge(Purge(tenant_id="acme"))
+    await cache.purge(Purge(tenant_id="acme"))
+    by_model = {"model": "m"}
+    assert {name: list(read()) for name, read in families.items()} == {
+        "backstay_cache_hits_total": [({**by_model, "kind": "hit"}, 4)],
+        "backstay_cache_misses_total": [(by_model, 1)],
+        "backstay_cache_joins_total": [(by_model, 3)],
+        "backstay_cache_purges_total": [({}, 2)],
+        "backstay_cache_purged_total": [({}, 1)],
+        "backstay_cache_memory_bytes": [({}, 0)],
+    }
 
 
 async def test_a_purge_takes_what_is_not_written_yet(cache: Cache) -> None:

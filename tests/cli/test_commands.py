@@ -100,7 +100,7 @@ def test_new_calls_are_followed(server: Server) -> None:
 
 def test_a_key_is_made_used_rotated_and_revoked(server: Server) -> None:
     """Its text is on stdout alone; it is limited to its models; a revoked one ends in exit code 4."""
-    done = server.run("keys", "create", "--name", "ci", "--models", "sim", "--expires", "90d")
+    done = server.run("keys", "create", "--name", "ci", "--models", "sim", "--priority", "batch", "--expires", "90d")
     key = done.stdout.strip()
     assert re.fullmatch(r"bs_\w{10}_\w{32}", key)
     assert key not in done.stderr
@@ -108,7 +108,7 @@ def test_a_key_is_made_used_rotated_and_revoked(server: Server) -> None:
     assert run("ask", "hello", "--model", "sim", "--no-stream", **with_key).returncode == 0
     assert run("keys", "list", **with_key).returncode == 4
     (listed,) = [each for each in server.ask("keys", "list")["keys"] if each["name"] == "ci"]
-    assert listed["models"] == ["sim"]
+    assert (listed["models"], listed["priority"]) == (["sim"], "batch")
     assert "key" not in listed
     rotated = server.ask("keys", "rotate", listed["id"])
     assert rotated["key"] != key

@@ -45,6 +45,17 @@ async def test_a_key_gets_limits_of_its_own(site: Site, enter: Enter) -> None:
     assert "600 req/min, 8 at once" in await browser.get("/keys")
 
 
+async def test_a_key_gets_a_priority_of_its_own(site: Site, enter: Enter) -> None:
+    """Chosen in the form, and shown in the list where it is not the usual one."""
+    browser = await enter("editor")
+    await browser.send("/keys", "/keys", name="usual", rights="call")
+    assert "in batch" not in await browser.get("/keys")
+    await browser.send("/keys", "/keys", name="nightly", rights="call", priority="batch")
+    nightly, usual = await site.keys.list(site.operator())
+    assert (nightly.priority, usual.priority) == ("batch", "interactive")
+    assert "call, in batch" in await browser.get("/keys")
+
+
 async def test_keys_have_pages(site: Site, enter: Enter) -> None:
     """A hundred each; any of them can be revoked."""
     made = [await site.keys.create(site.operator(), NewKey(name=f"key {number}")) for number in range(105)]
@@ -64,6 +75,7 @@ async def test_a_wrong_key_is_refused_in_words(site: Site, enter: Enter) -> None
         ({"name": "", "rights": "call", "feature": "kept"}, "name"),
         ({"name": "x", "rights": "", "feature": "kept"}, "rights"),
         ({"name": "x", "rights": "call", "expires": "9", "feature": "kept"}, "expiry"),
+        ({"name": "x", "rights": "call", "priority": "urgent", "feature": "kept"}, "priority"),
         ({"name": "x", "rights": "call", "concurrency": "-1", "feature": "kept"}, "whole number"),
     ):
         response = await browser.send("/keys", "/keys", **fields)

@@ -92,6 +92,15 @@ def test_every_route_is_documented(server: Server) -> None:
     assert {route for route in routes if f"| `{route}` |" not in text} == set()
 
 
+def test_every_metric_is_documented() -> None:
+    """api.md names each metric that any part of the product shows."""
+    shown = re.compile(r'(?:add_(?:gauge|counter|family)|Family|_counter|\.family)\(\s*"(\w+)"')
+    names = {name for path in ROOT.glob("src/backstay/**/*.py") for name in shown.findall(path.read_text())}
+    text = (REFERENCE / "api.md").read_text()
+    assert {"backstay_workers", "backstay_calls_total", "backstay_target_breakers", "backstay_sheds_total"} <= names
+    assert {name for name in names if f"`{name}`" not in text} == set()
+
+
 @pytest.mark.parametrize(
     "path", [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")], ids=lambda path: str(path.relative_to(ROOT))
 )

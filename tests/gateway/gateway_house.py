@@ -11,6 +11,7 @@ import msgspec
 from backstay.core.caller import Caller
 from backstay.core.clock import SystemClock
 from backstay.gateway import Gateway, Headers, Incoming, Model, Models, Route, Target, call
+from backstay.health.concurrency import ConcurrencyLimit
 from backstay.ledger import PriceBook
 from backstay.providers import ANTHROPIC, OPENAI, Dialect, Operation, Timeouts
 from backstay.providers.simulator import Simulator
@@ -56,6 +57,13 @@ class MemorySink:
         self._on_write(chunk)
         self.chunks.append(chunk)
         self.ended = end
+
+
+class Narrow(ConcurrencyLimit):
+    """A target's limit of one call at a time, however well it goes."""
+
+    def has_room(self, in_flight: int) -> bool:
+        return in_flight < 1
 
 
 class WatchedJournal(Journal):

@@ -143,7 +143,10 @@ def _models(provider: HttpProvider) -> Models:
 
 async def _authenticate(headers: Mapping[bytes, bytes]) -> Caller:
     tenant_id = headers.get(b"x-tenant", b"acme").decode()
-    return Caller(tenant_id=tenant_id, kind="key", id="key_1", name="test", rights=frozenset({"call"}))
+    priority = "batch" if b"x-key-of-batch" in headers else "interactive"
+    return Caller(
+        tenant_id=tenant_id, kind="key", id="key_1", name="test", rights=frozenset({"call"}), priority=priority
+    )
 
 
 async def _nowhere(scope: object, receive: object, send: object) -> None:

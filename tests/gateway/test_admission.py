@@ -7,7 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from backstay.gateway.admission import SHORT_BYTES, Admission, Capacity, Priority, Ticket
+from backstay.core.caller import Priority
+from backstay.gateway.admission import SHORT_BYTES, Admission, Capacity, Ticket
 
 CAPACITY = Capacity(calls=4, size_bytes=16 * SHORT_BYTES, waiting=5, wait_ns=100)
 SHORT, LONG = 100, 5 * SHORT_BYTES

@@ -5,9 +5,14 @@ import json
 from typing import Any, Literal
 
 import pytest
-from gateway_house import ASK, WIRES, House, MemorySink
+from gateway_house import ASK, CALLER, WIRES, House, MemorySink
 
-from backstay.providers import ProviderRequest, Timeouts
+from backstay.core.money import NanoUSD
+from backstay.core.usage import Usage
+from backstay.gateway import Incoming
+from backstay.gateway.recording import Recording
+from backstay.ledger import Cost
+from backstay.providers import OPENAI, ProviderRequest, ReplySummary, Timeouts
 from backstay.providers.simulator import Simulator
 from backstay.providers.simulator.provider import SimulatedExchange
 from backstay.records import interrupted
@@ -304,3 +309,31 @@ async def test_concurrent_calls_do_not_mix(house: House):
         == len({sink.headers["x-backstay-trace-id"] for sink in sinks})
         == 1000
     )
+
+
+@pytest.mark.parametrize(
+    ("used", "expected"),
+    [
+        ([(10, 5, True), (20, 7, True)], (30, 12)),
+        ([(10, 5, True), (20, 7, False)], (10, 5)),
+        ([(10, 5, True), (20, None, True)], (30, None)),
+        ([(10, 5, True), (None, None, True)], (None, None)),
+        ([(10, 5, False), (20, 7, False)], (None, None)),
+    ],
+)
+async def test_a_calls_tokens_are_those_of_all_that_is_billed(
+    house: House, used: list[tuple[int | None, int | None, bool]], expected: tuple[int | None, int | None]
+):
+    """As its cost: what was not billed does not count, and where some is unknown, so is the sum."""
+    house.offer("m", Simulator("one"))
+    incoming = Incoming(
+        operation="chat", path="/v1/chat/completions", dialect=OPENAI, caller=CALLER, body=b'{"model":"m"}'
+    )
+    recording = Recording(incoming, house.gateway.clock)
+    (model,) = house.gateway.models
+    for input_tokens, output_tokens, is_billed in used:
+        attempt = recording.begin_attempt(model.targets[0], "first")
+        attempt.summary = ReplySummary(usage=Usage(input_tokens=input_tokens, output_tokens=output_tokens))
+        attempt.cost = Cost(amount_nanousd=NanoUSD(1), source="test") if is_billed else None
+    root = recording.root()
+    assert (root.input_tokens, root.output_tokens) == expected

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import openai
 import pytest
+from gateway_house import Narrow
 from overloaded_worker import FRAME, Worker, body, head, worker
 
 LONG = 1 << 20
@@ -94,6 +95,30 @@ async def test_batch_is_refused_while_interactive_calls_go_in(tmp_path: Path):
         assert (status, answer["error"]["param"]) == (400, "x-backstay-priority")
         await asyncio.gather(*inside)
         assert (await post(busy, body(), **{"x-backstay-priority": "batch"}))[0] == 200
+
+
+async def test_a_keys_own_priority_counts_where_the_call_names_none(tmp_path: Path):
+    """At the door and at the target alike; the header says otherwise where it is there."""
+    of_batch = {"x-key-of-batch": "1"}
+    async with worker(tmp_path, calls=10) as busy:
+        busy.house.gateway.fleet.of("p/m").concurrency = Narrow()
+        inside = await occupy(busy, 1)
+        waiting = [
+            asyncio.create_task(post(busy, body(), **headers))
+            for headers in (of_batch, {**of_batch, "x-backstay-priority": "interactive"}, {})
+        ]
+        while len(busy.house.gateway.room.lines) < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert busy.house.gateway.room.waits == {"interactive": 2, "batch": 1}
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*inside, *waiting, return_exceptions=True)
+        await busy.freed()
+    async with worker(tmp_path / "full", calls=4) as busy:
+        inside = await occupy(busy, 3)
+        assert (await post(busy, body(), **of_batch))[0] == 503
+        assert (await post(busy, body(), **of_batch, **{"x-backstay-priority": "interactive"}))[0] == 200
+        await asyncio.gather(*inside)
 
 
 async def test_a_body_of_untold_length_is_counted_as_it_comes(tmp_path: Path):

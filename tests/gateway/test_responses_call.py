@@ -1,6 +1,7 @@
 """Tests of calls on OpenAI's responses wire: bytes that pass, streams that fail, and who is asked in which dialect."""
 
 import json
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
@@ -10,12 +11,14 @@ from gateway_house import CALLER, House, MemorySink
 from backstay.conversations import Conversations
 from backstay.core.chat import ChatRequest, Started, TextDelta
 from backstay.core.clock import SystemClock
-from backstay.gateway import Degraded, RetryPolicy, Route
+from backstay.core.errors import ProviderUnreachable
+from backstay.gateway import Degraded, OnBrokenStream, RetryPolicy, Route
 from backstay.idempotency import Claims
 from backstay.providers import RESPONSES, ProviderRequest
 from backstay.providers.simulator import Simulator
 from backstay.providers.simulator.provider import SimulatedExchange
 from backstay.providers.simulator.script import read_script
+from backstay.providers.sse import data_of
 from backstay.store import Database
 
 ASK: dict[str, Any] = {"input": "What is the capital of France?"}
@@ -145,6 +148,75 @@ def teller(name: str, kind: str, *faults: dict[str, Any]) -> Watched:
 
 def output_text(response: Any) -> str:
     return "".join(part["text"] for item in response["output"] for part in item.get("content", ()))
+
+
+class CutBefore(Watched):
+    """Serves the wire itself, and breaks off before the first event of a kind. Items may be said to be otherwise."""
+
+    def __init__(self, kind: str, **item: str):
+        super().__init__("one", speaks="responses", script=TELL)
+        self._kind = kind
+        self._item = item
+
+    async def send(self, request: ProviderRequest) -> SimulatedExchange:
+        exchange = await super().send(request)
+        exchange.frames = self._frames(exchange.frames())
+        return exchange
+
+    def _frames(self, frames: AsyncIterator[bytes]) -> Callable[[], AsyncIterator[bytes]]:
+        async def until_cut() -> AsyncIterator[bytes]:
+            async for frame in frames:
+                event = json.loads(data_of(frame) or b"null")
+                if event["type"] == self._kind:
+                    raise ProviderUnreachable("The connection broke.")
+                if "item" in event:
+                    event["item"] |= self._item
+                yield b"event: %b\ndata: %b\n\n" % (event["type"].encode(), json.dumps(event).encode())
+
+        return until_cut
+
+
+TOOLS: dict[str, Any] = {
+    "tools": [{"type": "function", "name": "look", "parameters": {"type": "object"}}],
+    "tool_choice": "none",
+}
+ENDS: list[tuple[str, dict[str, str], dict[str, Any], bool]] = [
+    ("response.completed", {}, {}, True),
+    ("response.completed", {}, {"text": {"format": {"type": "json_object"}}}, True),
+    ("response.output_item.done", {}, {}, True),
+    ("response.content_part.done", {}, {}, True),
+    ("response.output_text.done", {}, {}, False),
+    ("response.completed", {"status": "incomplete"}, {}, False),
+    ("response.completed", {"phase": "commentary"}, {}, False),
+    ("response.completed", {}, {"tools": []}, True),
+    ("response.completed", {}, TOOLS, False),
+    ("response.completed", {"phase": "final_answer"}, TOOLS, True),
+]
+
+
+@pytest.mark.parametrize("mode", ["error", "continue"])
+@pytest.mark.parametrize(("cut", "item", "more", "is_whole"), ENDS)
+async def test_a_native_stream_that_lost_only_its_end_is_ended(
+    house: House, cut: str, item: dict[str, str], more: dict[str, Any], is_whole: bool, mode: OnBrokenStream
+):
+    """Where the message is known to be whole and the last one, nobody else is asked, and the usage is estimated."""
+    two = teller("two", "native")
+    house.offer("m", CutBefore(cut, **item), two, route=Route(on_broken_stream=mode))
+    house.gateway.conversations = Conversations(Database(AWAY), house.journal, SystemClock())
+    told = events(await house.call({"input": "Tell me a story.", "stream": True, **more}, dialect=RESPONSES))
+    assert [event["sequence_number"] for event in told] == list(range(len(told)))
+    assert len(two.sent) == (mode == "continue" and not is_whole)
+    assert (told[-1]["type"] == "response.completed") == (is_whole or mode == "continue")
+    if not is_whole:
+        return
+    last, (root, attempt) = told[-1]["response"], house.documents[0].spans
+    said = "".join(event["delta"] for event in told if event["type"] == "response.output_text.delta")
+    assert (output_text(last), last["status"], len(last["output"])) == (said, "completed", 1)
+    assert (root.status, attempt.error_code) == ("ok", "provider_unreachable")
+    assert last["usage"]["output_tokens"] == root.output_tokens == -(-len(said) // 4) > 1
+    assert [entry.estimated for entry in house.documents[0].entries] == [True]
+    again = {"input": "And then?", "previous_response_id": last["id"]}
+    assert (await house.call(again, dialect=RESPONSES)).status == 200
 
 
 @pytest.mark.parametrize("text", ["Tell me a story.", [{"role": "user", "content": "Tell me a story."}]])

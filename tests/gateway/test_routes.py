@@ -70,6 +70,9 @@ async def test_a_stream_goes_on_where_it_broke(house: House, wire: str, first: S
     assert [entry.attempt for entry in document.entries] == [0, 1]
     assert all(entry.cost_nanousd for entry in document.entries)
     assert [entry.estimated for entry in document.entries] == [True, False]
+    assert root.cost_nanousd == sum(entry.cost_nanousd or 0 for entry in document.entries)
+    assert root.input_tokens == sum(entry.input_tokens or 0 for entry in document.entries) > (whole.input_tokens or 0)
+    assert root.output_tokens == sum(entry.output_tokens or 0 for entry in document.entries)
     assert 11 < whole.attributes["backstay.attempt.seam"] < len(STORY) / 2
     tried = {target.name.partition("/")[0]: (target.made, target.ended) for target in house.gateway.fleet}
     assert tried == {
@@ -173,7 +176,7 @@ async def test_a_busy_target_is_waited_for_in_turn(house: House):
     house.gateway.fleet.of("one/gpt-4o-mini").concurrency.on_overload(100.0, 3)
     sinks = await asyncio.gather(*(house.call(ASK) for _ in range(12)))
     assert [sink.status for sink in sinks] == [200] * 12
-    assert len(house.gateway.room) == 0 and house.gateway.fleet.of("one/gpt-4o-mini").in_flight == 0
+    assert len(house.gateway.room.lines) == 0 and house.gateway.fleet.of("one/gpt-4o-mini").in_flight == 0
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -325,6 +328,32 @@ async def test_a_late_target_is_hedged(house: House, stream: bool):
     assert winner.attributes["backstay.attempt.reason"] == "hedge"
     assert [entry.estimated for entry in house.documents[-1].entries] == [True, False]
     assert house.gateway.fleet.of("one/gpt-4o-mini").in_flight == 0
+    hedges = house.gateway.fleet.hedges["m"]
+    assert hedges.ended["won"] == 1 and sum(hedges.ended.values()) == hedges.started
+
+
+async def test_hedges_are_counted_by_how_they_end(house: House):
+    """The first target answers after all; both fail; the caller goes away."""
+    house.offer("m", simulator("one"), simulator("two"))
+    for _ in range(25):
+        await house.call(STORY_PLEASE)
+    hedges = house.gateway.fleet.hedges_of("m")
+    route = Route(hedge_share=1.0, retry=RetryPolicy(retries=0))
+    house.offer("m", simulator("one", first_token_s=0.3), simulator("two", first_token_s=5.0), route=route)
+    assert (await house.call(STORY_PLEASE)).status == 200
+    assert (hedges.started, hedges.ended) == (1, {"lost": 1})
+    hanging = [simulator(name, first_token_s=30.0) for name in ("one", "two")]
+    house.offer("m", *hanging, timeouts=Timeouts(first_token_s=0.3), route=route)
+    assert (await house.call(STORY_PLEASE)).status == 504
+    assert (hedges.started, hedges.ended) == (2, {"lost": 1, "failed": 1})
+    house.offer("m", simulator("one", first_token_s=5.0), simulator("two", first_token_s=5.0), route=route)
+    caller = asyncio.create_task(house.call(STORY_PLEASE))
+    while hedges.started < 3:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert hedges.ended == {"lost": 1, "failed": 1, "cancelled": 1}
 
 
 async def test_hedges_are_a_bounded_share(house: House):

@@ -61,8 +61,27 @@ def test_a_slow_target_that_just_failed_is_waited_for_where_nothing_better_is_th
 
 def test_a_rate_limit_that_ends_soon_is_waited_for() -> None:
     """Within the queue's bound the call waits its turn; beyond it the caller is told."""
-    assert tries(View(Availability("limited", 3.0))).step(Began(), 0.0) == Wait(3.0)
+    assert tries(View(Availability("limited", 3.0))).step(Began(), 0.0) == Wait(3.0, (0,))
     assert tries(View(Availability("limited", 30.0))).step(Began(), 0.0) == Stop("unavailable", 30.0)
+
+
+def test_a_call_stands_in_line_only_where_it_would_go_now() -> None:
+    """Not at a target that it must leave alone for a while itself, nor where its turn could not come in time."""
+    busy = View(Availability("busy"))
+    views = [READY, busy, View(Availability("limited", 2.0)), View(Availability("limited", 30.0)), DOWN]
+    tested = tries(*views)
+    assert tested.step(Began(), 0.0) == Try(0, "first")
+    views[0] = busy
+    tested = Tries(
+        len(views), RetryPolicy(base_s=5.0), began_s=0.0, give_up_at_s=60.0,
+        look=lambda place, now_s: views[place], chance=random.Random(3),
+    )  # fmt: skip
+    assert tested.step(Began(), 0.0) == Wait(2.0, (0, 1, 2))
+    views[0] = READY
+    assert tested.step(Waited(), 0.1) == Try(0, "first")
+    views[0] = busy
+    wait = tested.step(Failed(0, "anywhere"), 0.1)
+    assert isinstance(wait, Wait) and wait.places == (1, 2)
 
 
 def test_an_error_that_is_the_requests_own_ends_it() -> None:

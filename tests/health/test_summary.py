@@ -95,12 +95,16 @@ def test_every_figure_is_named_by_target() -> None:
     health = fleet.of("a/x")
     health.end(health.begin(1.0, stream=False, reason="fallback"), 2.0, "overloaded")
     health.begin(3.0, stream=False, reason="retry")
+    assert fleet.hedges_of("m").take()
+    fleet.hedges_of("m").end("won")
     read = {name: list(values()) for name, (_, values) in families.items()}
     target = {"target": "a/x"}
     assert read["backstay_target_tries_total"] == [
         ({**target, "reason": "fallback"}, 1), ({**target, "reason": "retry"}, 1),
     ]  # fmt: skip
     assert read["backstay_target_outcomes_total"] == [({**target, "outcome": "overloaded"}, 1)]
+    assert read["backstay_hedges_started_total"] == [({"model": "m"}, 1)]
+    assert read["backstay_hedges_ended_total"] == [({"model": "m", "end": "won"}, 1)]
     assert read["backstay_target_in_flight"] == [(target, 1)]
     assert read["backstay_target_concurrency_limit"] == [(target, 1)]
     states = {labels["state"]: value for labels, value in read["backstay_target_breakers"]}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from backstay.core.rate_limit import RateLimit
 from backstay.health.concurrency import ConcurrencyLimit
-from backstay.health.fleet import Fleet, RateLimits
+from backstay.health.fleet import MOST_UNNAMED, Fleet, RateLimits
 from backstay.health.latency import Latencies
 from backstay.health.quota import Quota
 from backstay.health.retry_budget import RetryBudget
@@ -242,3 +242,31 @@ def test_a_fleet_keeps_what_it_knows_when_the_policy_changes() -> None:
     fleet.drain([])
     assert fleet.of("c/d").availability(0.0).readiness == "ready"
     assert [state.target for state in fleet.states(0.0)] == ["a/b", "c/d"]
+
+
+def test_targets_that_only_callers_name_are_forgotten_when_idle() -> None:
+    """Whatever names are invented, few are remembered: the last used, those in use, and the policy's own."""
+    fleet = Fleet()
+    fleet.configure({"rated/x": RateLimits(requests_per_min=60)}, named=["mine/x"])
+    for name in ("mine/x", "rated/x"):
+        fleet.of(name)
+    open_trial = fleet.of("asked/first").begin(1.0, stream=False)
+    for number in range(3 * MOST_UNNAMED):
+        health = fleet.of(f"asked/{number}")
+        health.end(health.begin(2.0 + number, stream=False), 3.0 + number, "ok")
+        assert fleet.of(f"asked/{number}") is health
+    known = [target.name for target in fleet]
+    assert len(known) == MOST_UNNAMED + 2
+    last = [f"asked/{number}" for number in range(2 * MOST_UNNAMED + 1, 3 * MOST_UNNAMED)]
+    assert known == ["mine/x", "rated/x", "asked/first", *last]
+    fleet.of("asked/first").end(open_trial, 9.0, "ok")
+    fleet.of("asked/new")
+    assert "asked/first" not in [target.name for target in fleet]
+
+
+def test_targets_in_use_are_never_forgotten() -> None:
+    """Even when there are more of them than are remembered otherwise."""
+    fleet = Fleet()
+    for number in range(MOST_UNNAMED + 5):
+        fleet.of(f"asked/{number}").begin(1.0, stream=True)
+    assert sum(target.in_flight for target in fleet) == MOST_UNNAMED + 5

@@ -239,6 +239,7 @@ class _Reader:
             routes=None if row["routes"] is None else self._one(frozenset(row["routes"])),
             feature=row["feature"],
             tags=self._one(tuple(row["tags"])),
+            priority=row["priority"],
             limits=self._limits(row),
         )
 

@@ -6,11 +6,11 @@ insert into tenants (tenant_id) values (%(tenant_id)s) on conflict do nothing re
 -- Keys. Notifications carry the prefix: every worker's key ring reads that one key again.
 
 -- name: add_key
-insert into keys (tenant_id, key_id, prefix, secret_hash, name, rights, models, routes, feature, tags, created_by,
-                  expires_at, requests_per_min, tokens_per_min, concurrency)
+insert into keys (tenant_id, key_id, prefix, secret_hash, name, rights, models, routes, feature, tags, priority,
+                  created_by, expires_at, requests_per_min, tokens_per_min, concurrency)
 values (%(tenant_id)s, %(key_id)s, %(prefix)s, %(secret_hash)s, %(name)s, %(rights)s, %(models)s, %(routes)s,
-        %(feature)s, %(tags)s, %(created_by)s, %(expires_at)s, %(requests_per_min)s, %(tokens_per_min)s,
-        %(concurrency)s)
+        %(feature)s, %(tags)s, %(priority)s, %(created_by)s, %(expires_at)s, %(requests_per_min)s,
+        %(tokens_per_min)s, %(concurrency)s)
 returning *
 
 -- name: list_keys
@@ -31,15 +31,15 @@ where key_id = %(key_id)s returning *
 select pg_notify('backstay_keys', %(prefix)s)
 
 -- name: live_keys
-select tenant_id, key_id, prefix, secret_hash, name, rights, models, routes, feature, tags, expires_at, revoked_at,
-       replaced_by, requests_per_min, tokens_per_min, concurrency
+select tenant_id, key_id, prefix, secret_hash, name, rights, models, routes, feature, tags, priority, expires_at,
+       revoked_at, replaced_by, requests_per_min, tokens_per_min, concurrency
 from keys
 where revoked_at is null and (expires_at is null or expires_at > now())
 limit %(limit)s
 
 -- name: keys_by_prefix
-select tenant_id, key_id, prefix, secret_hash, name, rights, models, routes, feature, tags, expires_at, revoked_at,
-       replaced_by, requests_per_min, tokens_per_min, concurrency
+select tenant_id, key_id, prefix, secret_hash, name, rights, models, routes, feature, tags, priority, expires_at,
+       revoked_at, replaced_by, requests_per_min, tokens_per_min, concurrency
 from keys
 where prefix = any(%(prefixes)s)
 

@@ -117,6 +117,7 @@ def key_of(row: Row, now: dt.datetime) -> Key:
         routes=_tuple(row["routes"]),
         feature=row["feature"],
         tags=tuple(row["tags"]),
+        priority=row["priority"],
         created_at=row["created_at"],
         created_by=row["created_by"],
         expires_at=row["expires_at"],

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from backstay.access.checks import Email, Label, Name, RoutePath
-from backstay.core.caller import Caller, Right
+from backstay.core.caller import Caller, Priority, Right
 
 Role = Literal["admin", "editor", "reviewer", "viewer"]
 """``admin``: everything of the tenant; ``editor``: calls, keys; ``reviewer``: reads and decides; ``viewer``: reads."""
@@ -37,6 +37,8 @@ class NewKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     feature: Label | None = None
     """Attribution of calls that name no feature."""
     tags: Annotated[tuple[Label, ...], msgspec.Meta(max_length=20)] = ()
+    priority: Priority = "interactive"
+    """Of calls that name none."""
     expires_at: Instant | None = None
     """``None``: never."""
     requests_per_min: Count | None = None
@@ -69,6 +71,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     revoked_at: Instant | None
     replaced_by: str | None
     """Id of the key that a rotation put in this one's place."""
+    priority: Priority = "interactive"
     requests_per_min: int | None = None
     """Its own limits; ``None``: those of the policy."""
     tokens_per_min: int | None = None

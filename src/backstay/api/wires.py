@@ -12,10 +12,10 @@ from backstay.access import clean_label
 from backstay.api.auth import Authenticate
 from backstay.api.bodies import Message, Receive, announced_bytes, discard_body, read_body
 from backstay.cache import read_directives
-from backstay.core.caller import Caller
+from backstay.core.caller import Caller, Priority
 from backstay.core.errors import BackstayError, InvalidRequest, Overloaded, RequestTooLarge
 from backstay.core.ids import parse_traceparent
-from backstay.gateway import Gate, Gateway, Headers, Incoming, Priority, Ticket, call
+from backstay.gateway import Gate, Gateway, Headers, Incoming, Ticket, call
 from backstay.idempotency import check_key
 from backstay.providers import Dialect, Operation
 
@@ -81,7 +81,7 @@ class Wires:
             caller = await self._authenticate(headers)
             _deadline_s(headers)
             _idempotency_key(headers)
-            priority = _priority(headers)
+            priority = _priority(headers, caller)
             announced = announced_bytes(headers, self._max_body_bytes)
             ticket = await self._gate.enter(caller.tenant_id, priority, announced or 0)
         except BackstayError as error:
@@ -125,6 +125,7 @@ def _incoming(wire: Wire, headers: Mapping[bytes, bytes], caller: Caller, body: 
         feature=_label(headers, b"x-backstay-feature") or caller.feature,
         tags=_tags(headers) or caller.tags,
         deadline_s=_deadline_s(headers),
+        priority=_priority(headers, caller),
         cache_control=read_directives(_text(headers, b"cache-control")),
         trace_id=trace_id,
         parent_id=parent_id,
@@ -217,8 +218,11 @@ def _text(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
     return value.decode("latin-1") if value else None
 
 
-def _priority(headers: Mapping[bytes, bytes]) -> Priority:
-    match headers.get(b"x-backstay-priority", b"interactive").strip().lower():
+def _priority(headers: Mapping[bytes, bytes], caller: Caller) -> Priority:
+    value = headers.get(b"x-backstay-priority")
+    if value is None:
+        return caller.priority
+    match value.strip().lower():
         case b"interactive":
             return "interactive"
         case b"batch":

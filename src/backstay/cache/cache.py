@@ -48,9 +48,14 @@ class Cache:
         self._database = database
         self._clock = clock
         self._store = CacheStore(database, new_id("wrk"))
-        self._tallies = Tallies()
+        self.tallies = Tallies()
+        self.joins: dict[str, int] = {}
+        """Calls that waited for an equal one's answer, by model, since the worker began."""
+        self.purges = 0
+        """Purges that were asked for here, and how many shared answers went."""
+        self.purged = 0
         self.semantics = Semantics(self._store, embedder) if embedder is not None else None
-        self.keeper = Keeper(self._store, self._tallies, clock)
+        self.keeper = Keeper(self._store, self.tallies, clock)
         self._flights: dict[bytes, Flight] = {}
         self._notices = Notices(self.memory, self.keeper)
         self._sulks_until_ns = 0
@@ -96,6 +101,7 @@ class Cache:
             return await self._kept_only(ask)
         flight = self._flights.get(ask.key)
         if flight is not None and ask.policy.wait_s > 0:
+            self.joins[ask.model] = self.joins.get(ask.model, 0) + 1
             turn = await flight.follow()
             if turn != "lead":
                 return self._hit(ask, *turn)
@@ -112,6 +118,8 @@ class Cache:
         self._notices.purge(purge)
         gone = await self._store.purge(purge)
         self._notices.purge(purge)
+        self.purges += 1
+        self.purged += gone
         return gone
 
     async def purge_like(self, tenant_id: str, text: str) -> int:
@@ -220,7 +228,7 @@ class Cache:
         return max(0, (self._clock.now_ns() - answer.created_ns) // 1_000_000_000)
 
     def _hit(self, ask: Ask, answer: Answer, kind: HitKind = "hit") -> Hit:
-        self._tallies.count(
+        self.tallies.count(
             kind, ask.tenant_id, ask.model, ask.feature, at_ns=self._clock.now_ns(), saved=answer.cost_nanousd
         )
         return Hit(answer=answer, kind=kind, age_s=self._age_s(answer))
@@ -229,7 +237,7 @@ class Cache:
         self, ask: Ask, flight: Flight | None, answer: Answer, vector: tuple[float, ...], *, worth_keeping: bool
     ) -> None:
         """Give a leader's answer to all who wait, and keep it where it is worth that."""
-        self._tallies.count("miss", ask.tenant_id, ask.model, ask.feature, at_ns=self._clock.now_ns(), saved=None)
+        self.tallies.count("miss", ask.tenant_id, ask.model, ask.feature, at_ns=self._clock.now_ns(), saved=None)
         if flight is not None:
             flight.succeed(answer)
         if worth_keeping and len(answer.body) <= ask.policy.max_answer_bytes:

@@ -27,12 +27,15 @@ class Tallies:
     """Counts that are not in Postgres yet: a killed worker loses the last seconds of them, and no money is in them."""
 
     def __init__(self) -> None:
+        self.totals: dict[tuple[str, Outcome], int] = {}
+        """All that was counted, by model."""
         self._open: dict[tuple[str, dt.date, str, str], Tally] = {}
 
     def count(
         self, outcome: Outcome, tenant_id: str, model: str, feature: str | None, *, at_ns: int, saved: NanoUSD | None
     ) -> None:
         """Count one question, and what it saved."""
+        self.totals[model, outcome] = self.totals.get((model, outcome), 0) + 1
         day = dt.datetime.fromtimestamp(at_ns / 1e9, dt.UTC).date()
         place = (tenant_id, day, model, feature or "")
         tally = self._open.get(place)

@@ -8,6 +8,7 @@ import click
 from backstay.cli.context import Cli, command
 from backstay.cli.output import dump, hint, local_time, paint, say, table
 from backstay.cli.values import CommaList, Moment
+from backstay.core.caller import PRIORITIES
 
 
 @click.group()
@@ -22,6 +23,7 @@ def keys() -> None:
 @click.option("--rights", type=CommaList(), help="Of call, read, admin.  [default: call,read]")
 @click.option("--feature", help="Feature that its calls are attributed to, where they name none.")
 @click.option("--tags", type=CommaList(), help="Tags of its calls, where they bring none.")
+@click.option("--priority", type=click.Choice(PRIORITIES), help="Of its calls that name none.  [default: interactive]")
 @click.option("--expires", type=Moment(), help="When it ends: 90d, 12h or an RFC 3339 time.  [default: never]")
 @click.option("--requests-per-min", type=click.IntRange(1), help="Requests in any 60 seconds.  [default: the policy's]")
 @click.option("--tokens-per-min", type=click.IntRange(1), help="Tokens in any 60 seconds.  [default: the policy's]")
@@ -61,7 +63,8 @@ def list_keys(cli: Cli) -> None:
 
 def _limits(key: dict[str, Any]) -> str:
     named = (("requests_per_min", "req/min"), ("tokens_per_min", "tok/min"), ("concurrency", "at once"))
-    return ", ".join(f"{key[name]} {unit}" for name, unit in named if key[name] is not None)
+    limits = [f"{key[name]} {unit}" for name, unit in named if key[name] is not None]
+    return ", ".join([*limits, "batch"] if key["priority"] == "batch" else limits)
 
 
 @keys.command()

@@ -10,7 +10,7 @@ from backstay.client.exchange import Exchange, Request
 from backstay.client.opening import let_go_in_children, new_engine
 from backstay.client.sdks import AsyncTransport, build_sdk
 from backstay.client.streams import AsyncChunks
-from backstay.gateway import Priority
+from backstay.core.caller import Priority
 from backstay.providers import Operation
 
 if TYPE_CHECKING:

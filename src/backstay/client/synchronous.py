@@ -13,7 +13,7 @@ from backstay.client.loop_thread import LoopThread
 from backstay.client.opening import let_go_in_children, new_engine
 from backstay.client.sdks import Transport, build_sdk
 from backstay.client.streams import Chunks
-from backstay.gateway import Priority
+from backstay.core.caller import Priority
 from backstay.providers import Operation
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from backstay.access.types import Key, NewKey
 from backstay.console.visit import Visit
-from backstay.core.caller import RIGHTS
+from backstay.core.caller import PRIORITIES, RIGHTS, Priority
 from backstay.core.errors import InvalidRequest, NotFound
 
 _PAGE = 100
@@ -60,6 +60,7 @@ async def _list(visit: Visit, *, problem: str | None = None, status: int = 200) 
         calls=await _calls_last_hour(visit) if keys else {},
         models=[model.name for model in models],
         expiries=EXPIRIES,
+        priorities=PRIORITIES,
         problem=problem,
         form=visit.form,
     )
@@ -91,11 +92,20 @@ def _new_key(visit: Visit) -> NewKey:
         models=models or None,
         feature=form.get("feature") or None,
         tags=tags,
+        priority=_priority(form.get("priority", "")),
         expires_at=_expiry(form.get("expires", ""), visit.now),
         requests_per_min=_count(form, "requests_per_min"),
         tokens_per_min=_count(form, "tokens_per_min"),
         concurrency=_count(form, "concurrency"),
     )
+
+
+def _priority(name: str) -> Priority:
+    if not name:
+        return "interactive"
+    if name not in PRIORITIES:
+        raise InvalidRequest("Choose a priority from the list.", param="priority")
+    return name
 
 
 def _count(form: Mapping[str, str], name: str) -> int | None:

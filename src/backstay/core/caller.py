@@ -1,6 +1,6 @@
 """Owns who is calling: the identity and rights that admission found for a request."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -11,6 +11,12 @@ DEFAULT_TENANT = "default"
 """The installation's own tenant: whose admins run it, and whom the operator acts for unless another is named."""
 
 RIGHTS: tuple[Right, ...] = ("call", "read", "admin")
+
+Priority = Literal["interactive", "batch"]
+"""``interactive``: somebody waits for the answer. ``batch``: it can be had later."""
+
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
+"""The highest first."""
 
 
 class CallLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +43,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     feature: str | None = None
     """Default attribution where a request has none."""
     tags: tuple[str, ...] = ()
+    priority: Priority = "interactive"
+    """Of calls that name none."""
     limits: CallLimits | None = None
     """A key's own limits, over those of the policy."""
     role: Literal["admin", "editor", "reviewer", "viewer"] | None = None

@@ -1,7 +1,7 @@
 """Owns what a lower room asks of a higher one: protocols of one method, whose implementations composition hands in."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,4 +16,16 @@ class Embedder(Protocol):
         Raises:
             ProviderError: The embedding model does not answer.
         """
+        ...
+
+
+Values = Iterable[tuple[Mapping[str, str], float]]
+"""Numbers, each with its labels."""
+
+
+class AddFamily(Protocol):
+    """Show figures whose labels are known only when they are shown."""
+
+    def __call__(self, name: str, help: str, kind: Literal["gauge", "counter"], read: Callable[[], Values], /) -> None:
+        """Call ``read`` each time that they are shown."""
         ...

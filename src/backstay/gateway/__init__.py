@@ -1,6 +1,6 @@
 """One model call, whole: admit, resolve, reserve, attempt, settle, record."""
 
-from backstay.gateway.admission import Capacity, Priority, Ticket
+from backstay.gateway.admission import Capacity, Ticket
 from backstay.gateway.board import Board, RouteBoard, TargetRow, may_operate
 from backstay.gateway.call import Gateway, call
 from backstay.gateway.gate import Gate
@@ -34,7 +34,6 @@ __all__ = [
     "Model",
     "Models",
     "OnBrokenStream",
-    "Priority",
     "RetryPolicy",
     "Route",
     "RouteBoard",

@@ -5,15 +5,12 @@ less than its share is taken, so that load is shed from the lowest priority firs
 for bytes that a long body holds: a part of the bytes is theirs alone, and they have a queue of their own.
 """
 
-from collections import deque
 from typing import Literal, get_args
 
 import msgspec
 
-Priority = Literal["interactive", "batch"]
-"""``interactive``: somebody waits for the answer. ``batch``: it can be had later."""
-
-PRIORITIES: tuple[Priority, ...] = get_args(Priority)
+from backstay.core.caller import Priority
+from backstay.gateway.fair_queue import FairQueue
 
 Refusal = Literal["calls", "bytes", "share", "displaced", "waited"]
 """Why a call is not let in. ``calls``, ``bytes``: all are taken and the queue is full. ``share``: the part that batch
@@ -68,7 +65,7 @@ class Admission:
         self.calls = 0
         self.size_bytes = 0
         self._shares = (capacity.calls * capacity.batch_percent, capacity.size_bytes * capacity.batch_percent)
-        self._shorts, self._longs = _Queue(), _Queue()
+        self._shorts, self._longs = FairQueue[Ticket](), FairQueue[Ticket]()
         self._longs_turn = False
         self._decided: list[Ticket] = []
 
@@ -121,7 +118,7 @@ class Admission:
     def expire(self, now_ns: int) -> None:
         """Refuse those that have waited long enough."""
         for queue in (self._shorts, self._longs):
-            for ticket in queue.overdue(now_ns):
+            for ticket in [each for each in queue if each.deadline_ns <= now_ns]:
                 queue.remove(ticket)
                 self._decided.append(_refuse(ticket, "waited"))
         self._let_waiting_in()
@@ -143,7 +140,7 @@ class Admission:
         calls, size_bytes = self._shares
         return self.waiting > 0 or self.calls * 100 >= calls or self.size_bytes * 100 >= size_bytes
 
-    def _queue(self, ticket: Ticket) -> "_Queue":
+    def _queue(self, ticket: Ticket) -> FairQueue[Ticket]:
         return self._shorts if ticket.size_bytes <= SHORT_BYTES else self._longs
 
     def _let_in(self, ticket: Ticket) -> Ticket:
@@ -170,14 +167,12 @@ class Admission:
         """Find a place in the queue; in a full one, by refusing the last of the tenant that has the most there."""
         if self.waiting < self.capacity.waiting:
             return True
-        counts: dict[str, int] = {tenant_id: 1}
-        for queue in (self._shorts, self._longs):
-            for tenant, count in queue.counts():
-                counts[tenant] = counts.get(tenant, 0) + count
-        greediest = max(counts, key=lambda tenant: counts[tenant])
-        if counts[greediest] <= counts[tenant_id]:
+        counts = self._shorts.counts() + self._longs.counts()
+        counts[tenant_id] += 1
+        ((greediest, most),) = counts.most_common(1)
+        if most <= counts[tenant_id]:
             return False
-        queue = max((self._shorts, self._longs), key=lambda each: dict(each.counts()).get(greediest, 0))
+        queue = max((self._shorts, self._longs), key=lambda each: each.counts()[greediest])
         last = queue.last_of(greediest)
         queue.remove(last)
         self._decided.append(_refuse(last, "displaced"))
@@ -188,41 +183,3 @@ class Admission:
 def _refuse(ticket: Ticket, why: Refusal) -> Ticket:
     ticket.state, ticket.refusal = "refused", why
     return ticket
-
-
-class _Queue:
-    """Those that wait: of each tenant in order, tenants in turn."""
-
-    def __init__(self) -> None:
-        self.length = 0
-        self._tenants: dict[str, deque[Ticket]] = {}
-        """The one whose turn it is comes first."""
-
-    def add(self, ticket: Ticket) -> None:
-        self._tenants.setdefault(ticket.tenant_id, deque()).append(ticket)
-        self.length += 1
-
-    def first(self) -> Ticket | None:
-        for tickets in self._tenants.values():
-            return tickets[0]
-        return None
-
-    def remove(self, ticket: Ticket) -> None:
-        """Take a ticket out; where it was the first of its tenant, the other tenants come next."""
-        tickets = self._tenants[ticket.tenant_id]
-        was_first = tickets[0] is ticket
-        tickets.remove(ticket)
-        self.length -= 1
-        if was_first or not tickets:
-            del self._tenants[ticket.tenant_id]
-        if was_first and tickets:
-            self._tenants[ticket.tenant_id] = tickets
-
-    def overdue(self, now_ns: int) -> list[Ticket]:
-        return [ticket for tickets in self._tenants.values() for ticket in tickets if ticket.deadline_ns <= now_ns]
-
-    def counts(self) -> list[tuple[str, int]]:
-        return [(tenant, len(tickets)) for tenant, tickets in self._tenants.items()]
-
-    def last_of(self, tenant_id: str) -> Ticket:
-        return self._tenants[tenant_id][-1]

@@ -7,12 +7,15 @@ from collections.abc import AsyncGenerator
 from backstay.core.errors import BackstayError, DeadlineExceeded, ProviderError, TargetsUnavailable
 from backstay.gateway import hedging
 from backstay.gateway.attempt import Answer, Call, end_broken, try_target
+from backstay.gateway.lines import Waiter
 from backstay.gateway.seam import Interrupted
 from backstay.gateway.standing_in import fixed_answer
 from backstay.gateway.stream import Piece
 from backstay.gateway.tries import Began, Event, Failed, Late, Stop, Tries, Try, View, Wait, Waited
 from backstay.gateway.trying import hope_after
 from backstay.gateway.types import Target
+from backstay.health import Availability
+from backstay.health.target import READY
 
 
 class Answering:
@@ -23,6 +26,8 @@ class Answering:
         self._targets = targets
         self._place = 0
         self._error: BackstayError | None = None
+        self._waiter: Waiter | None = None
+        """Once the call had to wait for its turn at a target."""
         self._tries = Tries(
             len(targets),
             call.request.model.route.retry,
@@ -49,6 +54,7 @@ class Answering:
         Raises:
             ProviderError: It broke, and nobody could go on.
         """
+        call = self._call
         try:
             while True:
                 try:
@@ -62,9 +68,9 @@ class Answering:
                 except ProviderError as error:
                     answer.end(error)
                     await answer.close()
-                    broken = Interrupted.after(self._call.recording.said, self._call.request)
+                    broken = Interrupted.after(call.recording.said, call.request, call.incoming.dialect)
                     if broken is not None and broken.is_finished:
-                        yield end_broken(self._call, broken)
+                        yield end_broken(call, broken)
                         return
                     answer = await self._go_on(broken, error)
         except BaseException as failure:
@@ -100,7 +106,13 @@ class Answering:
             raise error from failure
 
     async def _go(self, event: Event, broken: Interrupted | None = None) -> Answer:
-        """Do what the tries say until a target answers."""
+        """Do what the tries say until a target answers. Then, the call has no place in a line any more."""
+        try:
+            return await self._carry_out(event, broken)
+        finally:
+            self._leave()
+
+    async def _carry_out(self, event: Event, broken: Interrupted | None) -> Answer:
         while True:
             move = self._tries.step(event, self._call.now_s())
             match move:
@@ -119,6 +131,7 @@ class Answering:
                     raise self._why(move)
 
     async def _try(self, move: Try, broken: Interrupted | None = None) -> Answer:
+        self._leave()
         self._place = move.place
         target = self._targets[move.place]
         if move.reason == "retry":
@@ -135,18 +148,18 @@ class Answering:
     async def _hedge(self, move: Try) -> Answer:
         """Make a try, and another one beside it once it takes longer than nineteen of twenty do."""
         call = self._call
-        health = call.fleet.of(self._targets[move.place].name)
+        health, hedges = call.fleet.of(self._targets[move.place].name), call.fleet.hedges_of(call.request.model.name)
         after_s = (health.first_token if call.request.stream else health.whole).quantile(0.95)
         if after_s is None:
             return await self._try(move)
 
         def begin_second() -> hedging.Try | None:
             second = self._tries.step(Late(move.place), call.now_s())
-            if not isinstance(second, Try) or not call.fleet.hedges_of(call.request.model.name).take():
+            if not isinstance(second, Try) or not hedges.take():
                 return None
             return self._try(second)
 
-        answer = await hedging.first_of_two(self._try(move), after_s, begin_second)
+        answer = await hedging.first_of_two(self._try(move), after_s, begin_second, hedges.end)
         if answer.trying is not None:
             call.recording.answered_by(answer.trying.attempt)
             self._place = self._targets.index(answer.trying.attempt.target)
@@ -156,19 +169,30 @@ class Answering:
 
     def _look(self, place: int, now_s: float) -> View:
         call = self._call
-        health = call.fleet.of(self._targets[place].name)
+        name = self._targets[place].name
+        health = call.fleet.of(name)
         availability = health.availability(now_s, len(call.incoming.body) // 4)
+        if availability is READY and not call.room.lines.is_turn(name, call.incoming.priority, self._waiter):
+            availability = _NOT_ITS_TURN
         if not call.recording.attempts:
             return View(availability)
         latencies = health.first_token if call.request.stream else health.whole
         return View(availability, may_retry=health.retries.has_one(), usual_s=latencies.quantile(0.5))
 
     async def _wait(self, move: Wait) -> None:
-        for_s = max(0.0, move.until_s - self._call.now_s())
-        if move.for_room:
-            await self._call.room.wait(for_s)
-        else:
+        incoming, for_s = self._call.incoming, max(0.0, move.until_s - self._call.now_s())
+        if not move.places:
+            self._leave()
             await asyncio.sleep(for_s)
+            return
+        if self._waiter is None:
+            self._waiter = Waiter(tenant_id=incoming.caller.tenant_id, priority=incoming.priority)
+        targets = frozenset([self._targets[place].name for place in move.places])
+        await self._call.room.wait(self._waiter, targets, for_s)
+
+    def _leave(self) -> None:
+        if self._waiter is not None:
+            self._call.room.leave(self._waiter)
 
     def _why(self, stop: Stop) -> BackstayError:
         if self._error is not None:
@@ -185,6 +209,9 @@ class Answering:
             retry_after_s=stop.retry_after_s,
         )
 
+
+_NOT_ITS_TURN = Availability("busy")
+"""Of a target that has room, for which others have waited longer."""
 
 _SAID = {
     "ready": "is over its limits",

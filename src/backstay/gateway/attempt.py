@@ -8,6 +8,7 @@ import msgspec
 from backstay.core.chat import ChatRequest
 from backstay.core.clock import Clock
 from backstay.core.errors import InvalidRequest, ProviderError, ProviderTimeout
+from backstay.core.usage import NO_USAGE
 from backstay.gateway import asides
 from backstay.gateway.body import write_pieces
 from backstay.gateway.naming import NamingReader, named
@@ -15,7 +16,7 @@ from backstay.gateway.recording import Recording
 from backstay.gateway.resolve import Resolved
 from backstay.gateway.room import Room
 from backstay.gateway.seam import Interrupted, Resumed, go_on
-from backstay.gateway.settle import estimate_tokens
+from backstay.gateway.settle import estimate_tokens, estimate_usage
 from backstay.gateway.stream import OpenStream, Passage, Piece, Translated, Untouched
 from backstay.gateway.tries import Reason
 from backstay.gateway.trying import Trying
@@ -264,7 +265,10 @@ def _passage(call: Call, target: Target, broken: Interrupted | None) -> Passage:
 
 def end_broken(call: Call, broken: Interrupted) -> Piece:
     """Write the end of a stream whose answer was complete when it broke."""
-    return Piece(_resumed(call, broken).end(), False, last=True)
+    resumed = _resumed(call, broken)
+    data = resumed.finish(estimate_usage(call.recording, broken.said, NO_USAGE))
+    call.recording.said = resumed.said
+    return Piece(data, False, last=True)
 
 
 def _resumed(call: Call, broken: Interrupted) -> Resumed:

@@ -4,9 +4,10 @@ import asyncio
 import random
 from collections.abc import Mapping
 
+from backstay.core.caller import PRIORITIES, Priority
 from backstay.core.clock import Clock
 from backstay.core.errors import Overloaded
-from backstay.gateway.admission import PRIORITIES, REFUSALS, Admission, Capacity, Priority, Refusal, Ticket
+from backstay.gateway.admission import REFUSALS, Admission, Capacity, Refusal, Ticket
 
 _NS_PER_S = 1_000_000_000
 

@@ -138,6 +138,14 @@ class Recording:
             total += attempt.cost.amount_nanousd
         return NanoUSD(total)
 
+    def _usage(self) -> Usage:
+        """Sum what the billed attempts used, as the cost does: ``None`` where any of it is unknown."""
+        billed = [attempt.usage for attempt in self.attempts if attempt.cost is not None]
+        return Usage(
+            input_tokens=_sum_known([usage.input_tokens for usage in billed]),
+            output_tokens=_sum_known([usage.output_tokens for usage in billed]),
+        )
+
     def intent(self) -> list[bytes]:
         """Write the parts of the intent's frame. The request must be resolved."""
         request, incoming = self.request, self.incoming
@@ -196,7 +204,7 @@ class Recording:
         """Build the call's own span."""
         incoming, request = self.incoming, self.request
         last = self.attempts[-1] if self.attempts else None
-        usage = last.usage if last else NO_USAGE
+        usage = self._usage() if len(self.attempts) > 1 else last.usage if last else NO_USAGE
         model = request.model.name if request else read_asked_model(incoming.body)
         return Span(
             span_id=self.call_id,
@@ -288,6 +296,11 @@ class Recording:
             price_source=cost.source,
             lines=cost.lines,
         )
+
+
+def _sum_known(counts: list[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if known and len(known) == len(counts) else None
 
 
 def _cache_attributes(hit: Hit | None) -> dict[str, Any]:

@@ -19,11 +19,13 @@ from backstay.core.chat import (
 )
 from backstay.core.continuation import CONTINUE
 from backstay.core.errors import Untranslatable
+from backstay.core.usage import Usage
 from backstay.gateway.resolve import Resolved
 from backstay.gateway.settle import estimate_tokens
 from backstay.gateway.tries import Reason
 from backstay.gateway.types import OnBrokenStream, Target
-from backstay.providers import RESPONSES, Fields, StreamWriter
+from backstay.providers import RESPONSES, Dialect, Fields, StreamWriter
+from backstay.providers.responses import ResponsesDialect
 
 _PREFILLED = re.compile(r"claude-(?:3|instant|2|(?:opus|sonnet|haiku)-4-(?:[015](?:\D|$)|2025))")
 """Models that go on with a last message of the assistant's. Later ones refuse it.
@@ -50,10 +52,10 @@ class Interrupted(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the answer itself was complete, and only the end of the stream is missing."""
 
     @classmethod
-    def after(cls, said: Sequence[ChatEvent], request: Resolved) -> "Interrupted | None":
+    def after(cls, said: Sequence[ChatEvent], request: Resolved, dialect: Dialect) -> "Interrupted | None":
         """Look at what the caller has seen; ``None`` where none could go on: amid tool calls, JSON, several choices."""
         text: list[str] = []
-        is_finished = False
+        is_finished = isinstance(dialect, ResponsesDialect) and dialect.has_all(request.fields)
         for event in said:
             match event:
                 case TextDelta(choice=0, logprobs=None):
@@ -154,6 +156,15 @@ class Resumed:
     def end(self) -> bytes:
         rest = self._joint.flush()
         return (self._write(TextDelta(text=rest)) if rest else b"") + self._writer.end()
+
+    def finish(self, usage: Usage) -> bytes:
+        """End an answer that was whole when its stream broke, with ``usage`` where its provider had not told it yet."""
+        written = b""
+        if not any(isinstance(event, Finished) for event in self.said):
+            written += self._write(Finished(reason="stop"))
+        if not any(isinstance(event, UsageReported) for event in self.said):
+            written += self._write(UsageReported(usage=usage))
+        return written + self._writer.end()
 
     def _join(self, event: ChatEvent) -> list[ChatEvent]:
         match event:

@@ -29,7 +29,7 @@ def settle(prices: PriceBook, recording: Recording) -> None:
         if attempt.summary is None and attempt.events:
             attempt.summary = _streamed(recording, attempt)
         elif attempt.summary is None and _may_be_billed(attempt):
-            attempt.summary = ReplySummary(usage=_received(recording, attempt.events, Usage()))
+            attempt.summary = ReplySummary(usage=estimate_usage(recording, attempt.events, Usage()))
         if attempt.summary is not None:
             attempt.cost = _price(prices, recording, attempt, attempt.summary)
 
@@ -58,10 +58,10 @@ def _streamed(recording: Recording, attempt: Attempt) -> ReplySummary:
     summary = summarize(accumulate(attempt.events))
     if attempt.status == "ok" and summary.usage.is_known:
         return summary
-    return msgspec.structs.replace(summary, usage=_received(recording, attempt.events, summary.usage))
+    return msgspec.structs.replace(summary, usage=estimate_usage(recording, attempt.events, summary.usage))
 
 
-def _received(recording: Recording, events: Sequence[ChatEvent], known: Usage) -> Usage:
+def estimate_usage(recording: Recording, events: Sequence[ChatEvent], known: Usage) -> Usage:
     """Count what was received: the provider's own figures where it gave some, else an estimate."""
     output_bytes = sum(_size_bytes(event) for event in events)
     sent = estimate_tokens(len(recording.incoming.body))

@@ -75,10 +75,10 @@ class Try(msgspec.Struct, frozen=True):
 
 
 class Wait(msgspec.Struct, frozen=True):
-    """Wait until then; or, with ``for_room``, until a target has room, whichever comes first."""
+    """Wait until then; or until it is the call's turn at one of the targets at these places, whichever comes first."""
 
     until_s: float
-    for_room: bool = False
+    places: tuple[int, ...] = ()
 
 
 class Stop(msgspec.Struct, frozen=True):
@@ -178,17 +178,33 @@ class Tries:
         states = {place: view.availability.readiness for place, view in others}
         slow = [place for place, state in states.items() if state == "slow" and self._not_before_s[place] <= now_s]
         ready_at_s = [self._free_at_s(*each) for each in others if states[each[0]] in ("ready", "limited")]
+        in_line = self._in_line(others, now_s)
         is_full = "busy" in states.values()
         soonest_s = min(ready_at_s, default=self.give_up_at_s)
         is_worth_it = soonest_s < self.give_up_at_s and soonest_s <= self._queue_until_s
         if is_worth_it and (not slow or soonest_s < now_s + _POLL_S):
-            return Wait(soonest_s, for_room=is_full)
+            return Wait(soonest_s, in_line)
         if slow:
             return self._try(slow[0])
         if is_full and now_s < self._queue_until_s:
-            return Wait(min(now_s + _POLL_S, self._queue_until_s), for_room=True)
+            return Wait(min(now_s + _POLL_S, self._queue_until_s), in_line)
         paused_s = min((self._not_before_s[place] for place, state in states.items() if state == "slow"), default=None)
         return Wait(paused_s) if paused_s is not None and paused_s < self.give_up_at_s else None
+
+    def _in_line(self, others: Sequence[tuple[int, View]], now_s: float) -> tuple[int, ...]:
+        """List the places where the call would be sent if it were its turn: not where it waits for itself."""
+        places: list[int] = []
+        for place, view in others:
+            match view.availability:
+                case Availability(readiness="busy"):
+                    may_come = True
+                case Availability(readiness="limited", free_at_s=free_at_s):
+                    may_come = free_at_s is not None and free_at_s <= self._queue_until_s
+                case _:
+                    may_come = False
+            if may_come and self._not_before_s[place] <= now_s:
+                places.append(place)
+        return tuple(places)
 
     def _back_in_s(self, others: Sequence[tuple[int, View]], now_s: float) -> float | None:
         """Say when a target may be there again."""

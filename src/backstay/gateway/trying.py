@@ -80,7 +80,7 @@ class Trying:
         elif isinstance(error, asyncio.CancelledError):
             self._recording.cancel_attempt(self.attempt)
         self._health.end(self._trial, now_s, outcome, self._last_error(error))
-        self._room.wake()
+        self._room.wake(self._health.name)
 
     def _last_error(self, error: BaseException | None) -> LastError | None:
         """Say what the target did wrong, in words of ours alone."""

@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from backstay.cache import CachePolicy, Directives
-from backstay.core.caller import Caller
+from backstay.core.caller import Caller, Priority
 from backstay.gateway.tries import RetryPolicy
 from backstay.providers import Dialect, Operation, Provider, Timeouts
 
@@ -115,6 +115,7 @@ class Incoming(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     deadline_s: float | None = None
     """How long the caller waits for the whole answer, in seconds from now; ``None``: as long as the model may take."""
+    priority: Priority = "interactive"
     trace_id: str | None = None
     parent_id: str | None = None
     idempotency_key: str | None = None

@@ -1,21 +1,12 @@
 """Owns the figures of targets that one worker shows to Prometheus: named by target, read when they are shown."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Literal, Protocol, get_args
+from collections.abc import Callable, Iterator, Mapping
+from typing import get_args
 
+from backstay.core.ports import AddFamily, Values
 from backstay.health.breaker import BreakerState
 from backstay.health.fleet import Fleet
 from backstay.health.target import TargetHealth
-
-Values = Iterable[tuple[Mapping[str, str], float]]
-
-
-class AddFamily(Protocol):
-    """Shows values whose labels are known only when they are shown."""
-
-    def __call__(
-        self, name: str, help: str, kind: Literal["gauge", "counter"], read: Callable[[], Values], /
-    ) -> None: ...
 
 
 def watch(fleet: Fleet, add_family: AddFamily) -> None:
@@ -45,6 +36,17 @@ def watch(fleet: Fleet, add_family: AddFamily) -> None:
     add_family(
         "backstay_target_retries_left", "Retries that may be made.", "gauge", of_each(lambda one: one.retries.left)
     )
+    add_family(
+        "backstay_hedges_started_total", "Second tries beside late ones.", "counter",
+        lambda: [({"model": model}, hedges.started) for model, hedges in fleet.hedges.items()],
+    )  # fmt: skip
+    add_family("backstay_hedges_ended_total", "Hedges that ended, by how.", "counter", lambda: _hedge_ends(fleet))
+
+
+def _hedge_ends(fleet: Fleet) -> Iterator[tuple[Mapping[str, str], float]]:
+    for model, hedges in fleet.hedges.items():
+        for end, count in hedges.ended.items():
+            yield {"model": model, "end": end}, count
 
 
 def _breakers(fleet: Fleet) -> Iterator[tuple[Mapping[str, str], float]]:

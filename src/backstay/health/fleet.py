@@ -8,6 +8,9 @@ from backstay.health.hedge_budget import HedgeBudget
 from backstay.health.quota import Quota
 from backstay.health.target import TargetHealth, TargetState
 
+MOST_UNNAMED = 256
+"""Idle targets that are remembered though the policy does not name them: callers may ask any ``provider/model``."""
+
 
 class RateLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What the operator says that a target allows in a minute; ``None``: only its headers tell."""
@@ -17,13 +20,15 @@ class RateLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fleet:
-    """Every target that this worker has ever asked, by name."""
+    """The targets that this worker has asked, by name: all in use or in the policy, and the last few others."""
 
     def __init__(self) -> None:
         self._targets: dict[str, TargetHealth] = {}
+        self._named: frozenset[str] = frozenset()
         self._limits: Mapping[str, RateLimits] = {}
         self._drained: frozenset[str] = frozenset()
-        self._hedges: dict[str, HedgeBudget] = {}
+        self.hedges: dict[str, HedgeBudget] = {}
+        """By model. Only the policy's own models are hedged."""
 
     def __iter__(self) -> Iterator[TargetHealth]:
         return iter(self._targets.values())
@@ -32,16 +37,18 @@ class Fleet:
         """Return what is known of a target; nothing yet where it was never asked."""
         found = self._targets.get(name)
         if found is None:
+            self._make_place(name)
             found = self._targets[name] = TargetHealth(name, quota=self._quota(name))
             found.drained = name in self._drained
         return found
 
     def hedges_of(self, model: str) -> HedgeBudget:
         """Return how many calls of a model may still be hedged."""
-        return self._hedges.setdefault(model, HedgeBudget())
+        return self.hedges.setdefault(model, HedgeBudget())
 
-    def configure(self, limits: Mapping[str, RateLimits]) -> None:
-        """Take over the operator's rate limits. Those that did not change keep what was counted."""
+    def configure(self, limits: Mapping[str, RateLimits], named: Iterable[str] = ()) -> None:
+        """Take over the operator's rate limits, and which targets models name. What did not change stays counted."""
+        self._named = frozenset(named) | limits.keys()
         changed = [name for name in self._targets if limits.get(name) != self._limits.get(name)]
         self._limits = dict(limits)
         for name in changed:
@@ -56,6 +63,17 @@ class Fleet:
     def states(self, now_s: float) -> list[TargetState]:
         """Describe every target that was asked, by name."""
         return [self._targets[name].state(now_s) for name in sorted(self._targets)]
+
+    def _make_place(self, newcomer: str) -> None:
+        """Forget the target that was idle for longest, where there are too many that only callers name."""
+        if newcomer in self._named:
+            return
+        others = [name for name in self._targets if name not in self._named]
+        if len(others) < MOST_UNNAMED:
+            return
+        idle = [name for name in others if not self._targets[name].in_flight]
+        if idle:
+            del self._targets[min(idle, key=lambda name: self._targets[name].used_s)]
 
     def _quota(self, name: str) -> Quota:
         limits = self._limits.get(name, RateLimits())

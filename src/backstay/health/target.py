@@ -120,6 +120,8 @@ class TargetHealth:
         self.first_token = Latencies()
         self.whole = Latencies()
         self.in_flight = 0
+        self.used_s = 0.0
+        """When a try was begun last."""
         self._hanging = 0
         """Open tries that nobody expects to go well any more."""
         self.drained = False
@@ -154,6 +156,7 @@ class TargetHealth:
         """Note that a call is sent, and why."""
         may_probe = self.breaker.state != "closed" and self.breaker.allows(now_s)
         self.in_flight += 1
+        self.used_s = now_s
         is_probe = may_probe and self.breaker.begin(now_s)
         trial = Trial(now_s, is_stream=stream, is_probe=is_probe, level=self.in_flight)
         self.tries += 1

@@ -88,6 +88,11 @@ class ResponsesDialect:
         caught_up(writer, said)
         return writer
 
+    def has_all(self, fields: Fields) -> bool:
+        """Whether the last stream of a provider that serves this wire itself told the whole answer, if not its end."""
+        passed, tools = self._progress.passed, bytes(fields.get("tools", b"null"))
+        return passed is not None and passed.has_all(may_call=tools not in (b"null", b"[]"))
+
     def _begin(self) -> Progress:
         """Begin a stream. Only a call's own dialect remembers it; the shared one has many at once."""
         progress = Progress()

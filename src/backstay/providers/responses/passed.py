@@ -27,6 +27,22 @@ class Passed:
         """Of the open item: its parts, each in pieces."""
         self.is_part_open = False
 
+    def has_all(self, *, may_call: bool) -> bool:
+        """Whether the answer is known to be whole: a last message is, and only the end of the stream is missing.
+
+        Args:
+            may_call: Whether the model may call tools. Then a call may follow any message that does not say otherwise.
+        """
+        last = self.count - 1
+        if self.open is not None:
+            is_told = self.open_index == last and bool(self.texts) and not self.is_part_open
+            return is_told and self.open.type == "message" and len(self.items) == last and not may_call
+        if last < 0 or len(self.items) <= last:
+            return False
+        item = msgspec.json.decode(self.items[last], type=wire.Item)
+        is_whole = item.type == "message" and item.status in (None, "completed")
+        return is_whole and (item.phase == "final_answer" or (item.phase is None and not may_call))
+
     def note(self, event: wire.Event, data: bytes) -> None:
         """Note one event, whose JSON text is ``data``."""
         if event.sequence_number is not None:

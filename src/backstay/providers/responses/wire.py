@@ -58,6 +58,9 @@ class Item(msgspec.Struct, gc=False):
     content: msgspec.Raw = msgspec.Raw(b"null")
     summary: msgspec.Raw = msgspec.Raw(b"null")
     encrypted_content: str | None = None
+    status: Any = None
+    phase: Any = None
+    """Of a message: whether it is ``commentary`` or the ``final_answer``; many models do not say."""
     call_id: Any = ""
     name: Any = ""
     arguments: Any = ""
