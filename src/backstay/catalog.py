@@ -38,6 +38,7 @@ def _build_model(name: str, config: ModelConfig, policy: PolicyFile, targets: "_
             hedge_share=config.hedge,
             on_broken_stream=config.on_broken_stream,
             degraded=Degraded(
+                cache_stale=config.degraded.cache_stale,
                 target=targets.build(TargetShare(target=config.degraded.target), config)
                 if config.degraded.target is not None
                 else None,
@@ -45,7 +46,7 @@ def _build_model(name: str, config: ModelConfig, policy: PolicyFile, targets: "_
             ),
             is_conditional=any(target.can != ANYTHING for target in built),
         ),
-        cache=config.cache.as_policy([target.name for target in built]),
+        cache=config.cache.as_policy([target.name for target in built], may_be_stale=config.degraded.cache_stale),
     )
 
 

@@ -47,6 +47,7 @@ class TargetShare(_Table):
 class DegradedConfig(_Table):
     """``[models.NAME.degraded]``: what a caller gets when no target answers."""
 
+    cache_stale: bool = Field(default=False, description="An equal request's answer, though it has expired.")
     target: TargetName | None = Field(default=None, description="A last target, such as a small local model.")
     message: str | None = Field(default=None, min_length=1, description="A fixed text, where that fails too.")
 
@@ -79,6 +80,8 @@ class ModelConfig(_Table):
         names = [share.target for share in self.targets]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"the target {twice!r} is listed twice; `retries` says how often one is tried again")
+        if self.degraded.cache_stale and not self.cache.exact:
+            raise ValueError("degraded.cache_stale needs cache.exact = true: else no answers are kept")
         return self
 
 

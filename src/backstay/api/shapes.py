@@ -377,6 +377,7 @@ class RouteModel(msgspec.Struct, frozen=True, kw_only=True):
     on_broken_stream: OnBrokenStream
     targets: tuple[str, ...]
     weights: tuple[float, ...]
+    degraded_cache_stale: bool
     degraded_target: str | None
     degraded_message: str | None
 

@@ -98,7 +98,7 @@ class Cache:
         if flight is not None and ask.policy.wait_s > 0:
             turn = await flight.follow()
             if turn != "lead":
-                return self._hit(ask, *turn)
+                return self._hit(ask, *turn) if self._is_fresh(ask, turn[0]) else Lead(self, ask, None)
             flight.take_off(ask.policy.wait_s)
             return Lead(self, ask, flight)
         return await self._take_off(ask)
@@ -212,6 +212,28 @@ class Cache:
             raise NotCached
         return self._hit(ask, found)
 
+    async def find_stale(self, ask: Ask, flight: Flight | None) -> Hit | None:
+        """Find an answer that may have expired, for a question that no target answers; all who wait get it too."""
+        if not ask.policy.stale_s or ask.directives.no_cache:
+            return None
+        kept = self.memory.get_stale(ask.key, self._clock.now_ns())
+        found = kept.answer if kept is not None else await self._shared_stale(ask)
+        if found is None or not self._is_fresh(ask, found):
+            return None
+        if flight is not None:
+            flight.succeed(found, "stale")
+        self._release(ask, flight)
+        return self._hit(ask, found, "stale")
+
+    async def _shared_stale(self, ask: Ask) -> Answer | None:
+        if self._clock.monotonic_ns() < self._sulks_until_ns:
+            return None
+        try:
+            return await self._store.find_stale(ask)
+        except Exception as error:  # noqa: BLE001 - the edge of the cache, see above
+            self._sulk(error)
+            return None
+
     def _is_fresh(self, ask: Ask, answer: Answer) -> bool:
         limit_s = ask.directives.max_age_s
         return limit_s is None or self._age_s(answer) <= limit_s
@@ -220,9 +242,10 @@ class Cache:
         return max(0, (self._clock.now_ns() - answer.created_ns) // 1_000_000_000)
 
     def _hit(self, ask: Ask, answer: Answer, kind: HitKind = "hit") -> Hit:
-        self._tallies.count(
-            kind, ask.tenant_id, ask.model, ask.feature, at_ns=self._clock.now_ns(), saved=answer.cost_nanousd
-        )
+        if kind != "stale":  # it saved nothing: the model was asked, and did not answer
+            self._tallies.count(
+                kind, ask.tenant_id, ask.model, ask.feature, at_ns=self._clock.now_ns(), saved=answer.cost_nanousd
+            )
         return Hit(answer=answer, kind=kind, age_s=self._age_s(answer))
 
     def settle(
@@ -253,10 +276,11 @@ class Cache:
             flight.is_claimed = False
             self.keeper.release(ask.tenant_id, ask.key)
 
-    def expiry(self, ask: Ask) -> tuple[int, int]:
-        """Return when an answer that comes now was made, and when it expires, in nanoseconds since the epoch."""
+    def lifetime(self, ask: Ask) -> tuple[int, int, int]:
+        """Return when an answer that comes now was made, expires and is let go, in nanoseconds since the epoch."""
         now_ns = self._clock.now_ns()
-        return now_ns, now_ns + ask.policy.ttl_s * 1_000_000_000
+        expires_ns = now_ns + ask.policy.ttl_s * 1_000_000_000
+        return now_ns, expires_ns, expires_ns + ask.policy.stale_s * 1_000_000_000 if ask.policy.stale_s else 0
 
 
 class Lead:
@@ -296,7 +320,7 @@ class Lead:
         if self._ended:
             return
         self._ended = True
-        created_ns, expires_ns = self._cache.expiry(self._ask)
+        created_ns, expires_ns, keep_until_ns = self._cache.lifetime(self._ask)
         answer = Answer(
             dialect=dialect,
             body=body,
@@ -306,6 +330,7 @@ class Lead:
             cost_nanousd=cost_nanousd,
             created_ns=created_ns,
             expires_ns=expires_ns,
+            keep_until_ns=keep_until_ns,
         )
         is_good = response is None or _is_good(response)
         self._cache.settle(self._ask, self._flight, answer, self._vector, worth_keeping=is_good)
@@ -315,6 +340,14 @@ class Lead:
         if not self._ended:
             self._ended = True
             self._cache.fail(self._ask, self._flight, error)
+
+    async def find_stale(self) -> Hit | None:
+        """Find an answer that may have expired, to be given as no target answers. The duty ends with one."""
+        if self._ended:
+            return None
+        found = await self._cache.find_stale(self._ask, self._flight)
+        self._ended = found is not None
+        return found
 
     async def carry(self, work: Coroutine[Any, Any, None]) -> None:
         """Do the call so that it goes on without its caller while others wait for it.

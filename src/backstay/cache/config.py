@@ -15,6 +15,12 @@ class CacheConfig(BaseModel):
 
     exact: bool = Field(default=False, description="Answer a request again that was answered before.")
     ttl_s: int = Field(default=3600, ge=1, le=365 * 86_400, description="Seconds for which an answer is kept.")
+    stale_s: int = Field(
+        default=86_400,
+        ge=1,
+        le=365 * 86_400,
+        description="Seconds for which an expired answer stays, where the route may end in it (`cache_stale`).",
+    )
     max_bytes: int = Field(
         default=64 * 1024 * 1024, ge=1, description="Most that a tenant keeps for the model, in bytes; the oldest goes."
     )
@@ -43,13 +49,14 @@ class CacheConfig(BaseModel):
             raise ValueError("semantic needs a calibration file: without labels no bound on false hits can be shown")
         return self
 
-    def as_policy(self, targets: Sequence[str]) -> CachePolicy | None:
+    def as_policy(self, targets: Sequence[str], *, may_be_stale: bool = False) -> CachePolicy | None:
         """Return the policy for a model with these targets; ``None`` where its answers are not kept."""
         if not self.exact:
             return None
         return CachePolicy(
             exact=True,
             ttl_s=self.ttl_s,
+            stale_s=self.stale_s if may_be_stale else 0,
             max_bytes=self.max_bytes,
             max_answer_bytes=self.max_answer_bytes,
             scope=self.scope,

@@ -1,8 +1,14 @@
 -- name: find
 -- At most one row: the answer that is kept, and has not expired.
-select dialect, body, usage, target, trace_id, cost_nanousd, created_at, expires_at
+select dialect, body, usage, target, trace_id, cost_nanousd, created_at, expires_at, keep_until
 from cache_entries
 where tenant_id = %(tenant_id)s and key = %(key)s and expires_at > now();
+
+-- name: find_stale
+-- At most one row: the answer that is kept, expired or not.
+select dialect, body, usage, target, trace_id, cost_nanousd, created_at, expires_at, keep_until
+from cache_entries
+where tenant_id = %(tenant_id)s and key = %(key)s and greatest(keep_until, expires_at) > now();
 
 -- name: claim
 -- One row where the question is now ours to ask. A claim that ran out is anybody's. To lose one in a crash is right.
@@ -14,15 +20,16 @@ returning holder;
 
 -- name: keep
 insert into cache_entries (tenant_id, key, model, feature, dialect, body, usage, target, trace_id, cost_nanousd,
-                           created_at, expires_at)
+                           created_at, expires_at, keep_until)
 select * from unnest(%(tenant_id)s::text[], %(key)s::bytea[], %(model)s::text[], %(feature)s::text[],
                      %(dialect)s::text[], %(body)s::bytea[], %(usage)s::jsonb[], %(target)s::text[],
                      %(trace_id)s::text[], %(cost_nanousd)s::bigint[], %(created_at)s::timestamptz[],
-                     %(expires_at)s::timestamptz[])
+                     %(expires_at)s::timestamptz[], %(keep_until)s::timestamptz[])
 on conflict (tenant_id, key) do update set
   model = excluded.model, feature = excluded.feature, dialect = excluded.dialect, body = excluded.body,
   usage = excluded.usage, target = excluded.target, trace_id = excluded.trace_id,
-  cost_nanousd = excluded.cost_nanousd, created_at = excluded.created_at, expires_at = excluded.expires_at
+  cost_nanousd = excluded.cost_nanousd, created_at = excluded.created_at, expires_at = excluded.expires_at,
+  keep_until = excluded.keep_until
 where cache_entries.created_at <= excluded.created_at;
 
 -- name: release
@@ -48,7 +55,7 @@ select pg_try_advisory_xact_lock(hashtext('backstay.cache.sweep')) as ours;
 
 -- name: sweep_expired
 delete from cache_entries where (tenant_id, key) in (
-  select tenant_id, key from cache_entries where expires_at <= now() limit 10000
+  select tenant_id, key from cache_entries where greatest(keep_until, expires_at) <= now() limit 10000
 );
 
 -- name: sweep_claims

@@ -58,6 +58,12 @@ class CacheStore:
         async with self._database.tenant(ask.tenant_id, timeout_s=LOOKUP_S) as connection:
             return await self._find(connection, ask)
 
+    async def find_stale(self, ask: Ask) -> Answer | None:
+        """Read the answer that is kept for a question, though it may have expired."""
+        async with self._database.tenant(ask.tenant_id, timeout_s=LOOKUP_S) as connection:
+            row = await (await connection.execute(_QUERIES["find_stale"], _place(ask))).fetchone()
+        return None if row is None else read_answer(row)
+
     async def find_or_claim(self, ask: Ask) -> Answer | bool:
         """Read the answer that is kept; where there is none, return whether the question is now ours to ask."""
         async with self._database.tenant(ask.tenant_id, timeout_s=LOOKUP_S) as connection:
@@ -152,6 +158,7 @@ def read_answer(row: Mapping[str, Any]) -> Answer:
         cost_nanousd=row["cost_nanousd"],
         created_ns=_nanoseconds(row["created_at"]),
         expires_ns=_nanoseconds(row["expires_at"]),
+        keep_until_ns=0 if row["keep_until"] is None else _nanoseconds(row["keep_until"]),
     )
 
 
@@ -174,6 +181,7 @@ def _row(kept: Kept) -> dict[str, Any]:
         "cost_nanousd": answer.cost_nanousd,
         "created_at": _time(answer.created_ns),
         "expires_at": _time(answer.expires_ns),
+        "keep_until": _time(answer.keep_until_ns) if answer.keep_until_ns else None,
     }
 
 

@@ -10,7 +10,8 @@ from backstay.core.usage import Usage
 Scope = Literal["tenant", "feature", "key", "user"]
 """Who may share an answer: all of a tenant, or within it those of one feature, one key, or one end user."""
 
-HitKind = Literal["hit", "semantic"]
+HitKind = Literal["hit", "semantic", "stale"]
+"""``stale``: an equal request's answer that had expired, given because no target answered."""
 
 
 class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,6 +19,8 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     exact: bool = False
     ttl_s: int = 3600
+    stale_s: int = 0
+    """How long an expired answer stays, for when no target answers; 0: it does not."""
     max_bytes: int = 64 * 1024 * 1024
     """Of all that one tenant keeps for the model."""
     max_answer_bytes: int = 1024 * 1024
@@ -73,6 +76,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     created_ns: int
     """When the model answered, in nanoseconds since the epoch."""
     expires_ns: int
+    keep_until_ns: int = 0
+    """Until when it may be given where no target answers; before ``expires_ns``: not after that."""
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
+from backstay.cache import Lead
 from backstay.core.chat import ChatRequest
 from backstay.core.clock import Clock
 from backstay.core.errors import InvalidRequest, ProviderError, ProviderTimeout
@@ -70,6 +71,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     give_up_at_s: float
     """In monotonic seconds."""
+    lead: Lead | None = None
+    """Where the model's answers are kept: the duty to ask for all who ask the same."""
 
     def now_s(self) -> float:
         """Tell the monotonic time in seconds."""

@@ -58,8 +58,10 @@ there. ``restart``: the next one answers anew, in the same stream, after a blank
 
 
 class Degraded(msgspec.Struct, frozen=True, kw_only=True):
-    """What a caller gets when no target answers, marked as such."""
+    """What a caller gets when no target answers, marked as such: the first of these that there is."""
 
+    cache_stale: bool = False
+    """An equal request's answer, though it has expired."""
     target: Target | None = None
     message: str | None = None
     """A fixed text, after ``target`` has failed too or where there is none."""
