@@ -14,6 +14,7 @@ from backstay.cache.flights import Flight, carry
 from backstay.cache.keeper import Keeper
 from backstay.cache.memory import Kept, Memory
 from backstay.cache.notices import CHANNEL, Notices
+from backstay.cache.pairs import Pair, Wrong
 from backstay.cache.semantic import Semantics
 from backstay.cache.store import CacheGroup, CacheStore
 from backstay.cache.tally import Tallies
@@ -35,6 +36,9 @@ _GOOD_ENDS: frozenset[FinishReason] = frozenset({"stop", "stop_sequence", "lengt
 _LOOK_AGAIN_S = 1.0
 """How often a worker that waits for another one looks by itself, should the notification be lost."""
 
+_RECALIBRATE_S = 3600.0
+"""How often what use itself showed is taken in."""
+
 _SULK_S = 5.0
 """How long Postgres is not asked after it did not answer."""
 
@@ -54,6 +58,7 @@ class Cache:
         self._flights: dict[bytes, Flight] = {}
         self._notices = Notices(self.memory, self.keeper)
         self._sulks_until_ns = 0
+        self._semantic: Mapping[str, CacheConfig] = {}
 
     @property
     def problems(self) -> Mapping[str, str]:
@@ -65,8 +70,21 @@ class Cache:
         self._database.listen(CHANNEL, self._notices.on_event, on_gap=self._notices.on_gap)
 
     async def run(self) -> None:
-        """Write behind the calls' backs, until cancelled."""
-        await self.keeper.run()
+        """Write behind the calls' backs, and calibrate anew now and then, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.keeper.run())
+            tasks.create_task(self._recalibrate())
+
+    async def _recalibrate(self) -> None:
+        """Take in what checks and corrections showed since."""
+        while True:
+            await asyncio.sleep(_RECALIBRATE_S)
+            if self.semantics is None or not self._semantic:
+                continue
+            try:
+                await self.semantics.prepare(self._semantic, again=True)
+            except Exception as error:  # noqa: BLE001 - what goes wrong here must not end the writing beside it
+                _log.warning("The semantic cache could not be calibrated anew: %r", error)
 
     async def stop(self, limit_s: float = 2.0) -> None:
         """Write what waits, as far as that goes in a moment: what is lost is asked for again."""
@@ -77,8 +95,9 @@ class Cache:
     async def adopt(self, configs: Mapping[str, CacheConfig]) -> None:
         """Take over the policy in force, by model. Where models are to be calibrated, that takes its time."""
         self.keeper.bounds = {model: config.max_bytes for model, config in configs.items() if config.exact}
+        self._semantic = {model: config for model, config in configs.items() if config.semantic}
         if self.semantics is not None:
-            await self.semantics.prepare({model: config for model, config in configs.items() if config.semantic})
+            await self.semantics.prepare(self._semantic)
 
     async def recall(self, ask: Ask) -> "Hit | Lead":
         """Find the answer to a question, or become the one who asks the model. Waits while somebody else asks.
@@ -126,6 +145,44 @@ class Cache:
         keys = await self.semantics.alike(tenant_id, text) if self.semantics is not None else ()
         return await self.purge(Purge(tenant_id=tenant_id, keys=keys)) if keys else 0
 
+    async def add_check(
+        self, hit: Hit, answers: tuple[str, str], *, tenant_id: str, model: str, feature: str | None, trace_id: str
+    ) -> bool | None:
+        """Compare the answer of a semantic hit with the model's own, and keep what that shows of the questions.
+
+        Returns:
+            Whether they say the same; ``None`` where that cannot be told.
+
+        Raises:
+            StoreUnavailable: Postgres does not answer. Nothing is kept.
+            ProviderError: The embedding model does not answer. Nothing is kept.
+        """
+        assert self.semantics is not None, "else there was no such hit"
+        same, similarity = await self.semantics.compare(answers)
+        pair = _pair(hit.question, hit.asked, model=model, feature=feature, trace_id=trace_id)
+        pair = msgspec.structs.replace(pair, same=same, source="shadow", similarity=similarity)
+        await self._store.add_pair(tenant_id, pair)
+        return same
+
+    async def pairs(self, tenant_id: str, *, model: str | None = None, limit: int = 1000) -> list[Pair]:
+        """List what checks and corrections showed, the newest first. Raises ``StoreUnavailable``."""
+        return await self._store.pairs(tenant_id, model=model, limit=limit)
+
+    async def correct(self, tenant_id: str, wrong: Wrong) -> int:
+        """Let go of a wrong answer, and of those to questions like the one that had it. Returns how many went.
+
+        Where it was a semantic hit, the two questions become a pair that may not share an answer.
+
+        Raises:
+            StoreUnavailable: Postgres does not answer.
+            ProviderError: The embedding model does not answer.
+        """
+        if wrong.asked is not None and wrong.kept is not None:
+            pair = _pair(wrong.kept, wrong.asked, model=wrong.model, feature=wrong.feature, trace_id=wrong.trace_id)
+            await self._store.add_pair(tenant_id, pair)
+        gone = await self.purge(Purge(tenant_id=tenant_id, trace_id=wrong.origin_id))
+        return gone + (await self.purge_like(tenant_id, wrong.asked) if wrong.asked is not None else 0)
+
     async def _take_off(self, ask: Ask) -> "Hit | Lead":
         """Be the first who asks: look what other workers know, then lead."""
         flight = Flight(self._flights, ask.key)
@@ -171,7 +228,7 @@ class Cache:
         if found is None or not self._is_fresh(ask, found.answer):
             return None, vector
         hit = self._hit(ask, found.answer, "semantic")
-        return msgspec.structs.replace(hit, score=found.score, question=found.question), vector
+        return msgspec.structs.replace(hit, score=found.score, question=found.question, asked=ask.question), vector
 
     def _sulk(self, error: Exception) -> None:
         self._sulks_until_ns = self._clock.monotonic_ns() + int(_SULK_S * 1e9)
@@ -281,6 +338,22 @@ class Cache:
         now_ns = self._clock.now_ns()
         expires_ns = now_ns + ask.policy.ttl_s * 1_000_000_000
         return now_ns, expires_ns, expires_ns + ask.policy.stale_s * 1_000_000_000 if ask.policy.stale_s else 0
+
+
+def _pair(kept: str | None, asked: str | None, *, model: str, feature: str | None, trace_id: str) -> Pair:
+    """Build the pair of a hit that was wrong."""
+    return Pair(
+        id=new_id("pair"),
+        model=model,
+        feature=feature,
+        kept=kept or "",
+        asked=asked or "",
+        same=False,
+        source="correction",
+        similarity=None,
+        trace_id=trace_id,
+        created_at=dt.datetime.now(dt.UTC),
+    )
 
 
 class Lead:

@@ -41,12 +41,18 @@ class CacheConfig(BaseModel):
         default=None, description="Labelled pairs or questions that the bound is shown on, a JSONL file."
     )
 
+    shadow: float = Field(
+        default=0.0, ge=0, le=1, description="Share of semantic hits of which the model is asked too, to compare."
+    )
+
     @model_validator(mode="after")
     def _complete(self) -> "CacheConfig":
         if self.semantic and not self.exact:
             raise ValueError("semantic needs exact = true: what is equal means the same")
         if self.semantic and self.calibration is None:
             raise ValueError("semantic needs a calibration file: without labels no bound on false hits can be shown")
+        if self.shadow and not self.semantic:
+            raise ValueError("shadow needs semantic = true: it checks semantic hits")
         return self
 
     def as_policy(self, targets: Sequence[str], *, may_be_stale: bool = False) -> CachePolicy | None:
@@ -63,5 +69,6 @@ class CacheConfig(BaseModel):
             max_temperature=self.max_temperature,
             wait_s=self.wait_s,
             semantic=self.semantic,
+            shadow=self.shadow,
             targets=tuple(targets),
         )

@@ -108,6 +108,40 @@ from kept full join helped using (model, feature)
 where (%(model)s::text is null or model = %(model)s)
 order by coalesce(saved_nanousd, 0) desc, model, feature;
 
+-- name: add_pair
+insert into cache_pairs (tenant_id, id, model, feature, kept, asked, same, source, similarity, trace_id)
+values (%(tenant_id)s, %(id)s, %(model)s, %(feature)s, %(kept)s, %(asked)s, %(same)s, %(source)s, %(similarity)s,
+        %(trace_id)s);
+
+-- name: pairs
+select id, model, feature, kept, asked, same, source, similarity, trace_id, created_at
+from cache_pairs
+where tenant_id = %(tenant_id)s and (%(model)s::text is null or model = %(model)s)
+order by created_at desc, id desc
+limit %(limit)s;
+
+-- name: labelled_pairs
+-- What is known of a model's questions, of all tenants: it moves one threshold, and nothing of it is shown to anybody.
+select distinct kept as a, asked as b, same
+from (
+  select kept, asked, same from cache_pairs
+  where model = %(model)s and same is not null
+  order by created_at desc
+  limit %(limit)s
+) as newest
+order by a, b, same;
+
+-- name: sweep_pairs
+-- Of each tenant and model, the newest stay.
+delete from cache_pairs where (tenant_id, id) in (
+  select tenant_id, id
+  from (
+    select tenant_id, id, row_number() over (partition by tenant_id, model order by created_at desc, id) as place
+    from cache_pairs
+  ) as counted
+  where place > %(most)s
+);
+
 -- name: ensure_semantic
 select ensure_semantic_cache() as is_there;
 

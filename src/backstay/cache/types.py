@@ -31,6 +31,8 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Longest wait for the same question of another caller."""
     semantic: bool = False
     """Whether questions that mean the same share an answer, once it is shown how alike they must be."""
+    shadow: float = 0.0
+    """Share of the semantic hits of which the model is asked too, to compare."""
     targets: tuple[str, ...] = ()
     """The model's targets: another list of them means other answers."""
 
@@ -90,6 +92,8 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     """Of a semantic hit: how sure the verifier was, 0 to 1."""
     question: str | None = None
     """Of a semantic hit: the question that the answer was given to."""
+    asked: str | None = None
+    """Of a semantic hit: the question that was asked now. ``None`` for who waited while another asked."""
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Return the headers that tell the caller of it."""
@@ -98,6 +102,14 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
             (b"x-backstay-cache-trace-id", self.answer.trace_id.encode()),
             (b"age", str(self.age_s).encode()),
         ]
+
+
+class LabelledPair(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a question ``b`` may have the answer to ``a``."""
+
+    a: str
+    b: str
+    same: bool
 
 
 class Purge(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -25,6 +25,7 @@ from backstay.gateway.recording import Recording
 from backstay.gateway.resolve import Models, Resolved, resolve
 from backstay.gateway.room import Room
 from backstay.gateway.settle import settle
+from backstay.gateway.shadows import Shadows
 from backstay.gateway.stream import Piece
 from backstay.gateway.types import Headers, Incoming, Sink
 from backstay.health import Fleet
@@ -65,6 +66,8 @@ class Gateway(msgspec.Struct, kw_only=True):
     claims: Claims | None = None
     """``None``: idempotency keys are not looked at."""
     cache: Cache | None = None
+    shadows: Shadows | None = None
+    """``None``: semantic hits are not checked."""
     capture: bool = True
     """Whether traces keep the text of requests and answers."""
     draining: bool = False
@@ -214,6 +217,8 @@ async def _give(gateway: Gateway, recording: Recording, hit: Hit, sink: Sink) ->
     await keep_answer(recording, headers, given, is_stream=stream is not None)
     settle_and_record(gateway, recording)
     await _give_whole(sink, headers, given, is_stream=stream is not None)
+    if gateway.shadows is not None and hit.kind == "semantic":
+        gateway.shadows.consider(recording, hit)
 
 
 async def _give_whole(sink: Sink, headers: Headers, body: bytes, *, is_stream: bool) -> None:

@@ -122,6 +122,8 @@ class Incoming(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str | None = None
     """What repeats of this request have in common; ``None``: each is a call of its own."""
     cache_control: Directives = Directives()
+    is_shadow: bool = False
+    """Whether it checks an answer that another call had from the cache."""
     only_target: str | None = None
     """The one target that may answer, where it keeps the conversation that this goes on with."""
 
