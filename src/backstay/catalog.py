@@ -44,6 +44,7 @@ def _build_model(name: str, config: ModelConfig, policy: PolicyFile, targets: "_
                 else None,
                 message=config.degraded.message,
             ),
+            prompt_cache=config.prompt_cache == "auto",
             is_conditional=any(target.can != ANYTHING for target in built),
         ),
         cache=config.cache.as_policy([target.name for target in built], may_be_stale=config.degraded.cache_stale),

@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
 from pydantic_core import CoreSchema
@@ -70,6 +70,10 @@ class ModelConfig(_Table):
         default="error", description="When a stream breaks midway: tell the caller, or let the next target go on."
     )
     timeout: TimeoutsConfig | None = Field(default=None, description="Instead of the provider's own.")
+    prompt_cache: Literal["off", "auto"] = Field(
+        default="off",
+        description="Whether prompts are marked for Anthropic's prompt cache, where callers mark nothing.",
+    )
     cache: CacheConfig = Field(default=CacheConfig(), description="Whether its answers are kept.")
     degraded: DegradedConfig = Field(default=DegradedConfig(), description="What comes when no target answers.")
 

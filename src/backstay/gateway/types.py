@@ -78,6 +78,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Share of the calls in which a second target may be asked beside one that is late; 0: none."""
     on_broken_stream: OnBrokenStream = "error"
     degraded: Degraded = Degraded()
+    prompt_cache: bool = False
+    """Whether prompts are marked for the provider's prompt cache, where it wants to be told."""
     is_conditional: bool = False
     """Whether some target cannot take every request."""
 
