@@ -69,6 +69,7 @@ def test_without_a_file_there_are_the_built_in_models(monkeypatch: pytest.Monkey
         (', "local/smollm2"]', ']\nfallbacks = ["fast"]', 9, "they go in a circle: fast → fast"),
         (', "local/smollm2"]', "]\ntimeout = {first_token_s = 9, total_s = 3}", 9, "first_token_s is longer"),
         (', "local/smollm2"]', ']\ndegraded = {target = "who/x"}', 9, "there is no provider 'who'"),
+        (', "local/smollm2"]', "]\ndegraded = {cache_stale = true}", 7, "needs cache.exact = true"),
     ],
 )
 def test_a_bad_edit_is_named_with_its_line(tmp_path: Path, before: str, after: str, line: int, sentence: str):

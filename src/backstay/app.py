@@ -93,6 +93,14 @@ class App:
             )
 
         self._path.limiter.watch(figures.add_counter)
+        shadows = self._path.shadows
+        for verdict in shadows.counts:
+            figures.add_counter(
+                "backstay_cache_shadow_checks_total",
+                "Semantic hits that were checked with the model.",
+                partial(shadows.counts.__getitem__, verdict),
+                {"verdict": verdict},
+            )
 
     def _build_asgi(self, authenticate: api.Authenticator) -> api.FrontDoor:
         settings, path = self._settings, self._path

@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from backstay.access import KeyRing
@@ -18,7 +19,8 @@ from backstay.core.clock import SystemClock
 from backstay.core.errors import StoreUnavailable
 from backstay.core.settings import Settings
 from backstay.data_folder import read_secret
-from backstay.gateway import Capacity, Gate, Gateway
+from backstay.gateway import Capacity, Gate, Gateway, call
+from backstay.gateway.shadows import Shadows
 from backstay.health import HealthSharing
 from backstay.idempotency import Claims
 from backstay.idempotency import Terms as IdempotencyTerms
@@ -83,6 +85,7 @@ class CallPath:
             cache=self.cache,
             capture=settings.capture == "full",
         )
+        self.shadows = self.gateway.shadows = Shadows(partial(call, self.gateway), self.cache, self.gateway.chance)
         self._health = HealthSharing(
             self.gateway.fleet, database, self.clock, worker=f"{socket.gethostname()}:{os.getpid()}"
         )
@@ -121,6 +124,7 @@ class CallPath:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.shadows.stop()
         await self.limiter.close()
         await self.claims.close()
         await self.cache.stop()

@@ -38,14 +38,16 @@ def _build_model(name: str, config: ModelConfig, policy: PolicyFile, targets: "_
             hedge_share=config.hedge,
             on_broken_stream=config.on_broken_stream,
             degraded=Degraded(
+                cache_stale=config.degraded.cache_stale,
                 target=targets.build(TargetShare(target=config.degraded.target), config)
                 if config.degraded.target is not None
                 else None,
                 message=config.degraded.message,
             ),
+            prompt_cache=config.prompt_cache == "auto",
             is_conditional=any(target.can != ANYTHING for target in built),
         ),
-        cache=config.cache.as_policy([target.name for target in built]),
+        cache=config.cache.as_policy([target.name for target in built], may_be_stale=config.degraded.cache_stale),
     )
 
 

@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
 from pydantic_core import CoreSchema
@@ -47,6 +47,7 @@ class TargetShare(_Table):
 class DegradedConfig(_Table):
     """``[models.NAME.degraded]``: what a caller gets when no target answers."""
 
+    cache_stale: bool = Field(default=False, description="An equal request's answer, though it has expired.")
     target: TargetName | None = Field(default=None, description="A last target, such as a small local model.")
     message: str | None = Field(default=None, min_length=1, description="A fixed text, where that fails too.")
 
@@ -69,6 +70,10 @@ class ModelConfig(_Table):
         default="error", description="When a stream breaks midway: tell the caller, or let the next target go on."
     )
     timeout: TimeoutsConfig | None = Field(default=None, description="Instead of the provider's own.")
+    prompt_cache: Literal["off", "auto"] = Field(
+        default="off",
+        description="Whether prompts are marked for Anthropic's prompt cache, where callers mark nothing.",
+    )
     cache: CacheConfig = Field(default=CacheConfig(), description="Whether its answers are kept.")
     degraded: DegradedConfig = Field(default=DegradedConfig(), description="What comes when no target answers.")
 
@@ -79,6 +84,8 @@ class ModelConfig(_Table):
         names = [share.target for share in self.targets]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"the target {twice!r} is listed twice; `retries` says how often one is tried again")
+        if self.degraded.cache_stale and not self.cache.exact:
+            raise ValueError("degraded.cache_stale needs cache.exact = true: else no answers are kept")
         return self
 
 

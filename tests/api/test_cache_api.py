@@ -34,6 +34,37 @@ def test_a_purge_says_what(server: Server) -> None:
     assert server.run("cache", "purge", "--older-than", "soon").returncode != 0
 
 
+async def test_a_correction_takes_an_answer_back(tmp_path: Path) -> None:
+    """By the trace of a call its kept answer goes; a pair is only noted where a question had another one's answer."""
+    (tmp_path / "backstay.toml").write_text(
+        '[models.faq]\ntargets = ["sim/gpt-4o-mini"]\n[models.faq.cache]\nexact = true\n'
+    )
+    context = serving(tmp_path)
+    server = await asyncio.to_thread(context.__enter__)
+    try:
+        made = await asyncio.to_thread(server.ask, "keys", "create", "--name", "app")
+        body = {"model": "faq", "messages": [{"role": "user", "content": "How do I return a parcel?"}]}
+
+        async def ask() -> tuple[str, str]:
+            async with aiohttp.ClientSession(headers={"authorization": f"Bearer {made['key']}"}) as session:
+                async with session.post(server.url + "/v1/chat/completions", json=body) as answer:
+                    return answer.headers["x-backstay-cache"], answer.headers["x-backstay-trace-id"]
+
+        assert (await ask())[0] == "miss"
+        kind, trace_id = await ask()
+        assert kind == "hit"
+        await asyncio.sleep(2)  # until the trace is shipped
+        assert await asyncio.to_thread(server.ask, "cache", "correct", trace_id) == {"purged": 1}
+        assert (await ask())[0] == "miss"
+        assert await asyncio.to_thread(server.ask, "cache", "pairs") == {"pairs": []}
+        file = tmp_path / "pairs.jsonl"
+        done = await asyncio.to_thread(server.run, "cache", "pairs", "--export", str(file))
+        assert (done.returncode, file.read_text()) == (0, "")
+        assert (await asyncio.to_thread(server.run, "cache", "correct", "0" * 32)).returncode != 0
+    finally:
+        await asyncio.to_thread(context.__exit__, None, None, None)
+
+
 def test_a_key_without_the_right_sees_no_cache(server: Server) -> None:
     """Only an admin may look at the cache or purge it."""
     key = server.ask("keys", "create", "--name", "reader", "--rights", "call,read")["key"]

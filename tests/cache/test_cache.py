@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from asking import POLICY, CountedModel, ask, call, keep
+from asking import POLICY, QUESTION, CountedModel, ask, call, keep
 from cache_clock import HandClock
 
 from backstay.cache import Cache, Hit, Purge
@@ -339,6 +339,30 @@ async def test_the_oldest_goes_beyond_the_bound(cache: Cache, database: Database
     async with database.tenant("acme") as connection:
         rows = await (await connection.execute("select trace_id from cache_entries")).fetchall()
     assert sorted(int(row["trace_id"], 16) for row in rows) == [6, 7, 8, 9]
+
+
+async def test_the_sweep_leaves_expired_answers_for_outages(cache: Cache, database: Database) -> None:
+    """An expired answer stays for as long as the policy may want it, is no hit meanwhile, and then goes."""
+    store = CacheStore(database, "sweeper")
+    short = msgspec.structs.replace(POLICY, ttl_s=1)
+    stale = ask({**QUESTION, "seed": 1}, policy=msgspec.structs.replace(short, stale_s=60))
+    gone = ask({**QUESTION, "seed": 2}, policy=short)
+    for each in (stale, gone):
+        lead = await cache.recall(each)
+        assert isinstance(lead, Lead)
+        keep(lead)
+    await cache.keeper.flush()
+    await asyncio.sleep(1.1)
+    assert await store.find(stale) is None
+    assert await store.find_stale(stale) is not None and await store.find_stale(gone) is None
+    await store.sweep({})
+    async with database.tenant("acme") as connection:
+        assert len(await (await connection.execute("select from cache_entries")).fetchall()) == 1
+    async with database.system() as connection:
+        await connection.execute("update cache_entries set keep_until = now() - interval '1 second'")
+    await store.sweep({})
+    async with database.tenant("acme") as connection:
+        assert await (await connection.execute("select from cache_entries")).fetchall() == []
 
 
 async def test_stats_tell_what_was_saved(cache: Cache, database: Database) -> None:

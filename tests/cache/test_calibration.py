@@ -12,8 +12,10 @@ from backstay.cache.calibration import (
     Labels,
     calibrate,
     read_labels,
+    tighten,
 )
 from backstay.cache.evaluation import evaluate
+from backstay.cache.pairs import say_the_same
 from backstay.cache.topics import Vectors
 from backstay.core.errors import ConfigError
 
@@ -90,3 +92,40 @@ def test_a_wrong_line_is_named(tmp_path: Path) -> None:
     assert raised.value.line == 4
     file.write_text('{"text": "a", "intent": "b"}\n{"a": "x", "b": "y", "same": true}\n')
     assert read_labels(file).texts == ["a", "x", "y"]
+
+
+def test_pairs_from_use_make_it_stricter_and_never_looser() -> None:
+    """However many hits were right, the threshold does not fall; many wrong ones leave nothing to be shown."""
+    base = calibrated(1, 6000, 0.05)
+    assert base.certificate is not None
+
+    def with_pairs(right: int, wrong: int) -> Calibration:
+        first = draw(7, right + wrong, noise=0.2)[1]
+        vectors = np.repeat(first, 2, axis=0)
+        pairs = [LabelledPair(a="a parcel", b="a parcel", same=number < right) for number in range(right + wrong)]
+        return tighten(base, pairs, vectors, bound=0.05, confidence=0.95)
+
+    assert tighten(base, [], np.zeros((0, 32), np.float32), bound=0.05, confidence=0.95) is base
+    right = with_pairs(2000, 0)
+    assert right.certificate is not None and right.certificate.threshold >= base.certificate.threshold
+    bad = with_pairs(0, 1500)
+    assert bad.certificate is None and "stays off" in (bad.problem or "")
+    assert bad.shown_on == base.shown_on + 1500
+
+
+def test_answers_are_compared_with_care() -> None:
+    """Equal and near answers are the same, far ones different; short ones that a veto parts are different too."""
+
+    def said(one: str, other: str, cosine: float) -> bool | None:
+        vectors = np.array([[1, 0], [cosine, (1 - cosine**2) ** 0.5]], dtype=np.float32)
+        same, similarity = say_the_same(one, other, vectors)
+        assert similarity == pytest.approx(cosine, abs=1e-5)
+        return same
+
+    assert said("Yes.", "Yes.", 1.0) is True
+    assert said("Send it to the shop", "Bring the parcel back to our store", 0.85) is True
+    assert said("Send it to the shop", "Bring the parcel back to our store", 0.7) is None
+    assert said("Send it to the shop", "The weather is fine", 0.3) is False
+    assert said("Within 14 days", "Within 30 days", 0.95) is False
+    long = "You may send it back to us by post or take it to a shop of ours " * 5
+    assert said(long + "within 14 days", long + "within 30 days", 0.99) is None

@@ -1,5 +1,6 @@
 """What one worker remembers."""
 
+import msgspec
 from asking import ask
 
 from backstay.cache.memory import Kept, Memory
@@ -34,6 +35,17 @@ def test_what_was_used_longest_ago_goes_first() -> None:
     assert memory.size_bytes == first.size_bytes + third.size_bytes <= 5000
     memory.put(kept(4, size=6000))
     assert len(memory) == 2
+
+
+def test_what_has_expired_may_stay_for_outages() -> None:
+    """An expired answer that may still be wanted is no answer to an ordinary question."""
+    memory, first = Memory(5000), kept(1, expires_ns=10)
+    first = msgspec.structs.replace(first, answer=msgspec.structs.replace(first.answer, keep_until_ns=20))
+    memory.put(first)
+    assert memory.get(first.key, 15) is None
+    assert memory.get_stale(first.key, 15) is first
+    assert memory.get_stale(first.key, 20) is None
+    assert memory.get(first.key, 20) is None and memory.size_bytes == 0
 
 
 def test_what_has_expired_is_gone() -> None:

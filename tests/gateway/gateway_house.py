@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from backstay.cache import read_directives
 from backstay.core.caller import Caller
 from backstay.core.clock import SystemClock
 from backstay.gateway import Gateway, Headers, Incoming, Model, Models, Route, Target, call
@@ -111,6 +112,7 @@ class House:
         operation: Operation = "chat",
         sink: MemorySink | None = None,
         idempotency_key: str | None = None,
+        cache_control: str | None = None,
     ):
         """Make one call on the wire of a dialect."""
         sink = sink or MemorySink()
@@ -124,6 +126,7 @@ class House:
             body=body,
             feature="search",
             idempotency_key=idempotency_key,
+            cache_control=read_directives(cache_control),
         )
         await call(self.gateway, incoming, sink)
         return sink

@@ -11,7 +11,7 @@ from gateway_house import WIRES, House, MemorySink, open_house
 
 from backstay.cache import Cache, CachePolicy
 from backstay.core.clock import SystemClock
-from backstay.gateway import Models
+from backstay.gateway import Degraded, Models, RetryPolicy, Route
 from backstay.idempotency import Claims
 from backstay.providers.simulator import Simulator
 from backstay.store import Database
@@ -129,3 +129,97 @@ async def test_a_key_ends_the_call_that_others_wait_for(once: House, loses: bool
     assert [span.status for span in cut.spans] == ["error" if loses else "cancelled", "cancelled"]
     assert [sink.status for sink in await asyncio.gather(*others)] == [200] * 3
     assert upstream(once) == 2 and once.gateway.open_calls == 0
+
+
+class LateClock(SystemClock):
+    """The machine's clock, and some."""
+
+    late_s = 0
+
+    def now_ns(self) -> int:
+        return super().now_ns() + self.late_s * 1_000_000_000
+
+
+STALE = CachePolicy(exact=True, ttl_s=1, stale_s=3600, targets=("sim/gpt-4o-mini",))
+
+
+@pytest.fixture
+async def clock(cached: House, database: Database, tenant: str) -> AsyncIterator[LateClock]:
+    """Of a gateway whose answers live for a second, and may be given for an hour more."""
+    clock = LateClock()
+    cache = cached.gateway.cache = Cache(database, clock, memory_bytes=1 << 20)
+    upkeep = asyncio.create_task(cache.run())
+    cached.offer("m", Simulator("sim"))
+    (model,) = cached.gateway.models
+    cached.gateway.models = Models({"m": msgspec.structs.replace(model, cache=STALE)})
+    yield clock
+    upkeep.cancel()
+    await asyncio.gather(upkeep, return_exceptions=True)
+
+
+async def expire(clock: LateClock) -> None:
+    """Let what was kept just now expire, by Postgres' clock too."""
+    clock.late_s = 60
+    await asyncio.sleep(1.2)
+
+
+def take_down(house: House, degraded: Degraded, status: int = 503) -> None:
+    fault = {"kind": "status", "status": status}
+    route = Route(retry=RetryPolicy(retries=0), degraded=degraded)
+    house.offer("m", Simulator("sim", script={"faults": [fault]}), route=route)
+    (model,) = house.gateway.models
+    house.gateway.models = Models({"m": msgspec.structs.replace(model, cache=STALE)})
+
+
+@pytest.mark.parametrize("wire", ["openai", "anthropic"])
+@pytest.mark.parametrize("from_postgres", [False, True])
+async def test_an_expired_answer_stands_in(cached: House, clock: LateClock, wire: str, from_postgres: bool) -> None:
+    """With all targets down an expired answer is given, whole or as a stream, marked, for nothing, with its origin."""
+    dialect, body = WIRES[wire]
+    first = await cached.call(body, dialect=dialect)
+    assert cached.gateway.cache is not None
+    await expire(clock)
+    take_down(cached, Degraded(cache_stale=True, message="Later."))
+    for stream in (False, True):
+        if from_postgres:
+            cached.gateway.cache.memory.clear()
+        given = await cached.call({**body, "stream": stream}, dialect=dialect)
+        assert (given.status, given.headers["x-backstay-degraded"]) == (200, "cache_stale")
+        assert (given.headers["x-backstay-cache"], int(given.headers["age"]) >= 60) == ("stale", True)
+        assert given.headers["x-backstay-cache-trace-id"] == first.headers["x-backstay-trace-id"]
+        root, tried = cached.documents[-1].spans
+        assert (root.cost_nanousd, root.attributes["backstay.degraded"], tried.status) == (0, "cache_stale", "error")
+        if stream:
+            assert given.headers["content-type"].startswith("text/event-stream")
+            assert text(first, wire).split()[0].encode() in given.body
+        else:
+            assert given.body == first.body
+
+
+async def test_an_expired_answer_is_not_for_everyone(cached: House, clock: LateClock) -> None:
+    """It answers no other request, nor who wants a new answer, nor a bad request; and it comes before a message."""
+    _, body = WIRES["openai"]
+    await cached.call(body)
+    await expire(clock)
+    take_down(cached, Degraded(cache_stale=True, message="Later."))
+    for control in ("no-cache", "no-store", "max-age=30"):
+        given = await cached.call(body, cache_control=control)
+        assert given.headers["x-backstay-degraded"] == "message", control
+    assert (await cached.call({**body, "seed": 1})).headers["x-backstay-degraded"] == "message"
+    assert (await cached.call(body, cache_control="max-age=90")).headers["x-backstay-degraded"] == "cache_stale"
+    take_down(cached, Degraded(message="Later."))
+    assert (await cached.call(body)).headers["x-backstay-degraded"] == "message"
+    take_down(cached, Degraded(cache_stale=True), status=400)
+    assert (await cached.call(body)).status == 400
+
+
+async def test_all_who_wait_get_the_expired_answer(cached: House, clock: LateClock) -> None:
+    """Of a hundred equal calls in an outage one asks the target, and all get the expired answer, marked."""
+    _, body = WIRES["openai"]
+    await cached.call(body)
+    await expire(clock)
+    take_down(cached, Degraded(cache_stale=True))
+    tried = upstream(cached)
+    sinks = await asyncio.gather(*(cached.call(body) for _ in range(100)))
+    assert {(sink.status, sink.headers["x-backstay-degraded"]) for sink in sinks} == {(200, "cache_stale")}
+    assert upstream(cached) == tried + 1

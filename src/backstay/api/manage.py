@@ -16,10 +16,14 @@ from backstay.api.answers import call_row, cost_group, cost_total, model_view, m
 from backstay.api.auth import Authenticate
 from backstay.api.endpoint import Asked, Endpoint, Nothing, build_routes, get, post
 from backstay.api.openapi import openapi_document
+from backstay.api.pairs import find_wrong, pair_row
 from backstay.api.routes import route_target, routes_view
 from backstay.api.shapes import (
     AuditList,
     AuditQuery,
+    CacheCorrection,
+    CachePairQuery,
+    CachePairs,
     CachePurge,
     CacheQuery,
     CacheReport,
@@ -221,6 +225,18 @@ async def purge_cache(deps: ManageDeps, asked: Asked[Nothing, CachePurge]) -> Pu
     return Purged(purged=await deps.cache.purge(purge))
 
 
+async def list_pairs(deps: ManageDeps, asked: Asked[CachePairQuery, Nothing]) -> CachePairs:
+    query = asked.query
+    found = await deps.cache.pairs(asked.caller.tenant_id, model=query.model, limit=query.limit)
+    return CachePairs(pairs=[pair_row(pair) for pair in found])
+
+
+async def correct(deps: ManageDeps, asked: Asked[Nothing, CacheCorrection]) -> Purged:
+    tenant_id = asked.caller.tenant_id
+    trace = await deps.traces.get_trace(tenant_id, asked.body.trace)
+    return Purged(purged=await deps.cache.correct(tenant_id, find_wrong(trace, asked.body)))
+
+
 async def list_routes(deps: ManageDeps, asked: Asked[Nothing, Nothing]) -> Routes:
     return routes_view(await deps.routes.show(asked.caller))
 
@@ -332,6 +348,14 @@ ENDPOINTS: tuple[Endpoint[ManageDeps, Any, Any], ...] = (
     post(
         "/v1/cache/purge", "Let go of kept answers, on every worker", purge_cache,
         answer=Purged, body=CachePurge, right="admin",
+    ),
+    get(
+        "/v1/cache/pairs", "List pairs of questions, and whether they may share an answer", list_pairs,
+        answer=CachePairs, query=CachePairQuery, right="admin",
+    ),
+    post(
+        "/v1/cache/corrections", "Say that an answer was wrong: it goes, and its questions are a pair", correct,
+        answer=Purged, body=CacheCorrection, right="admin", errors=_NO_SUCH,
     ),
     get(
         "/v1/catalog", "List the models that the caller may use, with targets and prices", catalog,

@@ -56,6 +56,7 @@ def _model(model: Model) -> RouteModel:
         on_broken_stream=route.on_broken_stream,
         targets=tuple(target.name for target in model.targets),
         weights=tuple(target.weight for target in model.targets),
+        degraded_cache_stale=route.degraded.cache_stale,
         degraded_target=route.degraded.target.name if route.degraded.target is not None else None,
         degraded_message=route.degraded.message,
     )

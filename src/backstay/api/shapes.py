@@ -1,6 +1,6 @@
 """Owns the shapes of Backstay's own API: query parameters, bodies and answers."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -300,6 +300,45 @@ class CachePurge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ) = None
 
 
+class CachePairQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    model: Name | None = None
+    limit: Annotated[int, Meta(ge=1, le=10_000)] = 1000
+
+
+class CachePair(msgspec.Struct, frozen=True, kw_only=True):
+    """A kept question `a`, a question `b` that had its answer, and whether it should have had."""
+
+    id: str
+    a: str
+    b: str
+    same: bool | None
+    """`null`: it could not be told."""
+    source: Literal["shadow", "correction"]
+    """`shadow`: the model was asked too, and the answers were compared. `correction`: somebody said it was wrong."""
+    similarity: float | None
+    """Cosine of the two answers."""
+    model: str
+    feature: str | None
+    trace_id: str
+    created_at: Instant
+
+
+class CachePairs(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest first."""
+
+    pairs: list[CachePair]
+
+
+class CacheCorrection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which answer was wrong."""
+
+    trace: Annotated[
+        str, Meta(pattern="^[0-9a-fA-F]{8,32}$", description="Of the call that had it: its id, or the start of it.")
+    ]
+    call: Id | None = None
+    """Where the trace has several calls: the span's id of the one."""
+
+
 class Purged(msgspec.Struct, frozen=True, kw_only=True):
     """How many answers are gone."""
 
@@ -377,6 +416,7 @@ class RouteModel(msgspec.Struct, frozen=True, kw_only=True):
     on_broken_stream: OnBrokenStream
     targets: tuple[str, ...]
     weights: tuple[float, ...]
+    degraded_cache_stale: bool
     degraded_target: str | None
     degraded_message: str | None
 

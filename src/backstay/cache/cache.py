@@ -14,6 +14,7 @@ from backstay.cache.flights import Flight, carry
 from backstay.cache.keeper import Keeper
 from backstay.cache.memory import Kept, Memory
 from backstay.cache.notices import CHANNEL, Notices
+from backstay.cache.pairs import Pair, Wrong
 from backstay.cache.semantic import Semantics
 from backstay.cache.store import CacheGroup, CacheStore
 from backstay.cache.tally import Tallies
@@ -34,6 +35,9 @@ _GOOD_ENDS: frozenset[FinishReason] = frozenset({"stop", "stop_sequence", "lengt
 
 _LOOK_AGAIN_S = 1.0
 """How often a worker that waits for another one looks by itself, should the notification be lost."""
+
+_RECALIBRATE_S = 3600.0
+"""How often what use itself showed is taken in."""
 
 _SULK_S = 5.0
 """How long Postgres is not asked after it did not answer."""
@@ -59,6 +63,7 @@ class Cache:
         self._flights: dict[bytes, Flight] = {}
         self._notices = Notices(self.memory, self.keeper)
         self._sulks_until_ns = 0
+        self._semantic: Mapping[str, CacheConfig] = {}
 
     @property
     def problems(self) -> Mapping[str, str]:
@@ -70,8 +75,21 @@ class Cache:
         self._database.listen(CHANNEL, self._notices.on_event, on_gap=self._notices.on_gap)
 
     async def run(self) -> None:
-        """Write behind the calls' backs, until cancelled."""
-        await self.keeper.run()
+        """Write behind the calls' backs, and calibrate anew now and then, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.keeper.run())
+            tasks.create_task(self._recalibrate())
+
+    async def _recalibrate(self) -> None:
+        """Take in what checks and corrections showed since."""
+        while True:
+            await asyncio.sleep(_RECALIBRATE_S)
+            if self.semantics is None or not self._semantic:
+                continue
+            try:
+                await self.semantics.prepare(self._semantic, again=True)
+            except Exception as error:  # noqa: BLE001 - what goes wrong here must not end the writing beside it
+                _log.warning("The semantic cache could not be calibrated anew: %r", error)
 
     async def stop(self, limit_s: float = 2.0) -> None:
         """Write what waits, as far as that goes in a moment: what is lost is asked for again."""
@@ -82,8 +100,9 @@ class Cache:
     async def adopt(self, configs: Mapping[str, CacheConfig]) -> None:
         """Take over the policy in force, by model. Where models are to be calibrated, that takes its time."""
         self.keeper.bounds = {model: config.max_bytes for model, config in configs.items() if config.exact}
+        self._semantic = {model: config for model, config in configs.items() if config.semantic}
         if self.semantics is not None:
-            await self.semantics.prepare({model: config for model, config in configs.items() if config.semantic})
+            await self.semantics.prepare(self._semantic)
 
     async def recall(self, ask: Ask) -> "Hit | Lead":
         """Find the answer to a question, or become the one who asks the model. Waits while somebody else asks.
@@ -104,7 +123,7 @@ class Cache:
             self.joins[ask.model] = self.joins.get(ask.model, 0) + 1
             turn = await flight.follow()
             if turn != "lead":
-                return self._hit(ask, *turn)
+                return self._hit(ask, *turn) if self._is_fresh(ask, turn[0]) else Lead(self, ask, None)
             flight.take_off(ask.policy.wait_s)
             return Lead(self, ask, flight)
         return await self._take_off(ask)
@@ -133,6 +152,44 @@ class Cache:
         """
         keys = await self.semantics.alike(tenant_id, text) if self.semantics is not None else ()
         return await self.purge(Purge(tenant_id=tenant_id, keys=keys)) if keys else 0
+
+    async def add_check(
+        self, hit: Hit, answers: tuple[str, str], *, tenant_id: str, model: str, feature: str | None, trace_id: str
+    ) -> bool | None:
+        """Compare the answer of a semantic hit with the model's own, and keep what that shows of the questions.
+
+        Returns:
+            Whether they say the same; ``None`` where that cannot be told.
+
+        Raises:
+            StoreUnavailable: Postgres does not answer. Nothing is kept.
+            ProviderError: The embedding model does not answer. Nothing is kept.
+        """
+        assert self.semantics is not None, "else there was no such hit"
+        same, similarity = await self.semantics.compare(answers)
+        pair = _pair(hit.question, hit.asked, model=model, feature=feature, trace_id=trace_id)
+        pair = msgspec.structs.replace(pair, same=same, source="shadow", similarity=similarity)
+        await self._store.add_pair(tenant_id, pair)
+        return same
+
+    async def pairs(self, tenant_id: str, *, model: str | None = None, limit: int = 1000) -> list[Pair]:
+        """List what checks and corrections showed, the newest first. Raises ``StoreUnavailable``."""
+        return await self._store.pairs(tenant_id, model=model, limit=limit)
+
+    async def correct(self, tenant_id: str, wrong: Wrong) -> int:
+        """Let go of a wrong answer, and of those to questions like the one that had it. Returns how many went.
+
+        Where it was a semantic hit, the two questions become a pair that may not share an answer.
+
+        Raises:
+            StoreUnavailable: Postgres does not answer.
+            ProviderError: The embedding model does not answer.
+        """
+        if wrong.asked is not None and wrong.kept is not None:
+            pair = _pair(wrong.kept, wrong.asked, model=wrong.model, feature=wrong.feature, trace_id=wrong.trace_id)
+            await self._store.add_pair(tenant_id, pair)
+        gone = await self.purge(Purge(tenant_id=tenant_id, trace_id=wrong.origin_id))
+        return gone + (await self.purge_like(tenant_id, wrong.asked) if wrong.asked is not None else 0)
 
     async def _take_off(self, ask: Ask) -> "Hit | Lead":
         """Be the first who asks: look what other workers know, then lead."""
@@ -179,7 +236,7 @@ class Cache:
         if found is None or not self._is_fresh(ask, found.answer):
             return None, vector
         hit = self._hit(ask, found.answer, "semantic")
-        return msgspec.structs.replace(hit, score=found.score, question=found.question), vector
+        return msgspec.structs.replace(hit, score=found.score, question=found.question, asked=ask.question), vector
 
     def _sulk(self, error: Exception) -> None:
         self._sulks_until_ns = self._clock.monotonic_ns() + int(_SULK_S * 1e9)
@@ -220,6 +277,28 @@ class Cache:
             raise NotCached
         return self._hit(ask, found)
 
+    async def find_stale(self, ask: Ask, flight: Flight | None) -> Hit | None:
+        """Find an answer that may have expired, for a question that no target answers; all who wait get it too."""
+        if not ask.policy.stale_s or ask.directives.no_cache:
+            return None
+        kept = self.memory.get_stale(ask.key, self._clock.now_ns())
+        found = kept.answer if kept is not None else await self._shared_stale(ask)
+        if found is None or not self._is_fresh(ask, found):
+            return None
+        if flight is not None:
+            flight.succeed(found, "stale")
+        self._release(ask, flight)
+        return self._hit(ask, found, "stale")
+
+    async def _shared_stale(self, ask: Ask) -> Answer | None:
+        if self._clock.monotonic_ns() < self._sulks_until_ns:
+            return None
+        try:
+            return await self._store.find_stale(ask)
+        except Exception as error:  # noqa: BLE001 - the edge of the cache, see above
+            self._sulk(error)
+            return None
+
     def _is_fresh(self, ask: Ask, answer: Answer) -> bool:
         limit_s = ask.directives.max_age_s
         return limit_s is None or self._age_s(answer) <= limit_s
@@ -228,9 +307,10 @@ class Cache:
         return max(0, (self._clock.now_ns() - answer.created_ns) // 1_000_000_000)
 
     def _hit(self, ask: Ask, answer: Answer, kind: HitKind = "hit") -> Hit:
-        self.tallies.count(
-            kind, ask.tenant_id, ask.model, ask.feature, at_ns=self._clock.now_ns(), saved=answer.cost_nanousd
-        )
+        if kind != "stale":  # it saved nothing: the model was asked, and did not answer
+            self.tallies.count(
+                kind, ask.tenant_id, ask.model, ask.feature, at_ns=self._clock.now_ns(), saved=answer.cost_nanousd
+            )
         return Hit(answer=answer, kind=kind, age_s=self._age_s(answer))
 
     def settle(
@@ -261,10 +341,27 @@ class Cache:
             flight.is_claimed = False
             self.keeper.release(ask.tenant_id, ask.key)
 
-    def expiry(self, ask: Ask) -> tuple[int, int]:
-        """Return when an answer that comes now was made, and when it expires, in nanoseconds since the epoch."""
+    def lifetime(self, ask: Ask) -> tuple[int, int, int]:
+        """Return when an answer that comes now was made, expires and is let go, in nanoseconds since the epoch."""
         now_ns = self._clock.now_ns()
-        return now_ns, now_ns + ask.policy.ttl_s * 1_000_000_000
+        expires_ns = now_ns + ask.policy.ttl_s * 1_000_000_000
+        return now_ns, expires_ns, expires_ns + ask.policy.stale_s * 1_000_000_000 if ask.policy.stale_s else 0
+
+
+def _pair(kept: str | None, asked: str | None, *, model: str, feature: str | None, trace_id: str) -> Pair:
+    """Build the pair of a hit that was wrong."""
+    return Pair(
+        id=new_id("pair"),
+        model=model,
+        feature=feature,
+        kept=kept or "",
+        asked=asked or "",
+        same=False,
+        source="correction",
+        similarity=None,
+        trace_id=trace_id,
+        created_at=dt.datetime.now(dt.UTC),
+    )
 
 
 class Lead:
@@ -304,7 +401,7 @@ class Lead:
         if self._ended:
             return
         self._ended = True
-        created_ns, expires_ns = self._cache.expiry(self._ask)
+        created_ns, expires_ns, keep_until_ns = self._cache.lifetime(self._ask)
         answer = Answer(
             dialect=dialect,
             body=body,
@@ -314,6 +411,7 @@ class Lead:
             cost_nanousd=cost_nanousd,
             created_ns=created_ns,
             expires_ns=expires_ns,
+            keep_until_ns=keep_until_ns,
         )
         is_good = response is None or _is_good(response)
         self._cache.settle(self._ask, self._flight, answer, self._vector, worth_keeping=is_good)
@@ -323,6 +421,14 @@ class Lead:
         if not self._ended:
             self._ended = True
             self._cache.fail(self._ask, self._flight, error)
+
+    async def find_stale(self) -> Hit | None:
+        """Find an answer that may have expired, to be given as no target answers. The duty ends with one."""
+        if self._ended:
+            return None
+        found = await self._cache.find_stale(self._ask, self._flight)
+        self._ended = found is not None
+        return found
 
     async def carry(self, work: Coroutine[Any, Any, None]) -> None:
         """Do the call so that it goes on without its caller while others wait for it.

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from backstay.cache.topics import Vectors, learn_topics
+from backstay.cache.types import LabelledPair
 from backstay.cache.verifier import CANDIDATES, Match, Verifier, choose
 from backstay.cache.vetoes import Reading, read
 from backstay.core.errors import ConfigError
@@ -31,14 +32,6 @@ class LabelledQuestion(msgspec.Struct, frozen=True, kw_only=True):
 
     text: str
     intent: str
-
-
-class LabelledPair(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a question ``b`` may have the answer to ``a``."""
-
-    a: str
-    b: str
-    same: bool
 
 
 class Labels(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +54,9 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     problem: str | None
     learned_from: int
     shown_on: int
+    scores: tuple[float, ...] = ()
+    errors: tuple[bool, ...] = ()
+    """Of the examples that it was shown on: how alike they are, and whether to share would be wrong."""
 
 
 def read_labels(path: Path) -> Labels:
@@ -103,16 +99,48 @@ def calibrate(labels: Labels, vectors: Vectors, *, bound: float, confidence: flo
     else:
         learned, verifier = 0, Verifier()
         scores, errors = _from_pairs(labels.pairs, vectors, verifier)
-    certificate = certify(scores, errors, bound=bound, confidence=confidence)
-    problem = None
-    if certificate is None:
-        problem = (
-            f"{len(scores)} labelled examples do not show that at most {bound:.2%} of the hits are false with "
-            f"confidence {confidence:.0%}: the semantic cache stays off. Label more, or allow more false hits."
-        )
-    return Calibration(
-        verifier=verifier, certificate=certificate, problem=problem, learned_from=learned, shown_on=len(scores)
+    calibration = Calibration(
+        verifier=verifier,
+        certificate=certify(scores, errors, bound=bound, confidence=confidence),
+        problem=None,
+        learned_from=learned,
+        shown_on=len(scores),
+        scores=tuple(scores),
+        errors=tuple(errors),
     )
+    return calibration if calibration.certificate is not None else _off(calibration, bound, confidence)
+
+
+def tighten(
+    calibration: Calibration, pairs: Sequence[LabelledPair], vectors: Vectors, *, bound: float, confidence: float
+) -> Calibration:
+    """Hold a calibration against pairs that use itself labelled: they make it stricter, never looser.
+
+    Such pairs are hits, so they show what is above the threshold and nothing of what is below it; and whoever uses the
+    cache has a hand in them. So the bound must be shown with them as well as without.
+
+    Args:
+        vectors: The embeddings of each pair's ``a`` and ``b``, in turn, one a row, of length 1.
+    """
+    alone = calibration.certificate
+    if alone is None or not pairs:
+        return calibration
+    scores, errors = _from_pairs(pairs, vectors, calibration.verifier)
+    both = certify([*calibration.scores, *scores], [*calibration.errors, *errors], bound=bound, confidence=confidence)
+    tightened = msgspec.structs.replace(
+        calibration,
+        certificate=both if both is None or both.threshold > alone.threshold else alone,
+        shown_on=calibration.shown_on + len(pairs),
+    )
+    return tightened if both is not None else _off(tightened, bound, confidence)
+
+
+def _off(calibration: Calibration, bound: float, confidence: float) -> Calibration:
+    problem = (
+        f"{calibration.shown_on} labelled examples do not show that at most {bound:.2%} of the hits are false with "
+        f"confidence {confidence:.0%}: the semantic cache stays off. Label more, or allow more false hits."
+    )
+    return msgspec.structs.replace(calibration, problem=problem)
 
 
 def match_all(

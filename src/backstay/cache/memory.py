@@ -60,10 +60,16 @@ class Memory:
         if kept is None:
             return None
         if kept.answer.expires_ns <= now_ns:
-            self.drop(key)
+            if kept.answer.keep_until_ns <= now_ns:
+                self.drop(key)
             return None
         self._kept.move_to_end(key)
         return kept
+
+    def get_stale(self, key: bytes, now_ns: int) -> Kept | None:
+        """Return what is kept under a key, though it may have expired."""
+        kept = self._kept.get(key)
+        return None if kept is None or max(kept.answer.expires_ns, kept.answer.keep_until_ns) <= now_ns else kept
 
     def put(self, kept: Kept) -> None:
         """Keep an answer, in the place of what was used the longest time ago."""

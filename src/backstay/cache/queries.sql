@@ -1,8 +1,14 @@
 -- name: find
 -- At most one row: the answer that is kept, and has not expired.
-select dialect, body, usage, target, trace_id, cost_nanousd, created_at, expires_at
+select dialect, body, usage, target, trace_id, cost_nanousd, created_at, expires_at, keep_until
 from cache_entries
 where tenant_id = %(tenant_id)s and key = %(key)s and expires_at > now();
+
+-- name: find_stale
+-- At most one row: the answer that is kept, expired or not.
+select dialect, body, usage, target, trace_id, cost_nanousd, created_at, expires_at, keep_until
+from cache_entries
+where tenant_id = %(tenant_id)s and key = %(key)s and greatest(keep_until, expires_at) > now();
 
 -- name: claim
 -- One row where the question is now ours to ask. A claim that ran out is anybody's. To lose one in a crash is right.
@@ -14,15 +20,16 @@ returning holder;
 
 -- name: keep
 insert into cache_entries (tenant_id, key, model, feature, dialect, body, usage, target, trace_id, cost_nanousd,
-                           created_at, expires_at)
+                           created_at, expires_at, keep_until)
 select * from unnest(%(tenant_id)s::text[], %(key)s::bytea[], %(model)s::text[], %(feature)s::text[],
                      %(dialect)s::text[], %(body)s::bytea[], %(usage)s::jsonb[], %(target)s::text[],
                      %(trace_id)s::text[], %(cost_nanousd)s::bigint[], %(created_at)s::timestamptz[],
-                     %(expires_at)s::timestamptz[])
+                     %(expires_at)s::timestamptz[], %(keep_until)s::timestamptz[])
 on conflict (tenant_id, key) do update set
   model = excluded.model, feature = excluded.feature, dialect = excluded.dialect, body = excluded.body,
   usage = excluded.usage, target = excluded.target, trace_id = excluded.trace_id,
-  cost_nanousd = excluded.cost_nanousd, created_at = excluded.created_at, expires_at = excluded.expires_at
+  cost_nanousd = excluded.cost_nanousd, created_at = excluded.created_at, expires_at = excluded.expires_at,
+  keep_until = excluded.keep_until
 where cache_entries.created_at <= excluded.created_at;
 
 -- name: release
@@ -48,7 +55,7 @@ select pg_try_advisory_xact_lock(hashtext('backstay.cache.sweep')) as ours;
 
 -- name: sweep_expired
 delete from cache_entries where (tenant_id, key) in (
-  select tenant_id, key from cache_entries where expires_at <= now() limit 10000
+  select tenant_id, key from cache_entries where greatest(keep_until, expires_at) <= now() limit 10000
 );
 
 -- name: sweep_claims
@@ -100,6 +107,40 @@ select model, nullif(feature, '') as feature, coalesce(entries, 0) as entries, c
 from kept full join helped using (model, feature)
 where (%(model)s::text is null or model = %(model)s)
 order by coalesce(saved_nanousd, 0) desc, model, feature;
+
+-- name: add_pair
+insert into cache_pairs (tenant_id, id, model, feature, kept, asked, same, source, similarity, trace_id)
+values (%(tenant_id)s, %(id)s, %(model)s, %(feature)s, %(kept)s, %(asked)s, %(same)s, %(source)s, %(similarity)s,
+        %(trace_id)s);
+
+-- name: pairs
+select id, model, feature, kept, asked, same, source, similarity, trace_id, created_at
+from cache_pairs
+where tenant_id = %(tenant_id)s and (%(model)s::text is null or model = %(model)s)
+order by created_at desc, id desc
+limit %(limit)s;
+
+-- name: labelled_pairs
+-- What is known of a model's questions, of all tenants: it moves one threshold, and nothing of it is shown to anybody.
+select distinct kept as a, asked as b, same
+from (
+  select kept, asked, same from cache_pairs
+  where model = %(model)s and same is not null
+  order by created_at desc
+  limit %(limit)s
+) as newest
+order by a, b, same;
+
+-- name: sweep_pairs
+-- Of each tenant and model, the newest stay.
+delete from cache_pairs where (tenant_id, id) in (
+  select tenant_id, id
+  from (
+    select tenant_id, id, row_number() over (partition by tenant_id, model order by created_at desc, id) as place
+    from cache_pairs
+  ) as counted
+  where place > %(most)s
+);
 
 -- name: ensure_semantic
 select ensure_semantic_cache() as is_there;

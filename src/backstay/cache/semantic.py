@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import numpy as np
 
-from backstay.cache.calibration import Calibration, Labels, calibrate, read_labels
+from backstay.cache.calibration import Calibration, Labels, calibrate, read_labels, tighten
 from backstay.cache.config import CacheConfig
+from backstay.cache.pairs import say_the_same
 from backstay.cache.store import CacheStore
 from backstay.cache.topics import Vectors
 from backstay.cache.types import Answer, Ask
@@ -52,23 +53,31 @@ class Semantics:
         """Whether a question may be answered by another one's answer."""
         return ask.question is not None and ask.model in self._calibrated
 
-    async def prepare(self, configs: Mapping[str, CacheConfig]) -> None:
-        """Calibrate models; those that are not named, or cannot be certified, are off, and ``problems`` says why."""
+    async def prepare(self, configs: Mapping[str, CacheConfig], *, again: bool = False) -> None:
+        """Calibrate models; those that are not named, or cannot be certified, are off, and ``problems`` says why.
+
+        Args:
+            again: The configuration is as it was: what cannot be calibrated just now stays as it is.
+        """
         async with self._preparing:
             self._calibrated = {model: known for model, known in self._calibrated.items() if model in configs}
             self.problems = {}
-            in_use = {id(known) for known in self._calibrated.values()}
-            self._done = {labels: known for labels, known in self._done.items() if id(known) in in_use}
+            base: list[Calibration] = []
             for model, config in configs.items():
                 try:
                     calibration = await self._calibrate(config)
+                    base.append(calibration)
+                    calibration = await self._tighten(calibration, model, config)
                 except BackstayError as error:
-                    self._off(model, str(error))
+                    if not again or model not in self._calibrated:
+                        self._off(model, str(error))
                     continue
                 if calibration.certificate is None:
                     self._off(model, calibration.problem or "")
                 else:
                     self._calibrated[model] = calibration
+            in_use = {id(known) for known in base}
+            self._done = {labels: known for labels, known in self._done.items() if id(known) in in_use}
 
     async def embed(self, ask: Ask) -> tuple[float, ...]:
         """Embed a question; empty where the embedding model does not answer in a moment."""
@@ -102,6 +111,10 @@ class Semantics:
         vector: list[float] = (await self._embedder.embed([text]))[0].tolist()
         return tuple(await self._store.alike(tenant_id, vector, distance=_ALIKE, limit=_MOST_ALIKE))
 
+    async def compare(self, answers: tuple[str, str]) -> tuple[bool | None, float]:
+        """Say whether two answers agree, and their cosine. Raises ``ProviderError``."""
+        return say_the_same(*answers, await self._embedder.embed(answers))
+
     async def _calibrate(self, config: CacheConfig) -> Calibration:
         """Calibrate on a file, once for as long as it and the bound stay the same."""
         if not await self._store.ensure_semantic():
@@ -111,13 +124,23 @@ class Semantics:
         done = (labels, config.max_false_hits, config.confidence)
         if done in self._done:
             return self._done[done]
-        texts = labels.texts
-        pieces = [await self._embedder.embed(texts[start : start + _PIECE]) for start in range(0, len(texts), _PIECE)]
-        vectors: Vectors = np.concatenate(pieces) if pieces else np.zeros((0, 1), dtype=np.float32)
+        vectors = await self._embed_all(labels.texts)
         self._done[done] = await asyncio.to_thread(
             calibrate, labels, vectors, bound=config.max_false_hits, confidence=config.confidence
         )
         return self._done[done]
+
+    async def _tighten(self, calibration: Calibration, model: str, config: CacheConfig) -> Calibration:
+        """Take in what checks and corrections showed."""
+        pairs = await self._store.labelled_pairs(model)
+        vectors = await self._embed_all([text for pair in pairs for text in (pair.a, pair.b)])
+        return await asyncio.to_thread(
+            tighten, calibration, pairs, vectors, bound=config.max_false_hits, confidence=config.confidence
+        )
+
+    async def _embed_all(self, texts: Sequence[str]) -> Vectors:
+        pieces = [await self._embedder.embed(texts[start : start + _PIECE]) for start in range(0, len(texts), _PIECE)]
+        return np.concatenate(pieces) if pieces else np.zeros((0, 1), dtype=np.float32)
 
     def _off(self, model: str, problem: str) -> None:
         self._calibrated.pop(model, None)

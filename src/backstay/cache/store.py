@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 
 from backstay.cache.memory import Kept
+from backstay.cache.pairs import Pair
 from backstay.cache.tally import Tally
-from backstay.cache.types import Answer, Ask, Purge
+from backstay.cache.types import Answer, Ask, LabelledPair, Purge
 from backstay.core.money import NanoUSD
 from backstay.core.usage import Usage
 from backstay.store import Connection, Database, load_queries
@@ -18,6 +19,11 @@ LOOKUP_S = 0.5
 
 _WRITE_S = 10.0
 _SWEEP_S = 30.0
+
+_MOST_PAIRS = 10_000
+"""Of each tenant and model."""
+_MOST_LABELLED = 2000
+"""Pairs that a calibration takes in."""
 
 _QUERIES = load_queries("backstay.cache")
 
@@ -58,6 +64,12 @@ class CacheStore:
         async with self._database.tenant(ask.tenant_id, timeout_s=LOOKUP_S) as connection:
             return await self._find(connection, ask)
 
+    async def find_stale(self, ask: Ask) -> Answer | None:
+        """Read the answer that is kept for a question, though it may have expired."""
+        async with self._database.tenant(ask.tenant_id, timeout_s=LOOKUP_S) as connection:
+            row = await (await connection.execute(_QUERIES["find_stale"], _place(ask))).fetchone()
+        return None if row is None else read_answer(row)
+
     async def find_or_claim(self, ask: Ask) -> Answer | bool:
         """Read the answer that is kept; where there is none, return whether the question is now ours to ask."""
         async with self._database.tenant(ask.tenant_id, timeout_s=LOOKUP_S) as connection:
@@ -89,6 +101,23 @@ class CacheStore:
             if released:
                 places = _columns([{"tenant_id": tenant_id, "key": key} for tenant_id, key in released])
                 await connection.execute(_QUERIES["release"], {**places, "holder": self._holder})
+
+    async def add_pair(self, tenant_id: str, pair: Pair) -> None:
+        """Keep what is known of two questions; its time is Postgres' own."""
+        async with self._database.tenant(tenant_id) as connection:
+            await connection.execute(_QUERIES["add_pair"], {**msgspec.structs.asdict(pair), "tenant_id": tenant_id})
+
+    async def pairs(self, tenant_id: str, *, model: str | None, limit: int) -> list[Pair]:
+        """Read a tenant's pairs, the newest first."""
+        async with self._database.tenant(tenant_id) as connection:
+            values = {"tenant_id": tenant_id, "model": model, "limit": limit}
+            return msgspec.convert(await (await connection.execute(_QUERIES["pairs"], values)).fetchall(), list[Pair])
+
+    async def labelled_pairs(self, model: str) -> tuple[LabelledPair, ...]:
+        """Read the newest labelled pairs of a model, of all tenants."""
+        async with self._database.system() as connection:
+            cursor = await connection.execute(_QUERIES["labelled_pairs"], {"model": model, "limit": _MOST_LABELLED})
+            return msgspec.convert(await cursor.fetchall(), tuple[LabelledPair, ...])
 
     async def ensure_semantic(self) -> bool:
         """Make the table of questions where it is missing; false without pgvector of 0.8 or newer."""
@@ -122,6 +151,7 @@ class CacheStore:
             await connection.execute(_QUERIES["sweep_claims"])
             values = {"model": list(bounds), "max_bytes": list(bounds.values())}
             await connection.execute(_QUERIES["sweep_excess"], values)
+            await connection.execute(_QUERIES["sweep_pairs"], {"most": _MOST_PAIRS})
 
     async def purge(self, purge: Purge) -> int:
         """Delete what meets a purge, tell every worker, and return how many answers that were."""
@@ -152,6 +182,7 @@ def read_answer(row: Mapping[str, Any]) -> Answer:
         cost_nanousd=row["cost_nanousd"],
         created_ns=_nanoseconds(row["created_at"]),
         expires_ns=_nanoseconds(row["expires_at"]),
+        keep_until_ns=0 if row["keep_until"] is None else _nanoseconds(row["keep_until"]),
     )
 
 
@@ -174,6 +205,7 @@ def _row(kept: Kept) -> dict[str, Any]:
         "cost_nanousd": answer.cost_nanousd,
         "created_at": _time(answer.created_ns),
         "expires_at": _time(answer.expires_ns),
+        "keep_until": _time(answer.keep_until_ns) if answer.keep_until_ns else None,
     }
 
 

@@ -10,7 +10,8 @@ from backstay.core.usage import Usage
 Scope = Literal["tenant", "feature", "key", "user"]
 """Who may share an answer: all of a tenant, or within it those of one feature, one key, or one end user."""
 
-HitKind = Literal["hit", "semantic"]
+HitKind = Literal["hit", "semantic", "stale"]
+"""``stale``: an equal request's answer that had expired, given because no target answered."""
 
 
 class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,6 +19,8 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     exact: bool = False
     ttl_s: int = 3600
+    stale_s: int = 0
+    """How long an expired answer stays, for when no target answers; 0: it does not."""
     max_bytes: int = 64 * 1024 * 1024
     """Of all that one tenant keeps for the model."""
     max_answer_bytes: int = 1024 * 1024
@@ -28,6 +31,8 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Longest wait for the same question of another caller."""
     semantic: bool = False
     """Whether questions that mean the same share an answer, once it is shown how alike they must be."""
+    shadow: float = 0.0
+    """Share of the semantic hits of which the model is asked too, to compare."""
     targets: tuple[str, ...] = ()
     """The model's targets: another list of them means other answers."""
 
@@ -73,6 +78,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     created_ns: int
     """When the model answered, in nanoseconds since the epoch."""
     expires_ns: int
+    keep_until_ns: int = 0
+    """Until when it may be given where no target answers; before ``expires_ns``: not after that."""
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +92,8 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     """Of a semantic hit: how sure the verifier was, 0 to 1."""
     question: str | None = None
     """Of a semantic hit: the question that the answer was given to."""
+    asked: str | None = None
+    """Of a semantic hit: the question that was asked now. ``None`` for who waited while another asked."""
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Return the headers that tell the caller of it."""
@@ -93,6 +102,14 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
             (b"x-backstay-cache-trace-id", self.answer.trace_id.encode()),
             (b"age", str(self.age_s).encode()),
         ]
+
+
+class LabelledPair(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a question ``b`` may have the answer to ``a``."""
+
+    a: str
+    b: str
+    same: bool
 
 
 class Purge(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,5 +1,6 @@
 """Owns ``backstay cache``: what is kept, letting go of it, and the trial of a semantic cache."""
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ import click
 from backstay.cli.context import Cli, command
 from backstay.cli.output import count, dump, local_time, money, say, table
 from backstay.core.errors import ConfigError
+
+_SAME = {True: "yes", False: "no", None: "unclear"}
 
 
 @click.group()
@@ -50,6 +53,45 @@ def purge(cli: Cli, everything: bool, **conditions: str | None) -> None:
     if not wanted and not everything:
         raise click.UsageError("Say what to purge: --model, --feature, --trace, --older-than, --like, or --all.")
     answer = cli.client().post("/v1/cache/purge", wanted)
+    if cli.json:
+        dump(answer)
+    else:
+        say(f"{answer['purged']:,} answers are gone.")
+
+
+@cache.command()
+@click.option("--model", help="Of one model only.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=1000, show_default=True, help="The newest ones.")
+@click.option(
+    "--export", type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the labelled ones as a calibration file: lines of a, b, same.",
+)  # fmt: skip
+@command
+def pairs(cli: Cli, model: str | None, limit: int, export: Path | None) -> None:
+    """Show pairs of questions, and whether they may share an answer, as checks and corrections showed it."""
+    answer = cli.client().get("/v1/cache/pairs", {"model": model, "limit": limit})
+    labelled = [{name: row[name] for name in ("a", "b", "same")} for row in answer["pairs"] if row["same"] is not None]
+    if export is not None:
+        export.write_text("".join(json.dumps(each) + "\n" for each in labelled), encoding="utf-8")
+    if cli.json:
+        dump(answer)
+    elif export is not None:
+        say(f"{len(labelled):,} labelled pairs are in {export}.")
+    else:
+        rows = [
+            [local_time(row["created_at"]), row["model"], _SAME[row["same"]], row["source"], row["a"], row["b"]]
+            for row in answer["pairs"]
+        ]
+        table(["at", "model", "may share", "by", "kept question", "asked"], rows)
+
+
+@cache.command()
+@click.argument("trace")
+@click.option("--call", metavar="SPAN", help="Where the trace has several calls: the one with this span id.")
+@command
+def correct(cli: Cli, trace: str, call: str | None) -> None:
+    """Say that the answer of a call was wrong: it goes, and the questions that shared it are noted as different."""
+    answer = cli.client().post("/v1/cache/corrections", {"trace": trace} | ({"call": call} if call else {}))
     if cli.json:
         dump(answer)
     else:

@@ -175,6 +175,8 @@ def _line(board: Board, row: TargetRow) -> Line:
 
 def _stand_in(model: Model, name: str) -> str | None:
     degraded = model.route.degraded
+    if degraded.cache_stale:
+        return "an old answer to the same request where one is kept, marked as degraded"
     if degraded.target is not None and degraded.target.name != name:
         return f"answers by {degraded.target.name}, marked as degraded"
     return None if degraded.message is None else "the route’s fixed message, marked as degraded"

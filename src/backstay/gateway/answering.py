@@ -9,7 +9,7 @@ from backstay.gateway import hedging
 from backstay.gateway.attempt import Answer, Call, end_broken, try_target
 from backstay.gateway.lines import Waiter
 from backstay.gateway.seam import Interrupted
-from backstay.gateway.standing_in import fixed_answer
+from backstay.gateway.standing_in import fixed_answer, stale_answer
 from backstay.gateway.stream import Piece
 from backstay.gateway.tries import Began, Event, Failed, Late, Stop, Tries, Try, View, Wait, Waited
 from backstay.gateway.trying import hope_after
@@ -84,6 +84,8 @@ class Answering:
         call, degraded = self._call, self._call.request.model.route.degraded
         if not error.retryable and hope_after(error) == "nowhere" and not isinstance(error, DeadlineExceeded):
             raise error
+        if degraded.cache_stale and (stale := await stale_answer(call)) is not None:
+            return stale
         if degraded.target is not None and call.now_s() < call.give_up_at_s:
             call.recording.degraded = "target"
             try:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
+from backstay.cache import Lead
 from backstay.core.chat import ChatRequest
 from backstay.core.clock import Clock
 from backstay.core.errors import InvalidRequest, ProviderError, ProviderTimeout
@@ -12,6 +13,7 @@ from backstay.core.usage import NO_USAGE
 from backstay.gateway import asides
 from backstay.gateway.body import write_pieces
 from backstay.gateway.naming import NamingReader, named
+from backstay.gateway.prompt_caching import mark_fields, mark_request, takes_breakpoints
 from backstay.gateway.recording import Recording
 from backstay.gateway.resolve import Resolved
 from backstay.gateway.room import Room
@@ -71,6 +73,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     give_up_at_s: float
     """In monotonic seconds."""
+    lead: Lead | None = None
+    """Where the model's answers are kept: the duty to ask for all who ask the same."""
 
     def now_s(self) -> float:
         """Tell the monotonic time in seconds."""
@@ -149,10 +153,21 @@ def _native_body(call: Call, target: Target, broken: Interrupted | None) -> Body
     fields: Fields = {**call.request.fields, "model": msgspec.Raw(msgspec.json.encode(target.model_id))}
     if broken is not None:
         fields = go_on(fields, broken, target)
+    if _is_marked(call, target):
+        fields = mark_fields(fields)
     if _adds_usage(call, target):
         options = {**_stream_options(call), "include_usage": msgspec.Raw(b"true")}
         fields["stream_options"] = msgspec.Raw(msgspec.json.encode(options))
     return msgspec.json.encode(fields) if len(call.incoming.body) < _LONG_BYTES else write_pieces(fields)
+
+
+def _is_marked(call: Call, target: Target) -> bool:
+    """Whether the gateway places breakpoints for the provider's prompt cache."""
+    return (
+        call.request.model.route.prompt_cache
+        and call.incoming.operation == "chat"
+        and takes_breakpoints(target, spoken(target.provider, call.incoming.dialect))
+    )
 
 
 def _adds_usage(call: Call, target: Target) -> bool:
@@ -185,6 +200,8 @@ def _translated_body(call: Call, target: Target, broken: Interrupted | None) -> 
     request = neutral_request(call)
     if broken is not None:
         request = broken.go_on(request, target)
+    if _is_marked(call, target):
+        request = mark_request(request)
     return spoken(target.provider, call.incoming.dialect).write_request(request, target.model_id)
 
 

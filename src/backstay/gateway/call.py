@@ -26,6 +26,7 @@ from backstay.gateway.recording import Recording
 from backstay.gateway.resolve import Models, Resolved, resolve
 from backstay.gateway.room import Room
 from backstay.gateway.settle import settle
+from backstay.gateway.shadows import Shadows
 from backstay.gateway.stream import Piece
 from backstay.gateway.types import Headers, Incoming, Sink
 from backstay.health import Fleet
@@ -67,6 +68,8 @@ class Gateway(msgspec.Struct, kw_only=True):
     claims: Claims | None = None
     """``None``: idempotency keys are not looked at."""
     cache: Cache | None = None
+    shadows: Shadows | None = None
+    """``None``: semantic hits are not checked."""
     capture: bool = True
     """Whether traces keep the text of requests and answers."""
     draining: bool = False
@@ -184,7 +187,7 @@ async def _look_up(gateway: Gateway, recording: Recording) -> Hit | Lead | None:
 async def _ask(gateway: Gateway, recording: Recording, request: Resolved, lead: Lead | None, sink: Sink) -> None:
     """Ask the model and answer; and hand the answer in where others may want it."""
     try:
-        answering = route(gateway, recording, request)
+        answering = route(gateway, recording, request, lead)
         reserve(gateway, recording)
         answer = await answering.answer()
         if answer.is_stream:
@@ -216,12 +219,16 @@ async def _give(gateway: Gateway, recording: Recording, hit: Hit, sink: Sink) ->
     """Answer with what is kept, once it is recorded: it costs nothing."""
     body, stream = read_hit(recording, hit)
     recording.hit, recording.output, recording.http_status = hit, body, 200
+    if hit.kind == "stale":
+        recording.degraded = "cache_stale"
     kind = [_JSON] if stream is None else _SSE_HEADERS
-    headers = [*kind, *_call_headers(recording), *hit.headers(), _FREE]
+    headers = [*kind, *_call_headers(recording), _FREE]
     given = body if stream is None else stream
     await keep_answer(recording, headers, given, is_stream=stream is not None)
     settle_and_record(gateway, recording)
     await _give_whole(sink, headers, given, is_stream=stream is not None)
+    if gateway.shadows is not None and hit.kind == "semantic":
+        gateway.shadows.consider(recording, hit)
 
 
 async def _give_whole(sink: Sink, headers: Headers, body: bytes, *, is_stream: bool) -> None:
@@ -244,7 +251,7 @@ def admit(gateway: Gateway) -> None:
     gateway.journal.require_room()
 
 
-def route(gateway: Gateway, recording: Recording, request: Resolved) -> Answering:
+def route(gateway: Gateway, recording: Recording, request: Resolved, lead: Lead | None = None) -> Answering:
     """Choose the targets that the call may go to, best first.
 
     Raises:
@@ -265,6 +272,7 @@ def route(gateway: Gateway, recording: Recording, request: Resolved) -> Answerin
         room=gateway.room,
         clock=gateway.clock,
         give_up_at_s=recording.started_ns * 1e-9 + limit_s,
+        lead=lead,
     )
     return Answering(call, targets, gateway.chance)
 
@@ -355,7 +363,9 @@ def _route_headers(recording: Recording) -> Headers:
     if recording.attempts:
         headers.append((b"x-backstay-attempts", b"%d" % len(recording.attempts)))
         headers.append((b"x-backstay-target", recording.attempts[-1].target.name.encode("latin-1", "replace")))
-    if recording.missed:
+    if recording.hit is not None:
+        headers += recording.hit.headers()
+    elif recording.missed:
         headers.append((b"x-backstay-cache", b"miss"))
     if recording.degraded is not None:
         headers.append((b"x-backstay-degraded", recording.degraded.encode()))

@@ -241,6 +241,8 @@ class Recording:
             attributes["backstay.degraded"] = self.degraded
         if self.origin_id is not None:
             attributes["backstay.idempotency.origin"] = self.origin_id
+        if self.incoming.is_shadow:
+            attributes["backstay.cache.shadow"] = True
         return attributes | _cache_attributes(self.hit)
 
     def _first_token_ns(self) -> int | None:
@@ -308,7 +310,11 @@ def _cache_attributes(hit: Hit | None) -> dict[str, Any]:
         return {}
     origin = hit.answer
     attributes = {"backstay.cache": hit.kind, "backstay.cache.trace_id": origin.trace_id}
-    more = {"backstay.cache.saved_nanousd": origin.cost_nanousd, "backstay.cache.question": hit.question}
+    more = {
+        "backstay.cache.saved_nanousd": origin.cost_nanousd,
+        "backstay.cache.question": hit.question,
+        "backstay.cache.asked": hit.asked,
+    }
     return {**attributes, **{name: value for name, value in more.items() if value is not None}}
 
 

@@ -1,11 +1,25 @@
-"""Owns the fixed message that stands in for an answer when no target gives one."""
+"""Owns what stands in for an answer when no target gives one: an expired answer, a fixed message."""
 
 from backstay.core.chat import ChatResponse, Choice, Finished, Started, Text, TextDelta, UsageReported
 from backstay.core.usage import Usage
 from backstay.gateway.attempt import Answer, Call, neutral_request
+from backstay.gateway.recall import read_hit
 from backstay.gateway.stream import Piece
 
 _NOTHING_USED = Usage(input_tokens=0, output_tokens=0)
+
+
+async def stale_answer(call: Call) -> Answer | None:
+    """Give the answer to an equal request, though it has expired; ``None`` where none is kept."""
+    hit = await call.lead.find_stale() if call.lead is not None else None
+    if hit is None:
+        return None
+    recording = call.recording
+    body, stream = read_hit(recording, hit)
+    recording.hit, recording.output, recording.degraded = hit, body, "cache_stale"
+    if stream is None:
+        return Answer(body=body)
+    return Answer(is_stream=True, held=[Piece(stream, has_content=True, last=True)])
 
 
 def fixed_answer(call: Call, message: str) -> Answer:

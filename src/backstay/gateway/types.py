@@ -58,8 +58,10 @@ there. ``restart``: the next one answers anew, in the same stream, after a blank
 
 
 class Degraded(msgspec.Struct, frozen=True, kw_only=True):
-    """What a caller gets when no target answers, marked as such."""
+    """What a caller gets when no target answers, marked as such: the first of these that there is."""
 
+    cache_stale: bool = False
+    """An equal request's answer, though it has expired."""
     target: Target | None = None
     message: str | None = None
     """A fixed text, after ``target`` has failed too or where there is none."""
@@ -76,6 +78,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Share of the calls in which a second target may be asked beside one that is late; 0: none."""
     on_broken_stream: OnBrokenStream = "error"
     degraded: Degraded = Degraded()
+    prompt_cache: bool = False
+    """Whether prompts are marked for the provider's prompt cache, where it wants to be told."""
     is_conditional: bool = False
     """Whether some target cannot take every request."""
 
@@ -121,6 +125,8 @@ class Incoming(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str | None = None
     """What repeats of this request have in common; ``None``: each is a call of its own."""
     cache_control: Directives = Directives()
+    is_shadow: bool = False
+    """Whether it checks an answer that another call had from the cache."""
     only_target: str | None = None
     """The one target that may answer, where it keeps the conversation that this goes on with."""
 
