@@ -93,16 +93,19 @@ def test_a_quick_drill_passes(name: str, tmp_path: Path) -> None:
 
 
 async def test_a_drill_that_fails_says_so_and_leaves_its_report(tmp_path: Path) -> None:
-    """What is not met makes the exit status 1; the bare SDK is played the same; the page opens without an error."""
+    """What is not met makes the exit status 1; the peers are played the same; the page opens without an error."""
     (tmp_path / "short.toml").write_text(SHORT.replace("min_success_rate = 1", "max_upstream_ratio = 0.5"))
     status, told, said = drill("short.toml", "--report", "drill.html", "--compare", cwd=tmp_path)
     assert (status, told["verdict"], told["report"]) == (1, "fail", "drill.html")
     assert [check["what"] for check in told["expectations"] if not check["passed"]] == ["upstream_ratio"]
-    assert [each["name"] for each in told["compare"]][:2] == ["Backstay", "bare SDK"]
-    bare = told["compare"][1]
+    assert [each["name"] for each in told["compare"]] == ["Backstay", "bare SDK", "LiteLLM"]
+    bare, litellm = told["compare"][1:]
     assert bare["calls"] == told["calls"] == 120
     assert bare["success_rate"] < 1 == told["success_rate"]
     assert bare["upstream_calls"] > bare["calls"]
+    assert litellm["calls"] == 120
+    assert litellm["success_rate"] > bare["success_rate"]
+    assert litellm["upstream_calls"] > 120
     assert "s of calls through Backstay" in said
     if HAS_CHROMIUM:
         await _open(tmp_path / "drill.html")

@@ -165,5 +165,5 @@ def test_plain_words_stay() -> None:
 def test_the_schema_names_every_dialect() -> None:
     """Editors can offer what may stand there."""
     schema = ProviderConfig.model_json_schema()
-    assert schema["properties"]["dialect"]["enum"] == [*VENDORS, "simulator", "local"]
+    assert schema["properties"]["dialect"]["enum"] == [*VENDORS, "simulator", "local", "litellm"]
     assert all("description" in field for name, field in schema["properties"].items() if name != "timeouts")

@@ -61,22 +61,12 @@ def build_ask(
         directives: Of its ``cache-control`` header.
     """
     directives = directives or Directives()
-    if not policy.exact or operation == "count_tokens" or directives.no_store:
-        return None
-    if not _is_cool(policy, fields):
+    if operation == "count_tokens" or directives.no_store or not _is_kept(policy, fields):
         return None
     ignored = _IGNORED.get(dialect, frozenset())
     shared_by = {"tenant": "", "feature": feature, "key": key_id, "user": user}[policy.scope]
-    head = (
-        tenant_id,
-        policy.scope,
-        shared_by,
-        operation,
-        dialect,
-        model,
-        policy.targets,
-        sorted((forward or {}).items()),
-    )
+    place = (tenant_id, policy.scope, shared_by, operation, dialect, model, policy.targets)
+    head = (*place, sorted((forward or {}).items()))
     try:
         parts = _canonical(fields, ignored)
     except (ValueError, RecursionError):  # not JSON after all, ambiguous, or not UTF-8: for the provider to refuse
@@ -121,8 +111,10 @@ def _said(message: Any) -> str | None:
             return None
 
 
-def _is_cool(policy: CachePolicy, fields: Mapping[str, msgspec.Raw]) -> bool:
-    """Whether the request's temperature is one whose answers the policy keeps."""
+def _is_kept(policy: CachePolicy, fields: Mapping[str, msgspec.Raw]) -> bool:
+    """Whether the policy keeps answers, and those of the request's temperature too."""
+    if not policy.exact:
+        return False
     if policy.max_temperature is None or "input" in fields:
         return True
     try:

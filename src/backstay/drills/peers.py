@@ -1,8 +1,6 @@
 """Owns the callers that are compared with: the bare SDK with its own retries, and LiteLLM's router where it is."""
 
-import importlib
 import importlib.util
-import os
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, cast
@@ -12,6 +10,7 @@ from openai.types.chat import ChatCompletionMessageParam
 
 from backstay.drills.callers import Answered, Caller
 from backstay.drills.scenario import MODEL_ID
+from backstay.providers.litellm_adaptor.library import load
 
 
 def peers(urls: Mapping[str, str]) -> dict[str, Caller]:
@@ -49,9 +48,6 @@ class LiteLLMCaller:
     """Calls through LiteLLM's router: the first target, three retries, and the others as its fallbacks."""
 
     def __init__(self, urls: Mapping[str, str]):
-        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # or it would fetch prices from the internet
-        litellm: Any = importlib.import_module("litellm")
-        litellm.suppress_debug_info = True
         deployments = [
             {
                 "model_name": name,
@@ -60,7 +56,7 @@ class LiteLLMCaller:
             for name, url in urls.items()
         ]
         self._first, *others = urls
-        self._router = litellm.Router(
+        self._router = load().Router(
             model_list=deployments, fallbacks=[{self._first: others}] if others else [], num_retries=3
         )
 

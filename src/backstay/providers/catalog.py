@@ -158,5 +158,5 @@ _ROWS = (
 VENDORS: Mapping[str, Vendor] = {row.name: row for row in _ROWS}
 """Every vendor by its name, which is what ``dialect`` may be in ``[providers.X]``."""
 
-BUILT_IN_DIALECTS = ("simulator", "local")
-"""What ``dialect`` may be besides: providers that are part of Backstay."""
+BUILT_IN_DIALECTS = ("simulator", "local", "litellm")
+"""What ``dialect`` may be besides: providers that are part of Backstay, and the adaptor for all others."""

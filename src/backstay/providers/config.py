@@ -56,6 +56,11 @@ class ProviderConfig(BaseModel):
     profile: str | None = Field(
         default=None, description="Of Bedrock: a profile of `~/.aws/config`; default: AWS's own chain of credentials."
     )
+    vendor: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9_-]+$",
+        description="Of litellm: its name of the vendor, as in `cohere`; what models of it are called goes without it.",
+    )
     price_as: str | None = Field(
         default=None, pattern=r"^[^/\s]+/\S+$", description="Price its calls as this model, as in `openai/gpt-4o-mini`."
     )
@@ -117,9 +122,15 @@ class ProviderConfig(BaseModel):
             raise ValueError("api_version is Azure's")
         if (self.region or self.profile) and self.dialect != "bedrock":
             raise ValueError("region and profile are Bedrock's")
+        if self.dialect == "litellm" and (self.vendor is None or self.api_key is None):
+            raise ValueError("litellm needs a vendor and an api_key: it would look for others by itself")
+        if self.vendor is not None and self.dialect != "litellm":
+            raise ValueError("vendor is litellm's")
         if self.script is not None and self.dialect != "simulator":
             raise ValueError("script is the simulator's")
-        if self.responses and (self.dialect_name == "anthropic" or self.dialect == "local" or self.api_version):
+        if self.responses and (
+            self.dialect_name == "anthropic" or self.dialect in ("local", "litellm") or self.api_version
+        ):
             raise ValueError("responses is for servers with OpenAI's address of it, BASE_URL/responses")
         return self
 

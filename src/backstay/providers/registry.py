@@ -11,6 +11,7 @@ from backstay.providers.config import ProviderConfig, region_in
 from backstay.providers.dialects import DIALECTS
 from backstay.providers.gemini import VERTEX
 from backstay.providers.http import HttpProvider, auth_headers, open_session
+from backstay.providers.litellm_adaptor import LiteLLMProvider
 from backstay.providers.local import LocalProvider
 from backstay.providers.openai import OpenAIDialect
 from backstay.providers.paths import azure_dated
@@ -33,7 +34,7 @@ def build_provider(
         environ: Where ``env:NAME`` references are looked up, and where the local models' address is.
 
     Raises:
-        ConfigError: A key it refers to is not there.
+        ConfigError: A key it refers to is not there, or a package that it needs.
     """
     vendor = VENDORS.get(config.dialect)
     try:
@@ -41,6 +42,8 @@ def build_provider(
             return _build_http(name, config, vendor, session, environ)
         if config.dialect == "local":
             return LocalProvider(name, session, environ=environ)
+        if config.dialect == "litellm":
+            return _build_litellm(name, config, session, environ)
         return Simulator(
             name, script=config.script, seed=config.seed, speaks=config.speaks, responses=config.serves_responses
         )
@@ -81,6 +84,23 @@ def _build_http(
         responses=config.serves_responses,
         paths=paths,
         signer=signer,
+    )
+
+
+def _build_litellm(
+    name: str, config: ProviderConfig, session: aiohttp.ClientSession, environ: Mapping[str, str]
+) -> LiteLLMProvider:
+    assert config.vendor is not None and config.api_key is not None, "ProviderConfig demands both"
+    headers, secrets = _read_headers(config, environ)
+    return LiteLLMProvider(
+        name,
+        session,
+        vendor=config.vendor,
+        key=read_secret(config.api_key, environ),
+        base_url=config.base_url,
+        headers=headers,
+        secrets=secrets,
+        timeouts=config.timeouts.as_timeouts(),
     )
 
 

@@ -1,10 +1,9 @@
 """Google's Gemini API, as Google AI Studio and Vertex AI speak it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from backstay.core.chat import ChatEvent, ChatRequest, ChatResponse
 from backstay.core.clock import Clock, SystemClock
-from backstay.core.errors import BackstayError, ProviderError
 from backstay.providers.gemini.embeddings import GeminiEmbeddings
 from backstay.providers.gemini.errors import read_error, write_error, write_stream_error
 from backstay.providers.gemini.request_reader import read_request
@@ -13,7 +12,7 @@ from backstay.providers.gemini.response import read_response, read_summary, writ
 from backstay.providers.gemini.stream import GeminiStreamReader, GeminiStreamWriter
 from backstay.providers.gemini.token_count import GeminiCounter
 from backstay.providers.sse import SSE
-from backstay.providers.types import Fields, ReplySummary, StreamWriter, caught_up
+from backstay.providers.types import StreamWriter, caught_up
 
 __all__ = ["GEMINI", "VERTEX", "GeminiDialect"]
 
@@ -23,6 +22,13 @@ class GeminiDialect:
 
     name = "gemini"
     framing = SSE
+    read_request = staticmethod(read_request)
+    write_request = staticmethod(write_request)
+    write_response = staticmethod(write_response)
+    read_summary = staticmethod(read_summary)
+    read_error = staticmethod(read_error)
+    write_error = staticmethod(write_error)
+    write_stream_error = staticmethod(write_stream_error)
 
     def __init__(self, clock: Clock | None = None, *, is_vertex: bool = False):
         """``is_vertex``: Vertex AI has no batch of embeddings, and another form of counting."""
@@ -30,20 +36,8 @@ class GeminiDialect:
         self.embeddings = None if is_vertex else GeminiEmbeddings()
         self.counter = GeminiCounter(wraps=not is_vertex)
 
-    def read_request(self, fields: Fields) -> ChatRequest:
-        return read_request(fields)
-
-    def write_request(self, request: ChatRequest, model_id: str) -> bytes:
-        return write_request(request, model_id)
-
     def read_response(self, body: bytes) -> ChatResponse:
         return read_response(body, self._clock)
-
-    def write_response(self, response: ChatResponse) -> bytes:
-        return write_response(response)
-
-    def read_summary(self, body: bytes) -> ReplySummary:
-        return read_summary(body)
 
     def stream_reader(self) -> GeminiStreamReader:
         return GeminiStreamReader(self._clock)
@@ -53,15 +47,6 @@ class GeminiDialect:
 
     def resumed_writer(self, request: ChatRequest, said: Sequence[ChatEvent]) -> StreamWriter:
         return caught_up(self.stream_writer(request), said)
-
-    def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
-        return read_error(status, headers, body)
-
-    def write_error(self, error: BackstayError, *, request_id: str | None = None) -> tuple[int, dict[str, str], bytes]:
-        return write_error(error, request_id=request_id)
-
-    def write_stream_error(self, error: BackstayError) -> bytes:
-        return write_stream_error(error)
 
 
 GEMINI = GeminiDialect()

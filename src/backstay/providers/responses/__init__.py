@@ -1,12 +1,12 @@
 """OpenAI's responses API, as a caller's wire and as a provider's."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from backstay.core.chat import ChatEvent, ChatRequest, ChatResponse
 from backstay.core.clock import Clock, SystemClock
-from backstay.core.errors import BackstayError, ProviderError
+from backstay.core.errors import BackstayError
 from backstay.providers.openai.errors import read_error
 from backstay.providers.responses.errors import write_error, write_stream_error
 from backstay.providers.responses.items import join_input, said_now
@@ -15,7 +15,7 @@ from backstay.providers.responses.request_writer import write_request
 from backstay.providers.responses.response import Echo, read_response, read_summary, response_of, write_response
 from backstay.providers.responses.stream import Progress, ResponsesStreamReader, ResponsesStreamWriter
 from backstay.providers.sse import SSE
-from backstay.providers.types import Fields, ReplySummary, caught_up
+from backstay.providers.types import Fields, caught_up
 
 __all__ = ["RESPONSES", "ResponsesDialect"]
 
@@ -25,6 +25,12 @@ class ResponsesDialect:
 
     name = "responses"
     framing = SSE
+    read_request = staticmethod(read_request)
+    write_request = staticmethod(write_request)
+    read_response = staticmethod(read_response)
+    read_summary = staticmethod(read_summary)
+    read_error = staticmethod(read_error)
+    write_error = staticmethod(write_error)
 
     def __init__(self, clock: Clock | None = None, echo: Echo | None = None):
         self._clock = clock or SystemClock()
@@ -57,20 +63,8 @@ class ResponsesDialect:
         """
         return join_input(turns, now)
 
-    def read_request(self, fields: Fields) -> ChatRequest:
-        return read_request(fields)
-
-    def write_request(self, request: ChatRequest, model_id: str) -> bytes:
-        return write_request(request, model_id)
-
-    def read_response(self, body: bytes) -> ChatResponse:
-        return read_response(body)
-
     def write_response(self, response: ChatResponse) -> bytes:
         return write_response(response, self._echo or Echo(), now_s=self._clock.now_ns() // 1_000_000_000)
-
-    def read_summary(self, body: bytes) -> ReplySummary:
-        return read_summary(body)
 
     def stream_reader(self) -> ResponsesStreamReader:
         return ResponsesStreamReader(self._begin())
@@ -99,12 +93,6 @@ class ResponsesDialect:
         if self._echo is not None:
             self._progress = progress
         return progress
-
-    def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
-        return read_error(status, headers, body)
-
-    def write_error(self, error: BackstayError, *, request_id: str | None = None) -> tuple[int, dict[str, str], bytes]:
-        return write_error(error, request_id=request_id)
 
     def write_stream_error(self, error: BackstayError) -> bytes:
         return write_stream_error(error, self._progress if self._echo is not None else Progress())
