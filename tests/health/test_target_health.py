@@ -265,8 +265,12 @@ def test_targets_that_only_callers_name_are_forgotten_when_idle() -> None:
 
 
 def test_targets_in_use_are_never_forgotten() -> None:
-    """Even when there are more of them than are remembered otherwise."""
+    """Even when there are more of them than are remembered otherwise; they may go when they have ended."""
     fleet = Fleet()
-    for number in range(MOST_UNNAMED + 5):
-        fleet.of(f"asked/{number}").begin(1.0, stream=True)
+    names = [f"asked/{number}" for number in range(MOST_UNNAMED + 5)]
+    trials = [fleet.of(name).begin(1.0, stream=True) for name in names]
     assert sum(target.in_flight for target in fleet) == MOST_UNNAMED + 5
+    for name, trial in zip(names, trials, strict=True):
+        fleet.of(name).end(trial, 2.0, "ok")
+    fleet.of("asked/new")
+    assert len(list(fleet)) == MOST_UNNAMED

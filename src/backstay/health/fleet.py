@@ -65,15 +65,16 @@ class Fleet:
         return [self._targets[name].state(now_s) for name in sorted(self._targets)]
 
     def _make_place(self, newcomer: str) -> None:
-        """Forget the target that was idle for longest, where there are too many that only callers name."""
+        """Forget the targets that were idle for longest, where there are too many that only callers name."""
         if newcomer in self._named:
             return
         others = [name for name in self._targets if name not in self._named]
         if len(others) < MOST_UNNAMED:
             return
         idle = [name for name in others if not self._targets[name].in_flight]
-        if idle:
-            del self._targets[min(idle, key=lambda name: self._targets[name].used_s)]
+        idle.sort(key=lambda name: self._targets[name].used_s)
+        for name in idle[: len(others) - MOST_UNNAMED + 1]:
+            del self._targets[name]
 
     def _quota(self, name: str) -> Quota:
         limits = self._limits.get(name, RateLimits())
