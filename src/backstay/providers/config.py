@@ -59,7 +59,7 @@ class ProviderConfig(BaseModel):
     vendor: str | None = Field(
         default=None,
         pattern=r"^[a-z0-9_-]+$",
-        description="Of litellm: its name of the vendor, as in `cohere`; what models of it are called goes without it.",
+        description="Of litellm: its name of the vendor, as in `cohere`.",
     )
     price_as: str | None = Field(
         default=None, pattern=r"^[^/\s]+/\S+$", description="Price its calls as this model, as in `openai/gpt-4o-mini`."
