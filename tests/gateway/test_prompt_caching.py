@@ -58,7 +58,7 @@ def marks(sent: Any) -> list[str]:
     found: list[str] = []
     found += [f"tools[{n}]" for n, tool in enumerate(sent.get("tools", [])) if tool.get("cache_control") == MARK]
     system = sent.get("system")
-    blocks: Any = system if isinstance(system, list) else []
+    blocks: list[Any] = [] if isinstance(system, str | None) else system
     found += [f"system[{n}]" for n, block in enumerate(blocks) if block.get("cache_control") == MARK]
     for place, message in enumerate(sent["messages"]):
         content: Any = message["content"] if isinstance(message["content"], list) else []

@@ -5,7 +5,6 @@ from typing import Literal
 
 import msgspec
 
-from backstay.cache.topics import Vectors
 from backstay.cache.vetoes import read, veto
 from backstay.core.chat import ChatResponse, Text
 
@@ -59,8 +58,8 @@ def text_of(response: ChatResponse) -> str | None:
     return "".join(texts) if len(texts) == len(parts) else None
 
 
-def say_the_same(one: str, other: str, vectors: Vectors) -> tuple[bool | None, float]:
-    """Say whether two answers agree, by their embeddings and the vetoes of the verifier; and their cosine.
+def say_the_same(one: str, other: str, cosine: float) -> bool | None:
+    """Say whether two answers agree, by the cosine of their embeddings and the vetoes of the verifier.
 
     Same: near, and nothing forbids it. Different: far, or both short and forbidden. ``None``: anything between, which
     is left to people; calibration leaves it out.
@@ -69,17 +68,13 @@ def say_the_same(one: str, other: str, vectors: Vectors) -> tuple[bool | None, f
     one on the same subject; of two long answers that differ in a detail alone, one is not called different. A model
     that answers one question in two ways makes right hits look wrong. So it is evidence, not truth: label by hand what
     matters, and let people's corrections weigh in.
-
-    Args:
-        vectors: Embeddings of the two, one a row, of length 1.
     """
-    cosine = float(vectors[0] @ vectors[1])
     if one == other:
-        return True, cosine
+        return True
     if cosine < _UNLIKE:
-        return False, cosine
+        return False
     mine, theirs = read(one), read(other)
     is_forbidden = veto(mine, theirs) is not None
     if is_forbidden and max(len(mine.words), len(theirs.words)) <= _SHORT_WORDS:
-        return False, cosine
-    return (True if cosine >= _ALIKE and not is_forbidden else None), cosine
+        return False
+    return True if cosine >= _ALIKE and not is_forbidden else None

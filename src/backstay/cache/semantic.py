@@ -113,7 +113,9 @@ class Semantics:
 
     async def compare(self, answers: tuple[str, str]) -> tuple[bool | None, float]:
         """Say whether two answers agree, and their cosine. Raises ``ProviderError``."""
-        return say_the_same(*answers, await self._embedder.embed(answers))
+        one, other = await self._embedder.embed(answers)
+        cosine = float(one @ other)
+        return say_the_same(*answers, cosine), cosine
 
     async def _calibrate(self, config: CacheConfig) -> Calibration:
         """Calibrate on a file, once for as long as it and the bound stay the same."""
