@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from starlette.applications import Starlette
+from starlette.routing import Route
 
 from backstay import api, console
 from backstay.access import AuditLog, Keys, Mailer, People, Sessions
@@ -16,10 +17,14 @@ from backstay.data_folder import read_operator_token
 from backstay.gateway import RouteBoard, StoredResponses
 from backstay.health import HealthStore
 from backstay.health.figures import watch as watch_targets
+from backstay.jobs import Batches, Files
 from backstay.ledger import LedgerStore
 from backstay.providers import DIALECTS
 from backstay.store import Database
 from backstay.tracing import CallMetrics, TraceStore, read_call
+
+BATCH_ENDPOINTS = [wire.path for wire in api.WIRES if wire.operation != "count_tokens"]
+"""What a batch may call."""
 
 
 class App:
@@ -135,6 +140,7 @@ class App:
                 *api.health_routes(self._checks(), self._metrics.render),
                 *api.model_routes(authenticate, path.model_names),
                 *api.response_routes(authenticate, StoredResponses(path.gateway)),
+                *self._job_routes(authenticate),
                 *api.manage_routes(manage),
                 *console.routes(pages),
             ],
@@ -142,6 +148,13 @@ class App:
         )
         wires = api.Wires(path.gateway, path.gate, authenticate, max_body_bytes=settings.max_body_bytes)
         return api.FrontDoor(wires, site)
+
+    def _job_routes(self, authenticate: api.Authenticator) -> list[Route]:
+        files = Files(self._path.database)
+        return [
+            *api.file_routes(authenticate, files, max_file_bytes=self._settings.max_file_bytes),
+            *api.batch_routes(authenticate, Batches(self._path.database, files, BATCH_ENDPOINTS)),
+        ]
 
     async def _describe(self, caller: Caller) -> Sequence[console.CatalogModel]:
         return describe(self._path.gateway.models, self._path.gateway.prices, caller)
