@@ -139,8 +139,7 @@ class App:
             routes=[
                 *api.health_routes(self._checks(), self._metrics.render),
                 *api.model_routes(authenticate, path.model_names),
-                *api.response_routes(authenticate, StoredResponses(path.gateway)),
-                *self._job_routes(authenticate),
+                *self._openai_routes(authenticate),
                 *api.manage_routes(manage),
                 *console.routes(pages),
             ],
@@ -149,9 +148,10 @@ class App:
         wires = api.Wires(path.gateway, path.gate, authenticate, max_body_bytes=settings.max_body_bytes)
         return api.FrontDoor(wires, site)
 
-    def _job_routes(self, authenticate: api.Authenticator) -> list[Route]:
+    def _openai_routes(self, authenticate: api.Authenticator) -> list[Route]:
         files = Files(self._path.database)
         return [
+            *api.response_routes(authenticate, StoredResponses(self._path.gateway)),
             *api.file_routes(authenticate, files, max_file_bytes=self._settings.max_file_bytes),
             *api.batch_routes(authenticate, Batches(self._path.database, files, BATCH_ENDPOINTS)),
         ]

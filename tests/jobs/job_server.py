@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
-from openai import OpenAI
+from openai import DefaultHttpxClient, OpenAI
 from openai.types import Batch
 
 from serving import Server, eventually, serving
@@ -61,7 +62,9 @@ def new_key(server: Server, *options: str) -> dict[str, Any]:
 
 
 def sdk(server: Server, key: str) -> OpenAI:
-    return OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0)
+    """Make an SDK that keeps no connection open between two requests, so that there is nothing to close."""
+    client = DefaultHttpxClient(limits=httpx.Limits(max_keepalive_connections=0))
+    return OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0, http_client=client)
 
 
 def line(number: int, model: str = "quick", url: str = CHAT, **more: Any) -> str:

@@ -104,8 +104,8 @@ class _Result:
 
     async def write(self, line: bytes) -> None:
         if self._writer is None:
-            batch, kind = self._batch, self._kind
-            file_id = result_file_id(batch.batch_id, kind)
+            batch = self._batch
+            file_id = result_file_id(batch.batch_id, self._kind)
             self._writer = await self._files.writer(batch.tenant_id, batch.key_id, file_id, "batch_output")
         await self._writer.write(line)
 
