@@ -8,6 +8,7 @@ from starlette.routing import Route
 
 from backstay import api, console
 from backstay.access import AuditLog, Keys, Mailer, People, Sessions
+from backstay.api.later import LaterCalls
 from backstay.call_path import CallPath
 from backstay.catalog import describe
 from backstay.core.caller import Caller
@@ -17,7 +18,8 @@ from backstay.data_folder import read_operator_token
 from backstay.gateway import RouteBoard, StoredResponses
 from backstay.health import HealthStore
 from backstay.health.figures import watch as watch_targets
-from backstay.jobs import Batches, Files
+from backstay.jobs import Batches, Files, Later, WebhookSecrets
+from backstay.jobs.webhooks import read_hosts
 from backstay.ledger import LedgerStore
 from backstay.providers import DIALECTS
 from backstay.store import Database
@@ -117,6 +119,8 @@ class App:
             traces=traces,
             ledger=ledger,
             cache=self._path.cache,
+            later=Later(database),
+            webhooks=WebhookSecrets(database, secret),
             catalog=self._describe,
             routes=routes,
             read_call=lambda span: read_call(span, DIALECTS),
@@ -145,8 +149,15 @@ class App:
             ],
             exception_handlers=api.EXCEPTION_HANDLERS,
         )
-        wires = api.Wires(path.gateway, path.gate, authenticate, max_body_bytes=settings.max_body_bytes)
+        wires = api.Wires(
+            path.gateway, path.gate, authenticate, max_body_bytes=settings.max_body_bytes, later=self._later_calls()
+        )
         return api.FrontDoor(wires, site)
+
+    def _later_calls(self) -> LaterCalls:
+        secrets = WebhookSecrets(self._path.database, self._path.secret)
+        named_hosts = read_hosts(self._settings.webhook_hosts)
+        return LaterCalls(self._path.gateway, Later(self._path.database), secrets, named_hosts)
 
     def _openai_routes(self, authenticate: api.Authenticator) -> list[Route]:
         files = Files(self._path.database)

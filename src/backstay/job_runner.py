@@ -22,7 +22,8 @@ from backstay.core.caller import Caller
 from backstay.core.errors import BackstayError, ConfigError, StoreUnavailable
 from backstay.core.settings import Settings
 from backstay.gateway import Headers, Incoming, call
-from backstay.jobs import Answered, Files, Job, JobStore, Runner, Upkeep
+from backstay.jobs import Answered, Deliverer, Files, Job, JobStore, Runner, Upkeep
+from backstay.jobs.webhooks import read_hosts
 from backstay.store import Database
 from backstay.store.folders import is_left
 from backstay.tracing import CallMetrics
@@ -67,7 +68,14 @@ async def _run_jobs(settings: Settings, path: CallPath, end: asyncio.Event) -> N
     store = JobStore(path.database, f"{socket.gethostname()}:{settings.data_dir.resolve()}")
     upkeep = Upkeep(store, Files(path.database), longest_line_bytes=settings.max_body_bytes)
     runner = Runner(store, upkeep, _Asking(path).ask, concurrency=settings.jobs_concurrency)
-    path.database.listen("backstay_jobs", lambda _: runner.wake(), on_gap=runner.wake)
+    deliverer = Deliverer(path.database, path.secret, read_hosts(settings.webhook_hosts))
+
+    def wake() -> None:
+        runner.wake()
+        deliverer.wake()
+
+    path.database.listen("backstay_jobs", lambda _: wake(), on_gap=wake)
+    path.run(deliverer.run())
     running = asyncio.create_task(_run_after_the_last(settings, store, runner))
     ended = asyncio.create_task(end.wait())
     await asyncio.wait((running, ended), return_when=asyncio.FIRST_COMPLETED)

@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     max_file_bytes: int = Field(
         default=200 * 1024 * 1024, ge=1024, description="Largest file taken for batches, in bytes."
     )
+    webhook_hosts: str = Field(
+        default="", description="Hosts inside the network that webhooks may reach, between commas."
+    )
     capture: Literal["full", "metadata"] = Field(
         default="full", description="Whether traces keep messages, or only figures."
     )

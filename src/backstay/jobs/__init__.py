@@ -4,10 +4,25 @@ Owns what is to be done, who does it, and what came of it. Must never make a cal
 """
 
 from backstay.jobs.batches import Batches
+from backstay.jobs.delivery import Deliverer, WebhookSecrets
 from backstay.jobs.files import Files
+from backstay.jobs.later import Later
 from backstay.jobs.runner import Runner
 from backstay.jobs.store import MERGE_JOBS, JobStore
 from backstay.jobs.types import Answered, Job, JobEnd
 from backstay.jobs.upkeep import Upkeep
 
-__all__ = ["MERGE_JOBS", "Answered", "Batches", "Files", "Job", "JobEnd", "JobStore", "Runner", "Upkeep"]
+__all__ = [
+    "MERGE_JOBS",
+    "Answered",
+    "Batches",
+    "Deliverer",
+    "Files",
+    "Job",
+    "JobEnd",
+    "JobStore",
+    "Later",
+    "Runner",
+    "Upkeep",
+    "WebhookSecrets",
+]

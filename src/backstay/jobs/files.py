@@ -13,7 +13,6 @@ from backstay.store import Connection, Database, load_queries
 
 _QUERIES = load_queries("backstay.jobs")
 _CHUNK_S = 20.0
-_SWEEP_S = 60.0
 
 
 class Files:
@@ -118,12 +117,6 @@ class FileWriter:
 
     def _values(self) -> dict[str, Any]:
         return {"tenant_id": self._tenant_id, "file_id": self.file_id}
-
-
-async def sweep_files(database: Database) -> None:
-    """Throw away files that somebody began to send long ago and never ended."""
-    async with database.system(timeout_s=_SWEEP_S) as connection:
-        await connection.execute(_QUERIES["sweep_files"])
 
 
 async def visible(connection: Connection, caller: Caller) -> dict[str, Any]:

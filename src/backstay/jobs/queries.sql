@@ -262,7 +262,8 @@ where tenant_id = %(tenant_id)s and job_id = %(job_id)s and owner = %(owner)s an
 
 -- name: fail_call
 update job_calls set state = 'failed', owner = null, finished_at = now(), http_status = %(http_status)s,
-  answer = %(answer)s, error = %(error)s::jsonb
+  answer = %(answer)s, error = %(error)s::jsonb,
+  webhook_state = case when webhook_url is not null then 'waiting' end, webhook_due_at = now()
 where tenant_id = %(tenant_id)s and job_id = %(job_id)s and owner = %(owner)s and state = 'running'
 
 -- name: merge_jobs
@@ -274,9 +275,75 @@ with told as materialized (
   order by 1, 2
 ), done as (
   update job_calls c
-  set state = 'done', owner = null, http_status = 200, answer = decode(told.answer, 'base64'), finished_at = now()
+  set state = 'done', owner = null, http_status = 200, answer = decode(told.answer, 'base64'), finished_at = now(),
+      webhook_state = case when webhook_url is not null then 'waiting' end, webhook_due_at = now()
   from told
   where c.tenant_id = told.tenant_id and c.job_id = told.job_id and c.state in ('running', 'waiting')
   returning 1
 )
 select pg_notify('backstay_jobs', '') where exists (select from done)
+
+-- Single calls
+
+-- name: take_call
+insert into job_calls (tenant_id, job_id, key_id, path, body, terms, trace_id, expires_at, webhook_url)
+values (%(tenant_id)s, %(job_id)s, %(key_id)s, %(path)s, %(body)s, %(terms)s::jsonb, %(trace_id)s,
+        now() + make_interval(secs => %(within_s)s), %(webhook_url)s)
+on conflict (tenant_id, job_id) do nothing
+
+-- name: look_at_call
+select job_id, state, path = %(path)s and body = %(body)s as is_same
+from job_calls
+where tenant_id = %(tenant_id)s and job_id = %(job_id)s
+
+-- name: find_call
+select job_id, path, state, trace_id, http_status, answer, error, webhook_url, webhook_state, webhook_tries,
+       webhook_error, created_at, finished_at
+from job_calls
+where tenant_id = %(tenant_id)s and job_id = %(job_id)s and batch_id is null
+  and (%(key_ids)s::text[] is null or key_id = any(%(key_ids)s))
+
+-- name: sweep_calls
+delete from job_calls
+where (tenant_id, job_id) in (
+  select tenant_id, job_id from job_calls
+  where batch_id is null and finished_at < now() - interval '7 days'
+  limit 1000
+)
+
+-- Webhooks
+
+-- name: renew_secret
+insert into webhook_secrets (tenant_id, salt) values (%(tenant_id)s, %(salt)s)
+on conflict (tenant_id) do update
+set earlier_salt = webhook_secrets.salt, earlier_until = now() + make_interval(secs => %(earlier_s)s),
+    salt = excluded.salt, made_at = now()
+
+-- name: find_secret
+select salt from webhook_secrets where tenant_id = %(tenant_id)s
+
+-- name: claim_webhooks
+-- Those that are due. One that is being tried is due again when its try must be over, should its process die.
+with due as (
+  select tenant_id, job_id from job_calls
+  where webhook_state = 'waiting' and webhook_due_at <= now()
+  order by webhook_due_at
+  limit %(most)s
+  for update skip locked
+)
+update job_calls c
+set webhook_tries = webhook_tries + 1, webhook_due_at = now() + make_interval(secs => %(lease_s)s)
+from due join webhook_secrets s using (tenant_id)
+where c.tenant_id = due.tenant_id and c.job_id = due.job_id
+returning c.tenant_id, c.job_id, c.path, c.state, c.trace_id, c.http_status, c.answer, c.error, c.webhook_url,
+          c.webhook_state, c.webhook_tries, c.webhook_error, c.created_at, c.finished_at,
+          array_remove(array[s.salt, case when s.earlier_until > now() then s.earlier_salt end], null) as salts
+
+-- name: next_webhook
+select extract(epoch from min(webhook_due_at) - now())::float8 as in_s from job_calls where webhook_state = 'waiting'
+
+-- name: end_webhook
+update job_calls
+set webhook_state = %(state)s, webhook_error = %(problem)s,
+    webhook_due_at = now() + make_interval(secs => %(pause_s)s)
+where tenant_id = %(tenant_id)s and job_id = %(job_id)s

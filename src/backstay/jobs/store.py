@@ -33,10 +33,12 @@ class JobStore:
         self._owner = owner
 
     async def beat(self) -> None:
-        """Say that this runner is there, and take over from those that are not."""
+        """Say that this runner is there, take over from those that are not, and let go of what is old."""
         async with self._database.system(timeout_s=_LONG_S) as connection:
             await connection.execute(_QUERIES["beat"], {"owner": self._owner})
             await connection.execute(_QUERIES["take_over"], {"silence_s": SILENCE_S})
+            await connection.execute(_QUERIES["sweep_calls"])
+            await connection.execute(_QUERIES["sweep_files"])
 
     async def take_back(self) -> int:
         """Let the calls that were under way here before be made again; return how many those are."""
