@@ -107,9 +107,8 @@ class App:
             mailer = Mailer(settings.smtp_url.get_secret_value(), settings.mail_from)
         traces, ledger, audit = TraceStore(database), LedgerStore(database), AuditLog(database)
         routes = RouteBoard(lambda: self._path.gateway.models, HealthStore(database), audit, clock)
-        keys = Keys(database, secret, clock)
+        keys, sessions = Keys(database, secret, clock), Sessions(database, secret, clock)
         people = People(database, secret, public_url=settings.public_url, mailer=mailer)
-        sessions = Sessions(database, secret, clock)
         manage = api.ManageDeps(
             authenticate=authenticate,
             keys=keys,
@@ -149,15 +148,17 @@ class App:
             ],
             exception_handlers=api.EXCEPTION_HANDLERS,
         )
-        wires = api.Wires(
-            path.gateway, path.gate, authenticate, max_body_bytes=settings.max_body_bytes, later=self._later_calls()
-        )
-        return api.FrontDoor(wires, site)
+        return api.FrontDoor(self._wires(authenticate), site)
 
-    def _later_calls(self) -> LaterCalls:
-        secrets = WebhookSecrets(self._path.database, self._path.secret)
-        named_hosts = read_hosts(self._settings.webhook_hosts)
-        return LaterCalls(self._path.gateway, Later(self._path.database), secrets, named_hosts)
+    def _wires(self, authenticate: api.Authenticator) -> api.Wires:
+        path, settings = self._path, self._settings
+        later = LaterCalls(
+            path.gateway,
+            Later(path.database),
+            WebhookSecrets(path.database, path.secret),
+            read_hosts(settings.webhook_hosts),
+        )
+        return api.Wires(path.gateway, path.gate, authenticate, max_body_bytes=settings.max_body_bytes, later=later)
 
     def _openai_routes(self, authenticate: api.Authenticator) -> list[Route]:
         files = Files(self._path.database)

@@ -6,9 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
-from openai import DefaultHttpxClient, OpenAI
+from openai import OpenAI
 from openai.types import Batch
 
 from serving import Server, eventually, serving
@@ -63,8 +62,7 @@ def new_key(server: Server, *options: str) -> dict[str, Any]:
 
 def sdk(server: Server, key: str) -> OpenAI:
     """Make an SDK that keeps no connection open between two requests, so that there is nothing to close."""
-    client = DefaultHttpxClient(limits=httpx.Limits(max_keepalive_connections=0))
-    return OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0, http_client=client)
+    return OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0, default_headers={"connection": "close"})
 
 
 def line(number: int, model: str = "quick", url: str = CHAT, **more: Any) -> str:

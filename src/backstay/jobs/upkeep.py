@@ -99,7 +99,7 @@ class _Result:
     def __init__(self, files: Files, batch: Batch, kind: Literal["output", "error"]):
         self._files = files
         self._batch = batch
-        self._kind = kind
+        self._kind: Literal["output", "error"] = kind
         self._writer: FileWriter | None = None
 
     async def write(self, line: bytes) -> None:
