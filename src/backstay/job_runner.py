@@ -16,6 +16,7 @@ import uvloop
 
 from backstay.api import WIRES
 from backstay.api.auth import OPERATOR_ID, operator
+from backstay.cache import read_directives
 from backstay.call_path import CallPath
 from backstay.child_process import follow_supervisor, set_up_logging
 from backstay.core.caller import Caller
@@ -129,6 +130,7 @@ class _Asking:
             tags=job.terms.tags or caller.tags,
             trace_id=job.trace_id,
             parent_id=job.terms.parent_id,
+            cache_control=read_directives(job.terms.cache_control),
             job_id=job.job_id,
         )
         try:

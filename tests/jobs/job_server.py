@@ -31,6 +31,14 @@ script = { latency_s = 2.0, output_tokens = 5 }
 dialect = "simulator"
 script = { faults = [{ kind = "status", status = 400, message = "no good" }] }
 
+[providers.busy]
+dialect = "simulator"
+script = { faults = [{ kind = "status", status = 503, message = "no room" }] }
+
+[models.busy]
+targets = ["busy/m"]
+retries = 0
+
 [models.quick]
 targets = ["open/gpt-4o-mini"]
 

@@ -92,6 +92,18 @@ def test_a_cancelled_batch_makes_no_more_calls(server: Server) -> None:
         client.batches.cancel(ended(client, start_batch(client, [line(1)])).id)
 
 
+def test_a_batch_whose_calls_find_no_room_can_be_cancelled(server: Server) -> None:
+    """Its calls are tried again and again, and not any more once it is cancelled."""
+    client = sdk(server, new_key(server)["key"])
+    batch = start_batch(client, [line(number, "busy") for number in range(1, 5)])
+    eventually(lambda: client.batches.retrieve(batch.id).status == "in_progress")
+    time.sleep(1)
+    client.batches.cancel(batch.id)
+    done = ended(client, batch)
+    assert done.status == "cancelled"
+    assert [each["error"]["code"] for each in results(client, done.error_file_id)] == ["batch_cancelled"] * 4
+
+
 def test_a_revoked_key_ends_its_jobs(server: Server) -> None:
     """Calls that were not made when the key was revoked never are."""
     key, admin = new_key(server), new_key(server, "--rights", "admin")

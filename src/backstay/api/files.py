@@ -1,5 +1,6 @@
 """Owns ``/v1/files``: files for batches and their results, in the shape of OpenAI's SDK."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -23,6 +24,8 @@ Handle = Callable[[Request, Caller], Awaitable[Response]]
 _FORM_BYTES = 64 * 1024
 """What a form may have beside its file."""
 _MOST_LISTED = 10_000
+_GRACE_S = 30.0
+_SLOWEST_BYTES_PER_S = 64 * 1024
 
 
 def routes(authenticate: Authenticate, files: Files, *, max_file_bytes: int) -> list[Route]:
@@ -82,7 +85,11 @@ async def _receive(request: Request, upload: Upload, writer: FileWriter, max_fil
             raise too_large(max_file_bytes)
         await writer.write(piece)
 
-    await upload.read(_body(request), write)
+    try:
+        async with asyncio.timeout(_GRACE_S + max_file_bytes / _SLOWEST_BYTES_PER_S):
+            await upload.read(_body(request), write)
+    except TimeoutError:
+        raise InvalidRequest("The file came too slowly. Send it faster, or send less.") from None
     if upload.filename is None:
         raise InvalidRequest("file is missing.", param="file")
     if upload.fields.get("purpose") != "batch":

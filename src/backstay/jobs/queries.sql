@@ -108,6 +108,9 @@ where tenant_id = %(tenant_id)s and batch_id = %(batch_id)s and state = 'waiting
 
 -- Who runs them
 
+-- name: last_beat
+select extract(epoch from now() - seen_at)::float8 as ago_s from job_runners where owner = %(owner)s
+
 -- name: beat
 insert into job_runners (owner) values (%(owner)s) on conflict (owner) do update set seen_at = now()
 
@@ -174,18 +177,19 @@ on conflict (tenant_id, job_id) do nothing
 update batches set status = 'in_progress', in_progress_at = now(), total = %(total)s, owner = null
 where tenant_id = %(tenant_id)s and batch_id = %(batch_id)s and status = 'validating'
 
+-- name: expire_batches
+update batches set expired_at = now() where status = 'in_progress' and expires_at < now() and expired_at is null
+
+-- name: drop_unwanted
+-- Lines that wait, of batches that are cancelled or late: also those that were put back since.
+update job_calls c
+set state = 'cancelled', finished_at = now(),
+    error = case when b.status = 'cancelling' then %(cancelled)s::jsonb else %(expired)s::jsonb end
+from batches b
+where (b.status = 'cancelling' or b.status = 'in_progress' and b.expired_at is not null)
+  and c.tenant_id = b.tenant_id and c.batch_id = b.batch_id and c.state = 'waiting'
+
 -- name: close_batches
--- Batches without an open line are to be written; those whose time is over lose the lines that wait.
-with late as (
-  update batches set expired_at = now()
-  where status = 'in_progress' and expires_at < now() and expired_at is null
-  returning tenant_id, batch_id
-), dropped as (
-  update job_calls c set state = 'cancelled', finished_at = now(), error = %(error)s::jsonb
-  from batches b
-  where b.status = 'in_progress' and b.expires_at < now()
-    and c.tenant_id = b.tenant_id and c.batch_id = b.batch_id and c.state = 'waiting'
-)
 update batches b set status = 'finalizing', finalizing_at = now()
 where status = 'in_progress' and not exists (
   select from job_calls c

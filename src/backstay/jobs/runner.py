@@ -43,8 +43,6 @@ class Runner:
         self._woken = asyncio.Event()
         self._wake_upkeep = asyncio.Event()
         self._chance = random.Random()
-        self.made = 0
-        """Calls made, tries counted."""
 
     def wake(self) -> None:
         """Look for something to do: there is news."""
@@ -96,10 +94,8 @@ class Runner:
 
     def _on_end(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        if len(self._running) <= self._concurrency // 2:
+        if self._concurrency - len(self._running) >= max(1, self._concurrency // 4):
             self._woken.set()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("a job failed inside the runner; it is made again after a restart", exc_info=error)
 
     def _paused_now(self) -> list[str]:
         now_s = time.monotonic()
@@ -127,7 +123,10 @@ class Runner:
         except StoreUnavailable:
             await _insist(lambda: self._store.put_back(job, _FAULT_S, counts=False))
             return
-        self.made += 1
+        except Exception:  # noqa: BLE001 - the edge of a job: a fault of ours must not lose it
+            _log.exception("job %s failed inside the runner; it is tried again", job.job_id)
+            await _insist(lambda: self._store.put_back(job, _IDLE_S))
+            return
         if not answered.is_good:
             await self._after_failure(job, answered)
 

@@ -33,10 +33,15 @@ class JobStore:
         self._owner = owner
 
     async def beat(self) -> None:
-        """Say that this runner is there, take over from those that are not, and let go of what is old."""
+        """Say that this runner is there, take over from those that are not, and let go of what is old.
+
+        A runner that was not heard of itself, as Postgres was away, takes nothing: the others may be about to speak.
+        """
         async with self._database.system(timeout_s=_LONG_S) as connection:
+            before = await (await connection.execute(_QUERIES["last_beat"], {"owner": self._owner})).fetchone()
             await connection.execute(_QUERIES["beat"], {"owner": self._owner})
-            await connection.execute(_QUERIES["take_over"], {"silence_s": SILENCE_S})
+            if before is not None and before["ago_s"] < SILENCE_S / 2:
+                await connection.execute(_QUERIES["take_over"], {"silence_s": SILENCE_S})
             await connection.execute(_QUERIES["sweep_calls"])
             await connection.execute(_QUERIES["sweep_files"])
 
@@ -89,7 +94,10 @@ class JobStore:
     async def close_batches(self) -> int:
         """Let batches be written that are run through, or whose time is over; return how many are open."""
         async with self._database.system(timeout_s=_LONG_S) as connection:
-            await connection.execute(_QUERIES["close_batches"], {"error": _json(_EXPIRED)})
+            await connection.execute(_QUERIES["expire_batches"])
+            errors = {"cancelled": _json(CANCELLED), "expired": _json(_EXPIRED)}
+            await connection.execute(_QUERIES["drop_unwanted"], errors)
+            await connection.execute(_QUERIES["close_batches"])
             row = await (await connection.execute(_QUERIES["open_batches"])).fetchone()
         assert row is not None
         return row["batches"]

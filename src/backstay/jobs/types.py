@@ -78,6 +78,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     feature: str | None = None
     tags: tuple[str, ...] = ()
     parent_id: str | None = None
+    cache_control: str | None = None
+    """The header's text."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
