@@ -1,10 +1,21 @@
 """The rules of webhooks: which addresses are public, what a signature is, when the last try was."""
 
+import asyncio
 import base64
 
 import pytest
 
-from backstay.jobs.webhooks import PAUSES_S, is_public, pause_after, secret_of, sign, write_secret
+from backstay.jobs.webhooks import (
+    PAUSES_S,
+    WebhookRefused,
+    find_address,
+    is_public,
+    pause_after,
+    read_url,
+    secret_of,
+    sign,
+    write_secret,
+)
 
 
 @pytest.mark.parametrize("address", ["1.1.1.1", "93.184.216.34", "2606:4700::1111", "::ffff:1.1.1.1"])
@@ -46,3 +57,18 @@ def test_tries_end() -> None:
     """After the last pause, or at once where the receiver says that it is gone for good."""
     assert [pause_after(500, tries) for tries in range(1, len(PAUSES_S) + 2)] == [*PAUSES_S, None]
     assert pause_after(410, 1) is None
+
+
+async def test_a_name_with_one_address_inside_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who answers for a name could otherwise show a public address when it is checked, and choose another later."""
+    answers = ["1.1.1.1", "10.0.0.7"]
+
+    async def getaddrinfo(*_: object, **__: object) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+        return [(2, 1, 6, "", (address, 443)) for address in answers]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    place = read_url("https://hooks.example/a", [])
+    with pytest.raises(WebhookRefused):
+        await find_address(place)
+    answers.pop()
+    assert await find_address(place) == "1.1.1.1"
