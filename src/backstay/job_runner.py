@@ -6,11 +6,9 @@ when the supervisor is gone, once the calls that are under way have ended.
 
 import asyncio
 import logging
-import signal
 import socket
 import sys
 from collections.abc import Mapping
-from functools import partial
 
 import uvloop
 
@@ -18,7 +16,7 @@ from backstay.api import WIRES
 from backstay.api.auth import OPERATOR_ID, operator
 from backstay.cache import read_directives
 from backstay.call_path import CallPath
-from backstay.child_process import follow_supervisor, set_up_logging
+from backstay.child_process import set_up_logging, told_to_end
 from backstay.core.caller import Caller
 from backstay.core.errors import BackstayError, ConfigError, StoreUnavailable
 from backstay.core.settings import Settings
@@ -56,7 +54,7 @@ async def _run(settings: Settings) -> None:
     metrics = CallMetrics(settings.data_dir / "metrics", SLOT, is_worker=False)
     database = Database(settings.database_url.get_secret_value(), max_connections=_CONNECTIONS, name="backstay jobs")
     path = CallPath(settings, SLOT, database=database, observe=metrics.observe, knows_all_keys=False)
-    end = _told_to_end()
+    end = told_to_end()
     await path.start()
     try:
         path.run(metrics.run())
@@ -184,19 +182,6 @@ def _seconds(value: bytes | None) -> float | None:
         return None if value is None else float(value)
     except ValueError:
         return None  # a date: the pause is ours to choose
-
-
-def _told_to_end() -> asyncio.Event:
-    """Return what is set by SIGTERM or the supervisor's end; a second SIGTERM then kills, as it does by default."""
-    loop, end = asyncio.get_running_loop(), asyncio.Event()
-
-    def on_signal() -> None:
-        end.set()
-        loop.remove_signal_handler(signal.SIGTERM)
-
-    loop.add_signal_handler(signal.SIGTERM, on_signal)
-    follow_supervisor(partial(loop.call_soon_threadsafe, end.set))
-    return end
 
 
 if __name__ == "__main__":
