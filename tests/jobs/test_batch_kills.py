@@ -3,6 +3,7 @@
 import os
 import time
 from collections import Counter
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,13 @@ def numbers(usage: dict[str, Any]) -> dict[str, int]:
 
 
 def kill_all(server: Server) -> None:
-    """Kill the supervisor and all below it, Postgres too."""
-    family = [*psutil.Process(server.process.pid).children(recursive=True), psutil.Process(server.process.pid)]
-    for process in family:
-        process.kill()
+    """Kill the supervisor and all below it, Postgres too: the supervisor first, as it would start others."""
+    supervisor = psutil.Process(server.process.pid)
+    below = supervisor.children(recursive=True)
+    supervisor.kill()
     server.process.wait(10)
+    for process in below:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    _, alive = psutil.wait_procs(below, timeout=10)
+    assert alive == []
