@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from functools import partial
 
 from starlette.applications import Starlette
+from starlette.routing import Route
 
 from backstay import api, console
 from backstay.access import AuditLog, Keys, Mailer, People, Sessions
+from backstay.api.later import LaterCalls
 from backstay.cache.figures import watch as watch_cache
 from backstay.call_path import CallPath
 from backstay.catalog import describe
@@ -18,10 +20,15 @@ from backstay.gateway import RouteBoard, StoredResponses
 from backstay.gateway.room import watch as watch_room
 from backstay.health import HealthStore
 from backstay.health.figures import watch as watch_targets
+from backstay.jobs import Batches, Files, Later, WebhookSecrets
+from backstay.jobs.webhooks import read_hosts
 from backstay.ledger import LedgerStore
 from backstay.providers import DIALECTS
 from backstay.store import Database
 from backstay.tracing import CallMetrics, TraceStore, read_call
+
+BATCH_ENDPOINTS = [wire.path for wire in api.WIRES if wire.operation != "count_tokens"]
+"""What a batch may call."""
 
 
 class App:
@@ -110,9 +117,8 @@ class App:
             mailer = Mailer(settings.smtp_url.get_secret_value(), settings.mail_from)
         traces, ledger, audit = TraceStore(database), LedgerStore(database), AuditLog(database)
         routes = RouteBoard(lambda: self._path.gateway.models, HealthStore(database), audit, clock)
-        keys = Keys(database, secret, clock)
+        keys, sessions = Keys(database, secret, clock), Sessions(database, secret, clock)
         people = People(database, secret, public_url=settings.public_url, mailer=mailer)
-        sessions = Sessions(database, secret, clock)
         manage = api.ManageDeps(
             authenticate=authenticate,
             keys=keys,
@@ -122,6 +128,8 @@ class App:
             traces=traces,
             ledger=ledger,
             cache=self._path.cache,
+            later=Later(database),
+            webhooks=WebhookSecrets(database, secret),
             catalog=self._describe,
             routes=routes,
             read_call=lambda span: read_call(span, DIALECTS),
@@ -144,14 +152,31 @@ class App:
             routes=[
                 *api.health_routes(self._checks(), self._metrics.render),
                 *api.model_routes(authenticate, path.model_names),
-                *api.response_routes(authenticate, StoredResponses(path.gateway)),
+                *self._openai_routes(authenticate),
                 *api.manage_routes(manage),
                 *console.routes(pages),
             ],
             exception_handlers=api.EXCEPTION_HANDLERS,
         )
-        wires = api.Wires(path.gateway, path.gate, authenticate, max_body_bytes=settings.max_body_bytes)
-        return api.FrontDoor(wires, site)
+        return api.FrontDoor(self._wires(authenticate), site)
+
+    def _wires(self, authenticate: api.Authenticator) -> api.Wires:
+        path, settings = self._path, self._settings
+        later = LaterCalls(
+            path.gateway,
+            Later(path.database),
+            WebhookSecrets(path.database, path.secret),
+            read_hosts(settings.webhook_hosts),
+        )
+        return api.Wires(path.gateway, path.gate, authenticate, max_body_bytes=settings.max_body_bytes, later=later)
+
+    def _openai_routes(self, authenticate: api.Authenticator) -> list[Route]:
+        files = Files(self._path.database)
+        return [
+            *api.response_routes(authenticate, StoredResponses(self._path.gateway)),
+            *api.file_routes(authenticate, files, max_file_bytes=self._settings.max_file_bytes),
+            *api.batch_routes(authenticate, Batches(self._path.database, files, BATCH_ENDPOINTS)),
+        ]
 
     async def _describe(self, caller: Caller) -> Sequence[console.CatalogModel]:
         return describe(self._path.gateway.models, self._path.gateway.prices, caller)

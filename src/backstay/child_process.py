@@ -1,10 +1,13 @@
 """Owns what the processes below the supervisor do alike: they log to its stderr, and end when it is gone."""
 
+import asyncio
 import logging
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from backstay.core.settings import Settings
 
@@ -29,3 +32,16 @@ def follow_supervisor(on_gone: Callable[[], object]) -> None:
         on_gone()
 
     threading.Thread(target=wait, name="follow-supervisor", daemon=True).start()
+
+
+def told_to_end() -> asyncio.Event:
+    """Return what is set by SIGTERM or the supervisor's end; a second SIGTERM then kills, as it does by default."""
+    loop, end = asyncio.get_running_loop(), asyncio.Event()
+
+    def on_signal() -> None:
+        end.set()
+        loop.remove_signal_handler(signal.SIGTERM)
+
+    loop.add_signal_handler(signal.SIGTERM, on_signal)
+    follow_supervisor(partial(loop.call_soon_threadsafe, end.set))
+    return end

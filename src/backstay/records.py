@@ -7,10 +7,11 @@ import msgspec
 
 from backstay.conversations import MERGE_RESPONSES
 from backstay.idempotency import MERGE_CLAIMS, ClaimEnd
+from backstay.jobs import MERGE_JOBS, JobEnd
 from backstay.ledger import MERGE_ENTRIES, LedgerEntry
 from backstay.tracing import MERGE_SPANS, Span
 
-MERGES = (MERGE_SPANS, MERGE_ENTRIES, MERGE_RESPONSES, MERGE_CLAIMS)
+MERGES = (MERGE_SPANS, MERGE_ENTRIES, MERGE_RESPONSES, MERGE_CLAIMS, MERGE_JOBS)
 """What a shipper runs on each batch of entries."""
 
 _encoder = msgspec.json.Encoder()
@@ -24,6 +25,8 @@ class CallDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     entries: tuple[LedgerEntry, ...]
     claim: ClaimEnd | None = None
     """Of a call with an idempotency key, where Postgres was not told how it ended."""
+    job: JobEnd | None = None
+    """Of a call that was made for a job: the answer, so that it is there once it is paid for."""
 
 
 class IntentDocument(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,13 +5,11 @@ It ends on SIGTERM, or when the supervisor is gone, once it has shipped what the
 
 import asyncio
 import logging
-import signal
 import sys
-from functools import partial
 
 import uvloop
 
-from backstay.child_process import follow_supervisor, set_up_logging
+from backstay.child_process import set_up_logging, told_to_end
 from backstay.core.errors import BackstayError, ConfigError
 from backstay.core.settings import Settings
 from backstay.idempotency import keep_swept
@@ -43,7 +41,7 @@ async def _ship(settings: Settings) -> None:
     database = Database(settings.database_url.get_secret_value(), name="backstay shipping")
     shipper = Shipper(settings.data_dir / "journal", database, MERGES, interrupted)
     metrics = _metrics(settings, shipper)
-    end = _told_to_end()
+    end = told_to_end()
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(work) for work in (shipper.run(), metrics.run(), keep_swept(database))]
         await end.wait()
@@ -60,19 +58,6 @@ def _metrics(settings: Settings, shipper: Shipper) -> CallMetrics:
     metrics.add_counter("backstay_journal_shipped_total", "Entries shipped.", lambda: shipper.shipped)
     metrics.add_counter("backstay_journal_rejected_total", "Entries that Postgres refuses.", lambda: shipper.rejected)
     return metrics
-
-
-def _told_to_end() -> asyncio.Event:
-    """Return what is set by SIGTERM or the supervisor's end; a second SIGTERM then kills, as it does by default."""
-    loop, end = asyncio.get_running_loop(), asyncio.Event()
-
-    def on_signal() -> None:
-        end.set()
-        loop.remove_signal_handler(signal.SIGTERM)
-
-    loop.add_signal_handler(signal.SIGTERM, on_signal)
-    follow_supervisor(partial(loop.call_soon_threadsafe, end.set))
-    return end
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from backstay.core.clock import SystemClock
 from backstay.core.money import NanoUSD
 from backstay.gateway import Model, Models, RouteBoard, Target
 from backstay.health import HealthStore
+from backstay.jobs import Later, WebhookSecrets
 from backstay.ledger import MERGE_ENTRIES, CostLine, LedgerEntry, LedgerStore
 from backstay.providers import DIALECTS
 from backstay.providers.simulator import Simulator
@@ -57,6 +58,8 @@ async def app(database: Database) -> AsyncIterator[Starlette]:
         traces=TraceStore(database),
         ledger=LedgerStore(database),
         cache=Cache(database, SystemClock(), memory_bytes=0),
+        later=Later(database),
+        webhooks=WebhookSecrets(database, SECRET),
         catalog=catalog,
         routes=RouteBoard(lambda: MODELS, HealthStore(database), AuditLog(database), clock),
         read_call=lambda span: read_call(span, DIALECTS),

@@ -31,6 +31,7 @@ from backstay.core.caller import Caller
 from backstay.core.clock import SystemClock
 from backstay.gateway import Model, Models, RouteBoard, Target
 from backstay.health import HealthStore
+from backstay.jobs import Later, WebhookSecrets
 from backstay.ledger import LedgerStore
 from backstay.providers.simulator import Simulator
 from backstay.store import Database
@@ -88,6 +89,8 @@ def build(url: str) -> Starlette:
         traces=TraceStore(database),
         ledger=LedgerStore(database),
         cache=Cache(database, SystemClock(), memory_bytes=0),
+        later=Later(database),
+        webhooks=WebhookSecrets(database, SECRET),
         catalog=catalog,
         routes=RouteBoard(lambda: MODELS, HealthStore(database), AuditLog(database), clock),
         read_call=lambda span: read_call(span, {}),

@@ -24,6 +24,10 @@ class AuditLog:
         home = msgspec.structs.replace(by, tenant_id=DEFAULT_TENANT)
         await self._store.note(connection, home, action, subject, **detail)
 
+    async def note_own(self, connection: Connection, by: Caller, action: str, subject: str, /, **detail: Any) -> None:
+        """Write down an act on what belongs to the caller's tenant, in the transaction over all tenants."""
+        await self._store.note(connection, by, action, subject, **detail)
+
     async def list(
         self,
         by: Caller,

@@ -113,6 +113,21 @@ class KeyRing:
             raise Unauthenticated(known.why_ended())
         return known.caller
 
+    async def caller_of(self, tenant_id: str, key_id: str) -> Caller:
+        """Ask Postgres who a key makes its holder, now: for calls that are made later on its behalf.
+
+        Raises:
+            Unauthenticated: There is no such key, or it works no more.
+            StoreUnavailable: Postgres does not answer.
+        """
+        rows = await self._read("key_by_id", tenant_id=tenant_id, key_id=key_id)
+        if not rows:
+            raise Unauthenticated("The key that asked for this call is not there any more.")
+        known = _Reader().known(rows[0])
+        if known.has_ended(self._clock.now_ns()):
+            raise Unauthenticated(known.why_ended())
+        return known.caller
+
     async def start(self) -> None:
         """Read the keys and follow their changes. Where Postgres is away now, that happens when it is back."""
         self._follower = asyncio.create_task(self._follow(), name="key ring")

@@ -2,6 +2,8 @@
 
 from backstay.api.asgi import WIRES, FrontDoor
 from backstay.api.auth import Authenticator
+from backstay.api.batches import routes as batch_routes
+from backstay.api.files import routes as file_routes
 from backstay.api.health import Check
 from backstay.api.health import routes as health_routes
 from backstay.api.manage import ManageDeps
@@ -19,6 +21,8 @@ __all__ = [
     "FrontDoor",
     "ManageDeps",
     "Wires",
+    "batch_routes",
+    "file_routes",
     "health_routes",
     "manage_routes",
     "model_routes",

@@ -12,6 +12,7 @@ Authenticate = Callable[[Mapping[bytes, bytes]], Awaitable[Caller]]
 
 Raises ``Unauthenticated``, or ``StoreUnavailable`` where only Postgres could tell."""
 
+OPERATOR_ID = "operator"
 OPERATOR_RIGHTS = frozenset({"call", "read", "admin"})
 
 
@@ -37,7 +38,7 @@ class Authenticator:
 
 def operator(tenant_id: str) -> Caller:
     """Be the operator of the installation, acting for one tenant."""
-    return Caller(tenant_id=tenant_id, kind="operator", id="operator", name="operator", rights=OPERATOR_RIGHTS)
+    return Caller(tenant_id=tenant_id, kind="operator", id=OPERATOR_ID, name="operator", rights=OPERATOR_RIGHTS)
 
 
 def read_credential(headers: Mapping[bytes, bytes]) -> bytes | None:

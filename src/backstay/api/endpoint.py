@@ -209,7 +209,7 @@ async def _read_body(request: Request, to: type[B]) -> B:
     """Read the JSON body. It may be left out where no field of it is required."""
     try:
         async with asyncio.timeout(_BODY_S):
-            text = await _read_bytes(request)
+            text = await read_bytes(request)
     except TimeoutError:
         raise HTTPException(408, f"The body did not arrive within {_BODY_S:g} s.") from None
     if not text and not any(field.required for field in msgspec.structs.fields(to)):
@@ -225,7 +225,8 @@ async def _read_body(request: Request, to: type[B]) -> B:
         raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
 
 
-async def _read_bytes(request: Request) -> bytes:
+async def read_bytes(request: Request) -> bytes:
+    """Read a body of Backstay's own API. Raises ``RequestTooLarge``."""
     pieces: list[bytes] = []
     size = 0
     async for piece in request.stream():

@@ -44,12 +44,15 @@ from backstay.api.shapes import (
     RouteTarget,
     SignedOut,
     TraceView,
+    WebhookSecret,
 )
 from backstay.cache import Cache, Purge
 from backstay.core.caller import Caller
 from backstay.core.errors import BackstayError, Conflict, Forbidden, InvalidRequest, NotFound, Unauthenticated
 from backstay.core.money import usd
 from backstay.gateway import RouteBoard
+from backstay.jobs import Later, WebhookSecrets
+from backstay.jobs.views import LaterView, view_call
 from backstay.ledger import LedgerStore
 from backstay.tracing import CallFilter, CallReading, StoredSpan, TraceStore
 
@@ -69,6 +72,8 @@ class ManageDeps:
     traces: TraceStore
     ledger: LedgerStore
     cache: Cache
+    later: Later
+    webhooks: WebhookSecrets
     catalog: Callable[[Caller], Awaitable[Sequence[Any]]]
     """Describes the models that a caller may use, with what ``ModelView`` has."""
     routes: RouteBoard
@@ -241,6 +246,18 @@ async def list_routes(deps: ManageDeps, asked: Asked[Nothing, Nothing]) -> Route
     return routes_view(await deps.routes.show(asked.caller))
 
 
+async def show_later_call(deps: ManageDeps, asked: Asked[Nothing, Nothing]) -> LaterView:
+    return view_call(await deps.later.find(asked.caller, asked.path("call_id")))
+
+
+async def renew_webhook_secret(deps: ManageDeps, asked: Asked[Nothing, Nothing]) -> WebhookSecret:
+    by = asked.caller
+    secret = await deps.webhooks.renew(
+        by.tenant_id, lambda connection: deps.audit.note_own(connection, by, "webhooks.secret", by.tenant_id)
+    )
+    return WebhookSecret(tenant=by.tenant_id, secret=secret)
+
+
 async def drain_target(deps: ManageDeps, asked: Asked[Nothing, Nothing]) -> RouteTarget:
     return route_target(await deps.routes.drain(asked.caller, asked.request.path_params["target"]))
 
@@ -356,6 +373,14 @@ ENDPOINTS: tuple[Endpoint[ManageDeps, Any, Any], ...] = (
     post(
         "/v1/cache/corrections", "Say that an answer was wrong: it goes, and its questions are a pair", correct,
         answer=Purged, body=CacheCorrection, right="admin", errors=_NO_SUCH,
+    ),
+    get(
+        "/v1/async/{call_id}", "Show a call that is made later, with its answer once there is one", show_later_call,
+        answer=LaterView, query=Nothing, right="call", errors=_NO_SUCH,
+    ),
+    post(
+        "/v1/webhooks/secret", "Make the secret that the tenant's webhooks are signed with", renew_webhook_secret,
+        answer=WebhookSecret, body=Nothing, right="admin", status=201,
     ),
     get(
         "/v1/catalog", "List the models that the caller may use, with targets and prices", catalog,

@@ -426,3 +426,11 @@ class Routes(msgspec.Struct, frozen=True, kw_only=True):
 
     models: list[RouteModel]
     targets: list[RouteTarget]
+
+
+class WebhookSecret(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant's secret for webhooks, just made: this is the only time that it can be seen."""
+
+    tenant: str
+    secret: str
+    """``whsec_…``, as the libraries of Standard Webhooks take it."""

@@ -11,6 +11,7 @@ import msgspec
 from backstay.access import clean_label
 from backstay.api.auth import Authenticate
 from backstay.api.bodies import Message, Receive, announced_bytes, discard_body, read_body
+from backstay.api.later import LaterCalls, is_async
 from backstay.cache import read_directives
 from backstay.core.caller import Caller, Priority
 from backstay.core.errors import BackstayError, InvalidRequest, Overloaded, RequestTooLarge
@@ -63,10 +64,20 @@ class AsgiSink:
 class Wires:
     """Answers the vendors' wires with one gateway, as far as its gate lets calls in."""
 
-    def __init__(self, gateway: Gateway, gate: Gate, authenticate: Authenticate, *, max_body_bytes: int):
+    def __init__(
+        self,
+        gateway: Gateway,
+        gate: Gate,
+        authenticate: Authenticate,
+        *,
+        max_body_bytes: int,
+        later: LaterCalls | None = None,
+    ):
+        """Take the parts. ``later`` takes calls in that are answered later; ``None``: they are refused."""
         self._gateway = gateway
         self._gate = gate
         self._authenticate = authenticate
+        self._later = later
         self._turns = asyncio.Lock()
         self._watches = _Watches()
         self._max_body_bytes = min(max_body_bytes, gate.admission.capacity.longest_bytes)
@@ -82,6 +93,7 @@ class Wires:
             _deadline_s(headers)
             _idempotency_key(headers)
             priority = _priority(headers, caller)
+            is_later = is_async(headers)
             announced = announced_bytes(headers, self._max_body_bytes)
             ticket = await self._gate.enter(caller.tenant_id, priority, announced or 0)
         except BackstayError as error:
@@ -89,7 +101,10 @@ class Wires:
             return
         grow = None if announced is not None else partial(self._gate.grow, ticket, priority)
         try:
-            await self._take(wire, headers, caller, ticket, grow, receive, send)
+            if is_later:
+                await self._take_for_later(wire, scope, headers, caller, grow, receive, send)
+            else:
+                await self._take(wire, headers, caller, ticket, grow, receive, send)
         finally:
             self._gate.leave(ticket)
 
@@ -111,6 +126,30 @@ class Wires:
             return
         sink = AsgiSink(send, partial(self._gate.hold, ticket))
         await self._watches.during(call(self._gateway, _incoming(wire, headers, caller, body), sink), receive)
+
+    async def _take_for_later(
+        self,
+        wire: Wire,
+        scope: Scope,
+        headers: Mapping[bytes, bytes],
+        caller: Caller,
+        grow: Callable[[int], None] | None,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        try:
+            if self._later is None:
+                raise InvalidRequest(
+                    "Calls that are answered later are taken by a server alone.", param="x-backstay-async"
+                )
+            body = await read_body(receive, self._max_body_bytes, grow, self._turns)
+            head, told = await self._later.take(_incoming(wire, headers, caller, body), headers, scope)
+        except BackstayError as error:
+            await _refuse(wire, error, headers, receive, send)
+            return
+        length = (b"content-length", b"%d" % len(told))
+        await send({"type": "http.response.start", "status": 202, "headers": [*head, length]})
+        await send({"type": "http.response.body", "body": told})
 
 
 def _incoming(wire: Wire, headers: Mapping[bytes, bytes], caller: Caller, body: bytes) -> Incoming:

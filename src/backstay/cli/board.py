@@ -16,6 +16,7 @@ NAMES: "dict[Component, str]" = {
     "models": "SmolLM2-135M, all-MiniLM-L6-v2",
     "gateway": "gateway and console",
     "shipping": "journal shipping",
+    "jobs": "batches and later calls",
     "backstay": "Backstay",
 }
 _ROLES = {"ready": "good", "restarting": "waiting", "failed": "wrong", "draining": "waiting"}

@@ -20,6 +20,7 @@ from backstay.cli.serve import serve
 from backstay.cli.signin import login
 from backstay.cli.simulate import simulate
 from backstay.cli.traces import traces
+from backstay.cli.webhooks import webhooks
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -39,7 +40,7 @@ def version(cli: Cli) -> None:
 
 
 for _command in (
-    serve, demo, check, ask, keys, traces, costs, models, routes, cache, simulate, drill, people, login, completion,
-    version,
+    serve, demo, check, ask, keys, traces, costs, models, routes, cache, simulate, drill, people, login, webhooks,
+    completion, version,
 ):  # fmt: skip
     main.add_command(_command)

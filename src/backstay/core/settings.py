@@ -53,6 +53,15 @@ class Settings(BaseSettings):
     idempotency_max_bytes: int = Field(
         default=1024 * 1024, ge=0, description="Largest answer that is kept for repeats, in bytes."
     )
+    jobs_concurrency: int = Field(
+        default=16, ge=1, le=1024, description="Calls of batches and `x-backstay-async` that are made at once."
+    )
+    max_file_bytes: int = Field(
+        default=200 * 1024 * 1024, ge=1024, description="Largest file taken for batches, in bytes."
+    )
+    webhook_hosts: str = Field(
+        default="", description="Hosts inside the network that webhooks may reach, between commas."
+    )
     capture: Literal["full", "metadata"] = Field(
         default="full", description="Whether traces keep messages, or only figures."
     )

@@ -17,6 +17,7 @@ from backstay.gateway.tries import Reason
 from backstay.gateway.types import Incoming, Target
 from backstay.health import Outcome
 from backstay.idempotency import Claim
+from backstay.jobs import JobEnd
 from backstay.ledger import Cost, LedgerEntry
 from backstay.limits import Admission
 from backstay.providers import ReplySummary, accumulate
@@ -184,10 +185,18 @@ class Recording:
                 if attempt.cost is not None
             ),
             claim=self.claim.told() if self.claim is not None else None,
+            job=self._job_end(),
         )
         if not capture:
             return [_encoder.encode(document), b"", b""]
         return [_encoder.encode(document), self.incoming.body, self._answer()]
+
+    def _job_end(self) -> JobEnd | None:
+        """Write the answer to a job; not one that only stands in for an answer that the next try may bring."""
+        job_id = self.incoming.job_id
+        if job_id is None or self.status != "ok" or self.degraded not in (None, "target"):
+            return None
+        return JobEnd(job_id=job_id, answer=self.output)
 
     def _answer(self) -> bytes:
         """Give the answer as it was, or, where it was streamed, in the shape that it would have had otherwise.

@@ -124,6 +124,8 @@ class Incoming(msgspec.Struct, frozen=True, kw_only=True):
     parent_id: str | None = None
     idempotency_key: str | None = None
     """What repeats of this request have in common; ``None``: each is a call of its own."""
+    job_id: str | None = None
+    """The job that this is made for; its good answer goes into the journal, with what it cost."""
     cache_control: Directives = Directives()
     is_shadow: bool = False
     """Whether it checks an answer that another call had from the cache."""

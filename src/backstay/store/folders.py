@@ -66,6 +66,11 @@ def claim(folder: Path, *, make: bool = False) -> Claim | None:
     return None
 
 
+def is_left(root: Path, name: str) -> bool:
+    """Tell whether a journal of that name was set aside and is not shipped to its end."""
+    return any(root.glob(f"{_LEFT}*-{name}"))
+
+
 class OpenFolder:
     """A journal's folder that stays at hand whatever it is renamed to: its owner's successor sets it aside.
 

@@ -6,6 +6,9 @@ of the Postgres that runs and ``BACKSTAY_LOCAL_URL`` and ``BACKSTAY_LOCAL_KEY`` 
 ``PROMETHEUS_MULTIPROC_DIR``, a folder that was empty before the first worker. SIGTERM asks it to drain, SIGHUP to read
 the policy again. Its standard input is a pipe that ends when the supervisor is gone: then it drains as well.
 
+What the process that runs jobs is promised: ``python -m backstay.job_runner`` and the same environment, once the
+workers are ready. It is asked to drain together with them.
+
 What the shipping process is promised: ``python -m backstay.shipping`` and the same environment. SIGTERM, sent when the
 last worker has ended, asks it to ship what the journals hold; the end of its standard input does so too.
 """

@@ -62,6 +62,7 @@ class Installation:
         self._models = LocalModels(self._on_notice) if settings.local_models else None
         self._workers: list[KeptProcess] = []
         self._shipping: KeptProcess | None = None
+        self._jobs: KeptProcess | None = None
         self._keepers: dict[KeptProcess, asyncio.Task[None]] = {}
         self._watcher: asyncio.Task[None] | None = None
         self._started = False
@@ -88,7 +89,7 @@ class Installation:
             worker.send(signal.SIGHUP)
 
     async def stop(self, kill: asyncio.Event) -> None:
-        """Drain the workers, let their journals be shipped, then stop the local models, then Postgres.
+        """Drain the workers and jobs, let their journals be shipped, then stop the local models, then Postgres.
 
         Once ``kill`` is set, nothing is waited for.
         """
@@ -96,7 +97,8 @@ class Installation:
         if self._workers:
             self._tell(Event(component="gateway", state="draining"))
         began = time.monotonic()
-        await self._end_processes(self._workers, self._settings.drain_s + CLOSE_S, kill)
+        callers = [*self._workers, *([self._jobs] if self._jobs is not None else ())]
+        await self._end_processes(callers, self._settings.drain_s + CLOSE_S, kill)
         if self._shipping is not None:
             await self._end_processes([self._shipping], SHIP_S, kill)
         if self._watcher is not None:
@@ -179,6 +181,13 @@ class Installation:
         )
         self._keep(self._shipping)
         await self._until_ready()
+        self._jobs = KeptProcess(
+            "the process that runs jobs",
+            ("backstay.job_runner",),
+            environment=environment,
+            on_death=self._on_jobs_death,
+        )
+        self._keep(self._jobs)
         self._tell(Event(component="gateway", state="ready", seconds=time.monotonic() - began, detail=self._url))
 
     def _keep(self, process: KeptProcess) -> None:
@@ -206,6 +215,9 @@ class Installation:
 
     def _on_shipping_death(self, reason: str) -> None:
         self._tell(Event(component="shipping", state="restarting", detail=reason))
+
+    def _on_jobs_death(self, reason: str) -> None:
+        self._tell(Event(component="jobs", state="restarting", detail=reason))
 
     def _on_notice(self, notice: Notice) -> None:
         """Tell what becomes of the local models after the start, of which ``_start_models`` tells."""

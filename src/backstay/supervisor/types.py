@@ -4,8 +4,9 @@ from typing import Literal
 
 import msgspec
 
-Component = Literal["postgres", "models", "gateway", "shipping", "backstay"]
-"""``models``: the local ones. ``gateway``: the workers. ``shipping``: of their journals. ``backstay``: all of it."""
+Component = Literal["postgres", "models", "gateway", "shipping", "jobs", "backstay"]
+"""``models``: the local ones. ``gateway``: the workers. ``shipping``: of their journals.
+``jobs``: of batches and calls that are made later. ``backstay``: all of it."""
 
 State = Literal["starting", "ready", "restarting", "failed", "reloading", "draining", "stopped"]
 """``failed``: it is not there, and the rest goes on without it."""

@@ -1,0 +1,189 @@
+"""Owns the process that runs jobs: ``python -m backstay.job_runner``, one an installation, started by the supervisor.
+
+It makes calls like a worker's, on a path of calls of its own, as the key that asked for them. It ends on SIGTERM, or
+when the supervisor is gone, once the calls that are under way have ended.
+"""
+
+import asyncio
+import logging
+import socket
+import sys
+from collections.abc import Mapping
+
+import uvloop
+
+from backstay.api import WIRES
+from backstay.api.auth import OPERATOR_ID, operator
+from backstay.cache import read_directives
+from backstay.call_path import CallPath
+from backstay.child_process import set_up_logging, told_to_end
+from backstay.core.caller import Caller
+from backstay.core.errors import BackstayError, ConfigError, StoreUnavailable
+from backstay.core.settings import Settings
+from backstay.gateway import Headers, Incoming, call
+from backstay.jobs import Answered, Deliverer, Files, Job, JobStore, Runner, Upkeep
+from backstay.jobs.webhooks import read_hosts
+from backstay.store import Database
+from backstay.store.folders import is_left
+from backstay.tracing import CallMetrics
+
+SLOT = "jobs"
+_CONNECTIONS = 6
+_LOOK_S = 0.1
+_WORTH_ANOTHER = frozenset({408, 425, 429})
+_STANDS_IN = frozenset({b"message", b"cache_stale"})
+
+_log = logging.getLogger("backstay.jobs")
+
+
+def main() -> int:
+    """Run jobs until told to end."""
+    settings = Settings()
+    set_up_logging(settings)
+    try:
+        uvloop.run(_run(settings))
+    except BackstayError as error:
+        _log.error("%s", error)
+        return 1
+    return 0
+
+
+async def _run(settings: Settings) -> None:
+    if settings.database_url is None:
+        raise ConfigError("BACKSTAY_DATABASE_URL is not set. Start the process that runs jobs with `backstay serve`.")
+    metrics = CallMetrics(settings.data_dir / "metrics", SLOT, is_worker=False)
+    database = Database(settings.database_url.get_secret_value(), max_connections=_CONNECTIONS, name="backstay jobs")
+    path = CallPath(settings, SLOT, database=database, observe=metrics.observe, knows_all_keys=False)
+    end = told_to_end()
+    await path.start()
+    try:
+        path.run(metrics.run())
+        await _run_jobs(settings, path, end)
+    finally:
+        await path.stop()
+
+
+async def _run_jobs(settings: Settings, path: CallPath, end: asyncio.Event) -> None:
+    store = JobStore(path.database, f"{socket.gethostname()}:{settings.data_dir.resolve()}")
+    upkeep = Upkeep(store, Files(path.database), longest_line_bytes=settings.max_body_bytes)
+    runner = Runner(store, upkeep, _Asking(path).ask, concurrency=settings.jobs_concurrency)
+    deliverer = Deliverer(path.database, path.secret, read_hosts(settings.webhook_hosts))
+
+    def wake() -> None:
+        runner.wake()
+        deliverer.wake()
+
+    path.database.listen("backstay_jobs", lambda _: wake(), on_gap=wake)
+    path.run(deliverer.run())
+    running = asyncio.create_task(_run_after_the_last(settings, store, runner))
+    ended = asyncio.create_task(end.wait())
+    await asyncio.wait((running, ended), return_when=asyncio.FIRST_COMPLETED)
+    ended.cancel()
+    running.cancel()
+    await asyncio.wait((running,))
+    await runner.drain(settings.drain_s)
+
+
+async def _run_after_the_last(settings: Settings, store: JobStore, runner: Runner) -> None:
+    """Run, once what this process's predecessor left in its journal is in Postgres: what was answered is not asked."""
+    while is_left(settings.data_dir / "journal", SLOT):  # noqa: ASYNC110 - another process ships it
+        await asyncio.sleep(_LOOK_S)
+    while True:
+        try:
+            if calls := await store.take_back():
+                _log.warning("%d calls were under way when the last process ended; they are made again", calls)
+            break
+        except StoreUnavailable:
+            await asyncio.sleep(1.0)
+    await runner.run()
+
+
+class _Asking:
+    """Makes the calls of jobs."""
+
+    def __init__(self, path: CallPath):
+        self._path = path
+        self._wires = {wire.path: wire for wire in WIRES}
+
+    async def ask(self, job: Job) -> Answered:
+        """Make a job's call, within the limits of the key that asked for it as it is now."""
+        wire = self._wires[job.path]
+        sink = _MemorySink()
+        try:
+            caller = await self._caller(job)
+            ticket = await self._path.gate.enter(job.tenant_id, "batch", len(job.body))
+        except StoreUnavailable:
+            raise
+        except BackstayError as error:
+            status, _, body = wire.dialect.write_error(error, request_id=job.trace_id)
+            return Answered(http_status=status, body=body, is_good=False, is_worth_another=error.retryable)
+        incoming = Incoming(
+            operation=wire.operation,
+            path=job.path,
+            dialect=wire.dialect,
+            caller=caller,
+            priority="batch",
+            body=job.body,
+            forward=job.terms.forward,
+            feature=job.terms.feature or caller.feature,
+            tags=job.terms.tags or caller.tags,
+            trace_id=job.trace_id,
+            parent_id=job.terms.parent_id,
+            cache_control=read_directives(job.terms.cache_control),
+            job_id=job.job_id,
+        )
+        try:
+            await call(self._path.gateway, incoming, sink)
+        finally:
+            self._path.gate.leave(ticket)
+        return sink.answered()
+
+    async def _caller(self, job: Job) -> Caller:
+        if job.key_id == OPERATOR_ID:
+            return operator(job.tenant_id)
+        return await self._path.ring.caller_of(job.tenant_id, job.key_id)
+
+
+class _MemorySink:
+    """Keeps an answer, which comes whole."""
+
+    def __init__(self) -> None:
+        self.begun = False
+        self._status = 0
+        self._headers: Mapping[bytes, bytes] = {}
+        self._body = b""
+
+    async def reply(self, status: int, headers: Headers, body: bytes) -> None:
+        self.begun = True
+        self._status, self._headers, self._body = status, dict(headers), body
+
+    async def begin(self, status: int, headers: Headers) -> None:
+        raise NotImplementedError("jobs are not streamed: they are refused before")
+
+    async def write(self, chunk: bytes, *, end: bool = False) -> None:
+        raise NotImplementedError("jobs are not streamed: they are refused before")
+
+    def answered(self) -> Answered:
+        status, headers = self._status, self._headers
+        stands_in = headers.get(b"x-backstay-degraded") in _STANDS_IN
+        if stands_in:
+            status = 503
+        return Answered(
+            http_status=status,
+            body=self._body,
+            is_good=status < 400,
+            is_worth_another=status in _WORTH_ANOTHER or status >= 500,
+            retry_after_s=_seconds(headers.get(b"retry-after")),
+            is_limited=status == 429 and b"x-backstay-attempts" not in headers,
+        )
+
+
+def _seconds(value: bytes | None) -> float | None:
+    try:
+        return None if value is None else float(value)
+    except ValueError:
+        return None  # a date: the pause is ours to choose
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""Owns the delivery of webhooks: each goes out when its call has ended, until its receiver says that it has it."""
+
+import asyncio
+import logging
+import os
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from backstay.core.errors import BackstayError, StoreUnavailable
+from backstay.jobs.later import LaterCall
+from backstay.jobs.views import view_call
+from backstay.jobs.webhooks import Place, find_address, pause_after, read_url, secret_of, sign, write_secret
+from backstay.store import Connection, Database, load_queries
+
+_QUERIES = load_queries("backstay.jobs")
+_AT_ONCE = 16
+_ANSWER_S = 15.0
+"""How long a receiver may take. Source: Standard Webhooks: 15 to 30 seconds (2024-06)."""
+_LEASE_S = 60.0
+"""After which a try that was begun is made again: its process died."""
+_IDLE_S = 30.0
+_FAULT_S = 1.0
+_EARLIER_S = 24 * 3600.0
+"""For how long a tenant's earlier secret signs beside the new one."""
+
+_log = logging.getLogger(__name__)
+
+
+class WebhookSecrets:
+    """The tenants' secrets, of which Postgres has only the salt."""
+
+    def __init__(self, database: Database, installation_secret: bytes):
+        self._database = database
+        self._secret = installation_secret
+
+    async def renew(self, tenant_id: str, record: Callable[[Connection], Awaitable[None]]) -> str:
+        """Make a tenant's secret, which is not told again; the one before signs beside it for a day.
+
+        Args:
+            record: Writes the act down, in the transaction that performs it.
+        """
+        salt = os.urandom(32)
+        values = {"tenant_id": tenant_id, "salt": salt, "earlier_s": _EARLIER_S}
+        async with self._database.system() as connection:
+            await connection.execute(_QUERIES["renew_secret"], values)
+            await record(connection)
+        return write_secret(secret_of(self._secret, salt))
+
+    async def has(self, tenant_id: str) -> bool:
+        """Tell whether a tenant has one. Raises ``StoreUnavailable``."""
+        async with self._database.tenant(tenant_id) as connection:
+            row = await (await connection.execute(_QUERIES["find_secret"], {"tenant_id": tenant_id})).fetchone()
+        return row is not None
+
+
+class Deliverer:
+    """Delivers the webhooks of all tenants."""
+
+    def __init__(self, database: Database, installation_secret: bytes, named_hosts: Collection[str]):
+        self._database = database
+        self._secret = installation_secret
+        self._named_hosts = named_hosts
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look for something to deliver: there is news."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Deliver what is due, until cancelled."""
+        while True:
+            self._woken.clear()
+            try:
+                if not await self._deliver_some():
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(await self._idle_s()):
+                            await self._woken.wait()
+            except StoreUnavailable:
+                await asyncio.sleep(_FAULT_S)
+            except Exception:  # noqa: BLE001 - the edge of the task: what failed now is tried again
+                _log.exception("delivering webhooks failed; it goes on")
+                await asyncio.sleep(_FAULT_S)
+
+    async def _deliver_some(self) -> bool:
+        async with self._database.system() as connection:
+            values = {"most": _AT_ONCE, "lease_s": _LEASE_S}
+            rows = await (await connection.execute(_QUERIES["claim_webhooks"], values)).fetchall()
+        await asyncio.gather(*(self._deliver(row) for row in rows))
+        return bool(rows)
+
+    async def _idle_s(self) -> float:
+        async with self._database.system() as connection:
+            row = await (await connection.execute(_QUERIES["next_webhook"])).fetchone()
+        assert row is not None
+        return _IDLE_S if row["in_s"] is None else min(max(row["in_s"], 0.05), _IDLE_S)
+
+    async def _deliver(self, row: Mapping[str, Any]) -> None:
+        status, problem = None, None
+        try:
+            status = await self._send(row)
+            if not 200 <= status < 300:
+                problem = f"The receiver answered {status}."
+        except BackstayError as error:
+            problem = error.message
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError) as error:
+            problem = f"The receiver could not be reached: {type(error).__name__}."
+        pause_s = None if problem is None else pause_after(status, row["webhook_tries"])
+        state = "delivered" if problem is None else "failed" if pause_s is None else "waiting"
+        async with self._database.system() as connection:
+            await connection.execute(
+                _QUERIES["end_webhook"],
+                {
+                    "tenant_id": row["tenant_id"],
+                    "job_id": row["job_id"],
+                    "state": state,
+                    "pause_s": pause_s or 0.0,
+                    "problem": problem,
+                },
+            )
+
+    async def _send(self, row: Mapping[str, Any]) -> int:
+        """Send one; return the receiver's status."""
+        place = read_url(row["webhook_url"], self._named_hosts)
+        body, timestamp = _message(msgspec.convert(row, LaterCall)), int(time.time())
+        secrets = [secret_of(self._secret, salt) for salt in row["salts"]]
+        headers = {
+            "host": place.authority,
+            "content-type": "application/json",
+            "content-length": str(len(body)),
+            "user-agent": "Backstay",
+            "connection": "close",
+            "webhook-id": row["job_id"],
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": sign(secrets, row["job_id"], timestamp, body),
+        }
+        async with asyncio.timeout(_ANSWER_S):
+            return await _post(place, await find_address(place), headers, body)
+
+
+def _message(call: LaterCall) -> bytes:
+    kind = "call.completed" if call.state == "done" else "call.failed"
+    return msgspec.json.encode({"type": kind, "timestamp": call.finished_at, "data": view_call(call)})
+
+
+async def _post(place: Place, address: str, headers: Mapping[str, str], body: bytes) -> int:
+    """Post to an address that was found to be allowed, and read the status alone: redirects are not followed."""
+    context = ssl.create_default_context() if place.is_tls else None
+    reader, writer = await asyncio.open_connection(
+        address, place.port, ssl=context, server_hostname=place.host if place.is_tls else None
+    )
+    try:
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        writer.write(f"POST {place.target} HTTP/1.1\r\n{head}\r\n".encode() + body)
+        await writer.drain()
+        status_line = (await reader.readline()).split(b" ", 2)
+        if len(status_line) < 2 or not status_line[0].startswith(b"HTTP/1."):
+            raise ValueError("the receiver does not speak HTTP")
+        return int(status_line[1])
+    finally:
+        writer.close()

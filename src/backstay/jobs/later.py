@@ -1,0 +1,98 @@
+"""Owns single calls that are made later: taken in, and shown with their answer."""
+
+import datetime as dt
+import hashlib
+from typing import Any
+
+import msgspec
+
+from backstay.core.caller import Caller
+from backstay.core.errors import NotFound
+from backstay.core.ids import new_id
+from backstay.jobs.files import visible
+from backstay.jobs.types import JobState, Terms
+from backstay.store import Database, load_queries
+
+_QUERIES = load_queries("backstay.jobs")
+
+
+class NewCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that is to be made later."""
+
+    path: str
+    body: bytes
+    terms: Terms
+    trace_id: str
+    within_s: float
+    """For how long its answer is of use."""
+    webhook_url: str | None = None
+    repeat_key: str | None = None
+    """What repeats of this request have in common; ``None``: each is a call of its own."""
+
+
+class LaterCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that was, or will be, made later."""
+
+    job_id: str
+    path: str
+    state: JobState
+    trace_id: str
+    http_status: int | None
+    answer: bytes | None
+    error: dict[str, Any] | None
+    webhook_url: str | None
+    webhook_state: str | None
+    webhook_tries: int
+    webhook_error: str | None
+    created_at: dt.datetime
+    finished_at: dt.datetime | None
+
+
+class Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that waits now, or did before."""
+
+    job_id: str
+    state: JobState
+    is_same: bool
+    """``False``: what was taken under this repeat key before is another request."""
+
+
+class Later:
+    """The later calls of all tenants. Every method raises ``StoreUnavailable`` where Postgres does not answer."""
+
+    def __init__(self, database: Database):
+        self._database = database
+
+    async def take(self, caller: Caller, new: NewCall) -> Taken:
+        """Take a call in, once for each repeat key; it is made soon, as the caller's key."""
+        job_id = new_id("async") if new.repeat_key is None else _repeatable_id(caller, new.repeat_key)
+        values = {
+            "tenant_id": caller.tenant_id,
+            "job_id": job_id,
+            "key_id": caller.id,
+            "path": new.path,
+            "body": new.body,
+            "terms": msgspec.json.encode(new.terms).decode(),
+            "trace_id": new.trace_id,
+            "within_s": new.within_s,
+            "webhook_url": new.webhook_url,
+        }
+        async with self._database.tenant(caller.tenant_id) as connection:
+            await connection.execute(_QUERIES["take_call"], values)
+            await connection.execute(_QUERIES["notify"])
+            row = await (await connection.execute(_QUERIES["look_at_call"], values)).fetchone()
+        return msgspec.convert(row, Taken)
+
+    async def find(self, caller: Caller, job_id: str) -> LaterCall:
+        """Find a call that the caller may see. Raises ``NotFound``."""
+        async with self._database.tenant(caller.tenant_id) as connection:
+            values = {**await visible(connection, caller), "job_id": job_id}
+            row = await (await connection.execute(_QUERIES["find_call"], values)).fetchone()
+        if row is None:
+            raise NotFound(f"There is no call {job_id!r}. Answers are kept for 7 days.")
+        return msgspec.convert(row, LaterCall)
+
+
+def _repeatable_id(caller: Caller, repeat_key: str) -> str:
+    digest = hashlib.sha256(f"{caller.tenant_id}\n{caller.id}\n{repeat_key}".encode()).hexdigest()
+    return f"async_{digest[:26]}"

@@ -1,0 +1,138 @@
+"""Owns the nouns of jobs: files, batches, calls that are made later, and how each of them ends."""
+
+import datetime as dt
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+MAX_LINES = 50_000
+"""Lines of one batch. Source: OpenAI, Batch API guide (2025-11)."""
+COMPLETION_WINDOW = "24h"
+"""The one that there is. Source: OpenAI's OpenAPI document, CreateBatchRequest (2025-11)."""
+WINDOW_S = 24 * 3600.0
+CHUNK_BYTES = 1024 * 1024
+"""A file is kept in pieces of this size, and never held whole."""
+
+Purpose = Literal["batch", "batch_output"]
+BatchStatus = Literal[
+    "validating", "failed", "in_progress", "finalizing", "completed", "expired", "cancelling", "cancelled"
+]
+JobState = Literal["waiting", "running", "done", "failed", "cancelled"]
+"""``done``: there is a good answer. ``failed``: there will be none. ``cancelled``: it was never made."""
+
+
+class File(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of a tenant; its content is apart, in chunks."""
+
+    file_id: str
+    key_id: str
+    purpose: str
+    filename: str
+    size_bytes: int
+    created_at: dt.datetime
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of calls, run as the key that asked for it."""
+
+    tenant_id: str
+    batch_id: str
+    key_id: str
+    endpoint: str
+    input_file_id: str
+    completion_window: str
+    metadata: dict[str, str] | None
+    status: BatchStatus
+    errors: list[dict[str, Any]] | None
+    output_file_id: str | None
+    error_file_id: str | None
+    total: int
+    completed: int
+    failed: int
+    created_at: dt.datetime
+    expires_at: dt.datetime
+    in_progress_at: dt.datetime | None
+    finalizing_at: dt.datetime | None
+    completed_at: dt.datetime | None
+    failed_at: dt.datetime | None
+    expired_at: dt.datetime | None
+    cancelling_at: dt.datetime | None
+    cancelled_at: dt.datetime | None
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why a call was not made."""
+
+    code: str
+    message: str
+    line: int | None = None
+    """Of the batch's file, from 1."""
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What came with a call beside its body."""
+
+    forward: Mapping[str, str] = {}
+    feature: str | None = None
+    tags: tuple[str, ...] = ()
+    parent_id: str | None = None
+    cache_control: str | None = None
+    """The header's text."""
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A call to be made now, in its turn."""
+
+    tenant_id: str
+    job_id: str
+    key_id: str
+    batch_id: str | None
+    path: str
+    body: bytes
+    terms: Terms
+    trace_id: str
+    tries: int
+    """This one counted."""
+    left_s: float
+    """Until it is too late."""
+
+
+class Answered(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of one try."""
+
+    http_status: int
+    body: bytes
+    is_good: bool
+    """Whether the journal has it, so that nothing is left to do."""
+    is_worth_another: bool = False
+    retry_after_s: float | None = None
+    is_limited: bool = False
+    """Whether a limit of the caller was used up: its other calls need not try either."""
+
+
+class JobEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """What a journal says of a job whose call was answered: the answer, beside what it cost."""
+
+    job_id: str
+    answer: bytes
+
+
+def line_id(batch_id: str, line: int) -> str:
+    """Return the id of a line's call: the same however often the file is read."""
+    return f"batch_req_{_digest(f'{batch_id}:{line}')[:24]}"
+
+
+def result_file_id(batch_id: str, kind: Literal["output", "error"]) -> str:
+    """Return the id of a batch's result: the same however often it is written."""
+    return f"file-{_digest(f'{batch_id}:{kind}')[:24]}"
+
+
+def trace_of(job_id: str) -> str:
+    """Return the trace that all tries of a job belong to."""
+    return _digest(job_id)[:32]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
