@@ -5,9 +5,9 @@ before the last, which a conversation's next turn repeats. Nothing is placed whe
 the beginning is too short. All that is not marked stays as it came.
 
 Sources, which tell Anthropic's rules at second hand: https://docs.orq.ai/docs/proxy/prompt-caching and
-https://www.skills.sh/softspark/ai-toolkit/prompt-caching-patterns (2026-11): four breakpoints, on text, images, documents
-and results of tools. That the order is tools, system, messages, and that thinking, empty text and deferred tools bear no
-marker, was not looked up.
+https://www.skills.sh/softspark/ai-toolkit/prompt-caching-patterns (2026-11): four breakpoints, on text, images,
+documents and results of tools. That the order is tools, system, messages, and that thinking, empty text and deferred
+tools bear no marker, was not looked up.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,8 +22,8 @@ from backstay.providers.bedrock.models import family_of
 _LEAST_TOKENS = 1024
 """The least that most of Anthropic's models cache. Some want 2,048 or 4,096: there a marker has no effect and no price.
 
-Source: https://docs.litellm.ai/docs/completion/prompt_caching (2026-10); newer models that take 512 are marked from here
-on, too."""
+Source: https://docs.litellm.ai/docs/completion/prompt_caching (2026-10); newer models that take 512 are marked from
+here on, too."""
 _LEAST_BYTES = 4 * _LEAST_TOKENS
 
 _TTL = "5m"
