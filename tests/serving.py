@@ -71,9 +71,10 @@ def eventually(condition: Callable[[], T], limit_s: float = LONGEST_S) -> T:
 
 @contextmanager
 def serving(folder: Path, *options: str, **named: str) -> Generator[Server]:
-    """Start a server and stop it at the end, whatever happened."""
+    """Start a server and stop it at the end, whatever happened. It has no local models and runs no jobs unless told."""
     data_dir = folder / "data"
-    env = environment(BACKSTAY_DATA_DIR=str(data_dir), **{"BACKSTAY_LOCAL_MODELS": "false", **named})
+    spared = {"BACKSTAY_LOCAL_MODELS": "false", "BACKSTAY_JOBS_CONCURRENCY": "0"}
+    env = environment(BACKSTAY_DATA_DIR=str(data_dir), **{**spared, **named})
     with open(folder / "server.log", "a+") as log:
         process = subprocess.Popen(
             [BACKSTAY, "serve", "--port", "0", "--json", *options],

@@ -60,7 +60,7 @@ CHAT = "/v1/chat/completions"
 def job_server(folder: Path, **named: str) -> Generator[Server]:
     """Run a server of the models above."""
     (folder / "backstay.toml").write_text(POLICY)
-    with serving(folder, **named) as server:
+    with serving(folder, **{"BACKSTAY_JOBS_CONCURRENCY": "16", **named}) as server:
         yield server
 
 

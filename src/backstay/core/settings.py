@@ -54,7 +54,10 @@ class Settings(BaseSettings):
         default=1024 * 1024, ge=0, description="Largest answer that is kept for repeats, in bytes."
     )
     jobs_concurrency: int = Field(
-        default=16, ge=1, le=1024, description="Calls of batches and `x-backstay-async` that are made at once."
+        default=16,
+        ge=0,
+        le=1024,
+        description="Calls of batches and `x-backstay-async` that are made here at once; 0: others make them.",
     )
     max_file_bytes: int = Field(
         default=200 * 1024 * 1024, ge=1024, description="Largest file taken for batches, in bytes."

@@ -181,13 +181,14 @@ class Installation:
         )
         self._keep(self._shipping)
         await self._until_ready()
-        self._jobs = KeptProcess(
-            "the process that runs jobs",
-            ("backstay.job_runner",),
-            environment=environment,
-            on_death=self._on_jobs_death,
-        )
-        self._keep(self._jobs)
+        if self._settings.jobs_concurrency:
+            self._jobs = KeptProcess(
+                "the process that runs jobs",
+                ("backstay.job_runner",),
+                environment=environment,
+                on_death=self._on_jobs_death,
+            )
+            self._keep(self._jobs)
         self._tell(Event(component="gateway", state="ready", seconds=time.monotonic() - began, detail=self._url))
 
     def _keep(self, process: KeptProcess) -> None:
