@@ -38,8 +38,8 @@ where revoked_at is null and (expires_at is null or expires_at > now())
 limit %(limit)s
 
 -- name: key_by_id
-select tenant_id, key_id, prefix, secret_hash, name, rights, models, routes, feature, tags, expires_at, revoked_at,
-       replaced_by, requests_per_min, tokens_per_min, concurrency
+select tenant_id, key_id, prefix, secret_hash, name, rights, models, routes, feature, tags, priority, expires_at,
+       revoked_at, replaced_by, requests_per_min, tokens_per_min, concurrency
 from keys
 where tenant_id = %(tenant_id)s and key_id = %(key_id)s
 
