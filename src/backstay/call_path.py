@@ -73,7 +73,16 @@ class CallPath:
             embedder=ProviderEmbedder(lambda: self.policy.providers["local"]),
         )
         self.claims = Claims(database, self.clock, _idempotency_terms(settings))
-        self.gateway = Gateway(
+        self.gateway = self._gateway(observe, capture=settings.capture == "full")
+        self.shadows = self.gateway.shadows = Shadows(partial(call, self.gateway), self.cache, self.gateway.chance)
+        self._health = HealthSharing(
+            self.gateway.fleet, database, self.clock, worker=f"{socket.gethostname()}:{os.getpid()}"
+        )
+        self.gate = Gate(Capacity(calls=settings.max_calls, size_bytes=settings.max_bytes_in_flight), self.clock)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _gateway(self, observe: Callable[[Span], None], *, capture: bool) -> Gateway:
+        return Gateway(
             models=self.policy.models,
             prices=self.policy.prices,
             journal=self.journal,
@@ -83,14 +92,8 @@ class CallPath:
             limiter=self.limiter,
             claims=self.claims,
             cache=self.cache,
-            capture=settings.capture == "full",
+            capture=capture,
         )
-        self.shadows = self.gateway.shadows = Shadows(partial(call, self.gateway), self.cache, self.gateway.chance)
-        self._health = HealthSharing(
-            self.gateway.fleet, database, self.clock, worker=f"{socket.gethostname()}:{os.getpid()}"
-        )
-        self.gate = Gate(Capacity(calls=settings.max_calls, size_bytes=settings.max_bytes_in_flight), self.clock)
-        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Open what needs a running loop. Postgres may be away: calls with known keys go on without it.

@@ -8,7 +8,6 @@ import asyncio
 import logging
 import socket
 import sys
-from collections.abc import Mapping
 
 import uvloop
 
@@ -20,7 +19,8 @@ from backstay.child_process import set_up_logging, told_to_end
 from backstay.core.caller import Caller
 from backstay.core.errors import BackstayError, ConfigError, StoreUnavailable
 from backstay.core.settings import Settings
-from backstay.gateway import Headers, Incoming, call
+from backstay.gateway import Incoming, call
+from backstay.gateway.whole_answer import WholeAnswer
 from backstay.jobs import Answered, Deliverer, Files, Job, JobStore, Runner, Upkeep
 from backstay.jobs.webhooks import read_hosts
 from backstay.store import Database
@@ -108,7 +108,7 @@ class _Asking:
     async def ask(self, job: Job) -> Answered:
         """Make a job's call, within the limits of the key that asked for it as it is now."""
         wire = self._wires[job.path]
-        sink = _MemorySink()
+        answer = WholeAnswer()
         try:
             caller = await self._caller(job)
             ticket = await self._path.gate.enter(job.tenant_id, "batch", len(job.body))
@@ -133,10 +133,10 @@ class _Asking:
             job_id=job.job_id,
         )
         try:
-            await call(self._path.gateway, incoming, sink)
+            await call(self._path.gateway, incoming, answer)
         finally:
             self._path.gate.leave(ticket)
-        return sink.answered()
+        return _answered(answer)
 
     async def _caller(self, job: Job) -> Caller:
         if job.key_id == OPERATOR_ID:
@@ -144,38 +144,18 @@ class _Asking:
         return await self._path.ring.caller_of(job.tenant_id, job.key_id)
 
 
-class _MemorySink:
-    """Keeps an answer, which comes whole."""
-
-    def __init__(self) -> None:
-        self.begun = False
-        self._status = 0
-        self._headers: Mapping[bytes, bytes] = {}
-        self._body = b""
-
-    async def reply(self, status: int, headers: Headers, body: bytes) -> None:
-        self.begun = True
-        self._status, self._headers, self._body = status, dict(headers), body
-
-    async def begin(self, status: int, headers: Headers) -> None:
-        raise NotImplementedError("jobs are not streamed: they are refused before")
-
-    async def write(self, chunk: bytes, *, end: bool = False) -> None:
-        raise NotImplementedError("jobs are not streamed: they are refused before")
-
-    def answered(self) -> Answered:
-        status, headers = self._status, self._headers
-        stands_in = headers.get(b"x-backstay-degraded") in _STANDS_IN
-        if stands_in:
-            status = 503
-        return Answered(
-            http_status=status,
-            body=self._body,
-            is_good=status < 400,
-            is_worth_another=status in _WORTH_ANOTHER or status >= 500,
-            retry_after_s=_seconds(headers.get(b"retry-after")),
-            is_limited=status == 429 and b"x-backstay-attempts" not in headers,
-        )
+def _answered(answer: WholeAnswer) -> Answered:
+    status, headers = answer.status, answer.headers
+    if headers.get(b"x-backstay-degraded") in _STANDS_IN:
+        status = 503
+    return Answered(
+        http_status=status,
+        body=answer.body,
+        is_good=status < 400,
+        is_worth_another=status in _WORTH_ANOTHER or status >= 500,
+        retry_after_s=_seconds(headers.get(b"retry-after")),
+        is_limited=status == 429 and b"x-backstay-attempts" not in headers,
+    )
 
 
 def _seconds(value: bytes | None) -> float | None:

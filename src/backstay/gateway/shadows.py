@@ -17,7 +17,8 @@ from backstay.cache import Cache, Directives, Hit
 from backstay.cache.pairs import text_of
 from backstay.core.errors import BackstayError
 from backstay.gateway.recording import Recording
-from backstay.gateway.types import Headers, Incoming, Sink
+from backstay.gateway.types import Incoming, Sink
+from backstay.gateway.whole_answer import WholeAnswer
 from backstay.providers import DIALECTS
 
 _MOST_AT_ONCE = 4
@@ -73,9 +74,9 @@ class Shadows:
 
     async def _compare(self, recording: Recording, hit: Hit) -> Verdict:
         """Ask the model, and keep what the two answers show of the two questions."""
-        sink = _Reply()
+        sink = WholeAnswer()
         await self._call(_asked_anew(recording), sink)
-        if sink.status != 200 or sink.is_degraded:
+        if sink.status != 200 or b"x-backstay-degraded" in sink.headers:
             return "failed"
         kept = text_of(DIALECTS[hit.answer.dialect].read_response(hit.answer.body))
         told = text_of(recording.incoming.dialect.read_response(sink.body))
@@ -107,23 +108,3 @@ def _asked_anew(recording: Recording) -> Incoming:
         parent_id=recording.call_id,
         is_shadow=True,
     )
-
-
-class _Reply:
-    """Takes a whole answer in."""
-
-    def __init__(self) -> None:
-        self.begun = False
-        self.status = 0
-        self.body = b""
-        self.is_degraded = False
-
-    async def reply(self, status: int, headers: Headers, body: bytes) -> None:
-        self.begun, self.status, self.body = True, status, body
-        self.is_degraded = any(name == b"x-backstay-degraded" for name, _ in headers)
-
-    async def begin(self, status: int, headers: Headers) -> None:
-        await self.reply(status, headers, b"")
-
-    async def write(self, chunk: bytes, *, end: bool = False) -> None:
-        self.body += chunk

@@ -1,18 +1,17 @@
 """Owns the delivery of webhooks: each goes out when its call has ended, until its receiver says that it has it."""
 
 import asyncio
-import logging
 import os
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from contextlib import suppress
 from typing import Any
 
 import msgspec
 
-from backstay.core.errors import BackstayError, StoreUnavailable
+from backstay.core.errors import BackstayError
 from backstay.jobs.later import LaterCall
+from backstay.jobs.rounds import again_and_again, wait_for
 from backstay.jobs.views import view_call
 from backstay.jobs.webhooks import Place, find_address, pause_after, read_url, secret_of, sign, write_secret
 from backstay.store import Connection, Database, load_queries
@@ -24,11 +23,8 @@ _ANSWER_S = 15.0
 _LEASE_S = 60.0
 """After which a try that was begun is made again: its process died."""
 _IDLE_S = 30.0
-_FAULT_S = 1.0
 _EARLIER_S = 24 * 3600.0
 """For how long a tenant's earlier secret signs beside the new one."""
-
-_log = logging.getLogger(__name__)
 
 
 class WebhookSecrets:
@@ -73,18 +69,12 @@ class Deliverer:
 
     async def run(self) -> None:
         """Deliver what is due, until cancelled."""
-        while True:
-            self._woken.clear()
-            try:
-                if not await self._deliver_some():
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(await self._idle_s()):
-                            await self._woken.wait()
-            except StoreUnavailable:
-                await asyncio.sleep(_FAULT_S)
-            except Exception:  # noqa: BLE001 - the edge of the task: what failed now is tried again
-                _log.exception("delivering webhooks failed; it goes on")
-                await asyncio.sleep(_FAULT_S)
+        await again_and_again(self._deliver_round)
+
+    async def _deliver_round(self) -> None:
+        self._woken.clear()
+        if not await self._deliver_some():
+            await wait_for(self._woken, await self._idle_s())
 
     async def _deliver_some(self) -> bool:
         async with self._database.system() as connection:

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from backstay.core.errors import BackstayError, StoreUnavailable
 from backstay.jobs.retry import pause_before_next
+from backstay.jobs.rounds import FAULT_S, again_and_again, wait_for
 from backstay.jobs.store import JobStore
 from backstay.jobs.types import Answered, Failure, Job
 from backstay.jobs.upkeep import Upkeep
@@ -22,7 +23,6 @@ _BUSY_S = 1.0
 """How often a runner with open batches looks whether one is run through."""
 _IDLE_S = 30.0
 """How often one without any looks whether it missed a notification; and how often it says that it is there."""
-_FAULT_S = 1.0
 
 _TOO_LATE = Failure(code="expired", message="The time for this call was over before it was made.")
 
@@ -52,9 +52,9 @@ class Runner:
     async def run(self) -> None:
         """Run what is there and what comes, until cancelled. Calls that are under way then go on: see ``drain``."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_again_and_again(self._make_calls))
-            tasks.create_task(_again_and_again(self._keep_batches))
-            tasks.create_task(_again_and_again(self._beat))
+            tasks.create_task(again_and_again(self._make_calls))
+            tasks.create_task(again_and_again(self._keep_batches))
+            tasks.create_task(again_and_again(self._beat))
 
     async def drain(self, limit_s: float) -> None:
         """Wait for the calls that are under way, and stop those that take too long; they are made again later."""
@@ -75,7 +75,7 @@ class Runner:
         is_open = await self._store.close_batches() > 0
         if is_open and await self._upkeep.run_once():
             return
-        await _wait(self._wake_upkeep, _BUSY_S if is_open else _IDLE_S)
+        await wait_for(self._wake_upkeep, _BUSY_S if is_open else _IDLE_S)
         await asyncio.sleep(0.05)  # notifications come by the dozen
 
     async def _make_calls(self) -> None:
@@ -88,9 +88,9 @@ class Runner:
             self._running.add(task)
             task.add_done_callback(self._on_end)
         if room > 0 and not jobs:
-            await _wait(self._woken, await self._idle_s())
+            await wait_for(self._woken, await self._idle_s())
         elif len(self._running) >= self._concurrency:
-            await _wait(self._woken, _IDLE_S)
+            await wait_for(self._woken, _IDLE_S)
 
     def _on_end(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
@@ -121,7 +121,7 @@ class Runner:
                 await self._store.put_back(job, 0.0, counts=False)
             raise
         except StoreUnavailable:
-            await _insist(lambda: self._store.put_back(job, _FAULT_S, counts=False))
+            await _insist(lambda: self._store.put_back(job, FAULT_S, counts=False))
             return
         except Exception:  # noqa: BLE001 - the edge of a job: a fault of ours must not lose it
             _log.exception("job %s failed inside the runner; it is tried again", job.job_id)
@@ -132,7 +132,7 @@ class Runner:
 
     async def _after_failure(self, job: Job, answered: Answered) -> None:
         if answered.is_limited:
-            pause_s = max(answered.retry_after_s or _FAULT_S, 0.05)
+            pause_s = max(answered.retry_after_s or FAULT_S, 0.05)
             self._paused[f"{job.tenant_id}/{job.key_id}"] = time.monotonic() + pause_s
             await _insist(lambda: self._store.put_back(job, pause_s, counts=False))
             return
@@ -143,19 +143,6 @@ class Runner:
             await _insist(lambda: self._store.put_back(job, pause_s))
 
 
-async def _again_and_again(work: Callable[[], Awaitable[None]]) -> None:
-    """Do a round of work after the other; a fault in one does not end it."""
-    while True:
-        try:
-            await work()
-        except StoreUnavailable as error:
-            _log.warning("jobs wait for Postgres: %s", error.message)
-            await asyncio.sleep(_FAULT_S)
-        except Exception:  # noqa: BLE001 - the edge of the task: what failed now is tried again
-            _log.exception("running jobs failed; it goes on")
-            await asyncio.sleep(_FAULT_S)
-
-
 async def _insist(write: Callable[[], Awaitable[None]]) -> None:
     """Write down what came of a call, however long Postgres is away: until then nobody else may make it."""
     while True:
@@ -163,11 +150,4 @@ async def _insist(write: Callable[[], Awaitable[None]]) -> None:
             await write()
             return
         except BackstayError:
-            await asyncio.sleep(_FAULT_S)
-
-
-async def _wait(event: asyncio.Event, limit_s: float) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(limit_s):
-            await event.wait()
-    event.clear()
+            await asyncio.sleep(FAULT_S)

@@ -93,11 +93,7 @@ class HttpProvider:
         places = {dialect.name: PATHS[dialect.name] if paths is None else paths}
         if responses:
             places["responses"] = PATHS["responses"]
-        self._urls = {
-            (name, operation): _url(join_path(base_url, path))
-            for name, own_paths in places.items()
-            for operation, path in own_paths.items()
-        }
+        self._urls = _urls(base_url, places)
         own = {"content-type": "application/json", "user-agent": f"backstay/{__version__}", **(headers or {})}
         self._headers = {False: CIMultiDict(own), True: CIMultiDict({**own, "accept-encoding": "identity"})}
         """By whether a stream is wanted: compressing one would hold its pieces back."""
@@ -177,6 +173,15 @@ class HttpProvider:
 
     async def close(self) -> None:
         """Do nothing: the session is the worker's."""
+
+
+def _urls(base_url: str, places: Mapping[str, Paths]) -> dict[tuple[str, str], URL | str]:
+    """Say where each operation of each dialect is."""
+    return {
+        (dialect, operation): _url(join_path(base_url, path))
+        for dialect, paths in places.items()
+        for operation, path in paths.items()
+    }
 
 
 def _url(template: str) -> URL | str:

@@ -31,7 +31,7 @@ from backstay.core.chat import (
 from backstay.providers.anthropic.tool_input import write_input
 from backstay.providers.cache_markers import write_cache_marker
 from backstay.providers.data_url import text_of
-from backstay.providers.refusals import own_extras, refuse, refuse_fields
+from backstay.providers.refusals import own_extras, refuse, refuse_openais_own
 from backstay.providers.signatures import signature_for
 
 DEFAULT_MAX_TOKENS = 8192
@@ -66,8 +66,8 @@ _TIERS = {"auto": "auto", "default": "standard_only"}
 
 def write_request(request: ChatRequest, model_id: str) -> bytes:
     """Write a request. Raises ``Untranslatable`` with the caller's name of what has no form here."""
-    extras = own_extras(_extras(request), own=OWN_FIELDS, harmless=HARMLESS_HINTS, target=_TARGET)
-    _refuse_fields(request)
+    extras = own_extras(request.extras, own=OWN_FIELDS, harmless=HARMLESS_HINTS, target=_TARGET)
+    refuse_openais_own(request, _TARGET)
     system, messages = _write_messages(request.messages)
     limit, budget = request.max_output_tokens, request.reasoning_budget_tokens
     body: dict[str, Any] = {
@@ -91,30 +91,6 @@ def write_request(request: ChatRequest, model_id: str) -> bytes:
     body |= _write_tools(request)
     body |= _write_reasoning(request)
     return msgspec.json.encode(body | extras)
-
-
-def _refuse_fields(request: ChatRequest) -> None:
-    fields = {
-        "n": request.candidates if request.candidates != 1 else None,
-        "logprobs": request.logprobs,
-        "top_logprobs": request.top_logprobs,
-        "logit_bias": request.logit_bias,
-        "frequency_penalty": request.frequency_penalty,
-        "presence_penalty": request.presence_penalty,
-    }
-    refuse_fields(fields, _TARGET)
-    if request.seed is not None:
-        raise refuse("seed", f"{_TARGET} has no form for it.")
-    if request.temperature is not None and request.temperature > 1:
-        raise refuse("temperature", f"{_TARGET} takes 0 to 1.")
-    if request.output_format is not None and request.output_format.schema is None:
-        raise refuse("response_format", f"{_TARGET} gives JSON only with a schema (`json_schema`).")
-
-
-def _extras(request: ChatRequest) -> dict[str, Any]:
-    """Return the extras without those that ask for what is the case anyway."""
-    usual = {"modalities": ["text"], "store": False}
-    return {name: value for name, value in request.extras.items() if usual.get(name) != value}
 
 
 def _write_tier(tier: str) -> str:

@@ -37,8 +37,8 @@ from backstay.providers.anthropic.tool_input import write_input
 from backstay.providers.bedrock.media import TARGET, DocumentNames, write_audio, write_document, write_image
 from backstay.providers.bedrock.models import Family, family_of, write_effort, write_model_fields
 from backstay.providers.bedrock.response import write_reasoning
-from backstay.providers.caller_paths import field_path, message_path, tool_result_path
-from backstay.providers.refusals import own_extras, refuse, refuse_fields
+from backstay.providers.caller_paths import message_path, tool_result_path
+from backstay.providers.refusals import own_extras, refuse, refuse_openais_own
 from backstay.providers.signatures import signature_for
 
 STOP_SEQUENCE_PATH = "/stop_sequence"
@@ -83,7 +83,7 @@ def write_request(request: ChatRequest, model_id: str) -> bytes:
     """Write a request. Raises ``Untranslatable`` with the caller's name of what has no form here."""
     family = family_of(model_id)
     extras = _own_extras(request, family)
-    _refuse_fields(request)
+    refuse_openais_own(request, TARGET)
     system, messages = _MessageWriter(request).write()
     body: dict[str, Any] = {"messages": messages}
     if system:
@@ -103,31 +103,11 @@ def write_request(request: ChatRequest, model_id: str) -> bytes:
 
 
 def _own_extras(request: ChatRequest, family: Family) -> dict[str, Any]:
-    """Return the extras that go as they are, without those that ask for what is the case anyway."""
-    usual = {"modalities": ["text"], "store": False}
-    extras = {name: value for name, value in request.extras.items() if usual.get(name) != value}
+    """Return the extras that go as they are."""
+    extras = dict(request.extras)
     if family == "anthropic":
         extras.pop("thinking", None)  # adaptive: one of the model's own fields
     return own_extras(extras, own=OWN_FIELDS, harmless=HARMLESS_HINTS, target=TARGET)
-
-
-def _refuse_fields(request: ChatRequest) -> None:
-    fields = {
-        "n": request.candidates if request.candidates != 1 else None,
-        "logprobs": request.logprobs,
-        "top_logprobs": request.top_logprobs,
-        "logit_bias": request.logit_bias,
-        "frequency_penalty": request.frequency_penalty,
-        "presence_penalty": request.presence_penalty,
-    }
-    refuse_fields(fields, TARGET)
-    if request.seed is not None:
-        raise refuse("seed", f"{TARGET} has no form for it.")
-    if request.temperature is not None and request.temperature > 1:
-        raise refuse("temperature", f"{TARGET} takes 0 to 1.")
-    if request.output_format is not None and request.output_format.schema is None:
-        name = field_path(request, "response_format")
-        raise refuse(name, f"{TARGET} gives JSON only with a schema (`json_schema`).")
 
 
 def _tier(tier: str | None) -> str:

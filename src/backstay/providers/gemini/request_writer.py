@@ -64,7 +64,7 @@ _TIERS = {"auto": None, "default": "standard", "flex": "flex", "priority": "prio
 
 def write_request(request: ChatRequest, model_id: str) -> bytes:
     """Write a request. Raises ``Untranslatable`` with the caller's name of what has no form here."""
-    extras = own_extras(_extras(request), own=OWN_FIELDS, harmless=HARMLESS_HINTS, target=TARGET)
+    extras = own_extras(request.extras, own=OWN_FIELDS, harmless=HARMLESS_HINTS, target=TARGET)
     _refuse_fields(request)
     body = write_prompt(request, model_id)
     tier = _write_tier(request.service_tier)
@@ -91,12 +91,6 @@ def _refuse_fields(request: ChatRequest) -> None:
         raise refuse("n", f"{TARGET} streams one candidate only.")
     if request.parallel_tool_calls is False:
         raise refuse(field_path(request, "parallel_tool_calls"), f"{TARGET} cannot be kept from parallel tool calls.")
-
-
-def _extras(request: ChatRequest) -> dict[str, Any]:
-    """Return the extras without those that ask for what is the case anyway."""
-    usual = {"modalities": ["text"], "store": False}
-    return {name: value for name, value in request.extras.items() if usual.get(name) != value}
 
 
 def _write_tier(tier: str | None) -> str | None:
