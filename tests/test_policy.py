@@ -55,6 +55,12 @@ def test_without_a_file_there_are_the_built_in_models(monkeypatch: pytest.Monkey
         ('"acme/gpt-4o-mini", ', '"nobody/gpt", ', 8, "there is no provider 'nobody'. There are: acme"),
         ("[models.fast]", "[models.fast", 7, "not TOML"),
         ("input = 0.15", "input = -1", 11, "prices"),
+        (
+            'dialect  = "openai"',
+            'dialect = "simulator"\nscript = { faults = [{ kind = "status", status = 503, after = 1 }] }',
+            4,
+            "script.faults.0.after",
+        ),
         ("[models.fast] ", "[modles.fast] ", 7, "modles"),
         (', "local/smollm2"]', ', {target = "local/smollm2", weigth = 2}]', 8, "weigth: there is no such setting"),
         (', "local/smollm2"]', ']\nstrategy = "fastest"', 9, "models.fast.strategy"),

@@ -51,9 +51,9 @@ def _arguments() -> argparse.Namespace:
 
 async def _serve(settings: Settings, listener: socket.socket, slot: int) -> None:
     app = App(settings, slot)
-    await app.start()
-    _spare_the_collector()
     try:
+        await app.start()
+        _spare_the_collector()
         server = _Server(
             uvicorn.Config(
                 app.asgi,

@@ -2,13 +2,13 @@
 
 import difflib
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from backstay.providers.catalog import BUILT_IN_DIALECTS, VENDORS, DialectName, Vendor
 from backstay.providers.secrets import is_reference
+from backstay.providers.simulator.script import Script
 from backstay.providers.types import Timeouts
 
 
@@ -70,7 +70,7 @@ class ProviderConfig(BaseModel):
     )
     speaks: DialectName = Field(default="openai", description="Of the simulator: its wire.")
     seed: int = Field(default=0, description="Of the simulator: the same seed gives the same run.")
-    script: dict[str, Any] | None = Field(default=None, description="Of the simulator: how it behaves.")
+    script: Script | None = Field(default=None, description="Of the simulator: how it behaves.")
 
     @field_validator("dialect")
     @classmethod
