@@ -189,6 +189,7 @@ async def test_an_expired_answer_stands_in(cached: House, clock: LateClock, wire
         assert given.headers["x-backstay-cache-trace-id"] == first.headers["x-backstay-trace-id"]
         root, tried = cached.documents[-1].spans
         assert (root.cost_nanousd, root.attributes["backstay.degraded"], tried.status) == (0, "cache_stale", "error")
+        assert "backstay.cache.saved_nanousd" not in root.attributes
         if stream:
             assert given.headers["content-type"].startswith("text/event-stream")
             assert text(first, wire).split()[0].encode() in given.body

@@ -320,7 +320,7 @@ def _cache_attributes(hit: Hit | None) -> dict[str, Any]:
     origin = hit.answer
     attributes = {"backstay.cache": hit.kind, "backstay.cache.trace_id": origin.trace_id}
     more = {
-        "backstay.cache.saved_nanousd": origin.cost_nanousd,
+        "backstay.cache.saved_nanousd": origin.cost_nanousd if hit.kind != "stale" else None,
         "backstay.cache.question": hit.question,
         "backstay.cache.asked": hit.asked,
     }
