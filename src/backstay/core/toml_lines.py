@@ -29,7 +29,9 @@ def explain(error: ValidationError, source: str, file: str) -> ConfigError:
     # A misspelt name makes two problems, itself and the name that is missing for it: the first is the one to mend.
     first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
     path = tuple(str(step) for step in first["loc"])
-    reason = "there is no such setting" if first["type"] == "extra_forbidden" else first["msg"]
+    reason = (
+        "there is no such setting" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+    )
     message = f"{'.'.join(path)}: {reason}." if path else f"{reason}."
     if len(problems) > 1:
         message += f" ({len(problems) - 1} more after it.)"

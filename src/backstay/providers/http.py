@@ -5,6 +5,7 @@ end, and is cut at once when the answer is given up.
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Mapping
 from typing import NoReturn, Protocol
 from urllib.parse import urlsplit
@@ -196,7 +197,8 @@ def _data(body: Body) -> bytes | Upload:
 def _reason(error: Exception) -> str:
     """Describe what went wrong, without addresses and without anything that the other side sent."""
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    return (cause.strerror if isinstance(cause, OSError) else None) or type(cause).__name__
+    # Not its own words: asyncio's say where the connection was to go.
+    return os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else type(cause).__name__
 
 
 class Deadline:
