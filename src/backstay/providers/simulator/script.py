@@ -181,5 +181,7 @@ def read_script(source: Mapping[str, Any]) -> Script:
     try:
         return Script.model_validate(source)
     except ValidationError as error:
-        places = [f"{'.'.join(str(step) for step in item['loc'])}: {item['msg'].removeprefix('Value error, ')}" for item in error.errors()]
+        places = [
+            f"{'.'.join(map(str, item['loc']))}: {item['msg'].removeprefix('Value error, ')}" for item in error.errors()
+        ]
         raise ConfigError(f"The simulator's script is not valid. {'; '.join(places)}.") from error
