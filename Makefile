@@ -18,7 +18,7 @@ LOCK   := $(BIN)/uv pip compile pyproject.toml --group weights --group demo --gr
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test check pytest format lock bench soak clean
+.PHONY: help demo setup test check types shared-tests pytest fuzz format lock bench soak clean
 
 help:             ## list these targets
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -34,12 +34,20 @@ test: $(STAMPS)/dev $(STAMPS)/tools  ## set up, and run all that CI runs: the sa
 check: $(STAMPS)/dev  ## format, lint, types, import contract, tests with coverage
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
-	$(BIN)/pyright
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory --jobs 2 types shared-tests
+
+types: $(STAMPS)/dev
+	$(BIN)/pyright
+
+shared-tests: $(STAMPS)/dev
 	$(BIN)/pytest $(SHARES) $(COVERAGE) $(ARGS)
 
 pytest: $(STAMPS)/dev  ## run the tests alone
 	$(BIN)/pytest $(ARGS)
+
+fuzz: $(STAMPS)/dev   ## run the property tests on other examples than `make test` does, again and again
+	@while HYPOTHESIS_PROFILE=other $(BIN)/pytest -q -m hypothesis $(SHARES) $(ARGS); do :; done
 
 format: $(STAMPS)/dev  ## format the code and mend what the linter can
 	$(BIN)/ruff format

@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import os
 import shutil
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -14,8 +15,14 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+from hypothesis import settings
 
 from backstay.store import Database, EmbeddedPostgres, migrate
+
+settings.register_profile("same", derandomize=True)
+settings.register_profile("other", print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+"""The same examples every time, so that a failure is its change's own; ``make fuzz`` looks for others."""
 
 _TEMPLATE = "backstay_template"
 _MEMORY = Path("/dev/shm")

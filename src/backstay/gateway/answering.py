@@ -18,6 +18,29 @@ from backstay.health import Availability
 from backstay.health.target import READY
 
 
+class _Outlook:
+    """What a call sees of its targets. It knows nothing of the tries that ask it: a circle would outlive each call."""
+
+    def __init__(self, call: Call, targets: tuple[Target, ...]):
+        self.waiter: Waiter | None = None
+        """Once the call had to wait for its turn at a target."""
+        self._call = call
+        self._targets = targets
+
+    def look(self, place: int, now_s: float) -> View:
+        """Tell what is known of a target at a moment."""
+        call = self._call
+        name = self._targets[place].name
+        health = call.fleet.of(name)
+        availability = health.availability(now_s, len(call.incoming.body) // 4)
+        if availability is READY and not call.room.lines.is_turn(name, call.incoming.priority, self.waiter):
+            availability = _NOT_ITS_TURN
+        if not call.recording.attempts:
+            return View(availability)
+        latencies = health.first_token if call.request.stream else health.whole
+        return View(availability, may_retry=health.retries.has_one(), usual_s=latencies.quantile(0.5))
+
+
 class Answering:
     """The tries of one call, until its answer is whole."""
 
@@ -26,14 +49,13 @@ class Answering:
         self._targets = targets
         self._place = 0
         self._error: BackstayError | None = None
-        self._waiter: Waiter | None = None
-        """Once the call had to wait for its turn at a target."""
+        self._outlook = _Outlook(call, targets)
         self._tries = Tries(
             len(targets),
             call.request.model.route.retry,
             began_s=call.now_s(),
             give_up_at_s=call.give_up_at_s,
-            look=self._look,
+            look=self._outlook.look,
             chance=chance,
         )
 
@@ -169,32 +191,21 @@ class Answering:
                 call.recording.said = answer.trying.attempt.events
         return answer
 
-    def _look(self, place: int, now_s: float) -> View:
-        call = self._call
-        name = self._targets[place].name
-        health = call.fleet.of(name)
-        availability = health.availability(now_s, len(call.incoming.body) // 4)
-        if availability is READY and not call.room.lines.is_turn(name, call.incoming.priority, self._waiter):
-            availability = _NOT_ITS_TURN
-        if not call.recording.attempts:
-            return View(availability)
-        latencies = health.first_token if call.request.stream else health.whole
-        return View(availability, may_retry=health.retries.has_one(), usual_s=latencies.quantile(0.5))
-
     async def _wait(self, move: Wait) -> None:
         incoming, for_s = self._call.incoming, max(0.0, move.until_s - self._call.now_s())
         if not move.places:
             self._leave()
             await asyncio.sleep(for_s)
             return
-        if self._waiter is None:
-            self._waiter = Waiter(tenant_id=incoming.caller.tenant_id, priority=incoming.priority)
+        outlook = self._outlook
+        if outlook.waiter is None:
+            outlook.waiter = Waiter(tenant_id=incoming.caller.tenant_id, priority=incoming.priority)
         targets = frozenset([self._targets[place].name for place in move.places])
-        await self._call.room.wait(self._waiter, targets, for_s)
+        await self._call.room.wait(outlook.waiter, targets, for_s)
 
     def _leave(self) -> None:
-        if self._waiter is not None:
-            self._call.room.leave(self._waiter)
+        if self._outlook.waiter is not None:
+            self._call.room.leave(self._outlook.waiter)
 
     def _why(self, stop: Stop) -> BackstayError:
         if self._error is not None:

@@ -19,7 +19,10 @@ from backstay.store.shipment import Shipment
 BATCH_ENTRIES = 2_000
 BATCH_BYTES = 4 * 1024 * 1024
 _ROUND_S = 0.2
-"""Pause between two rounds, so that batches grow under load; bounds the age of what Postgres does not have yet."""
+"""Pause between two rounds; bounds the age of what Postgres does not have yet."""
+_LONGEST_ROUND_S = 1.0
+"""What the pause grows to while every round has something to ship: most of a batch's price does not depend on its size,
+and while Postgres works on one, callers feel it."""
 _ORPHANS = 100
 """Resolved at once."""
 _URGENT_PAUSE_S = 0.01
@@ -108,14 +111,16 @@ class Shipper:
             self._is_elsewhere = True
             await asyncio.sleep(_ROUND_S)
         self._held, self._is_shipping, self._is_elsewhere = held, True, False
+        pause_s = _ROUND_S
         try:
             while True:
-                is_urgent = self._urgent.is_set()
+                is_urgent, shipped = self._urgent.is_set(), self.shipped
                 if await self._ship_round():
                     continue
                 if is_urgent and not any(journal.rests for journal in self._journals.values()):
                     self._caught_up.set()
-                await self._pause(_ROUND_S)
+                pause_s = min(2 * pause_s, _LONGEST_ROUND_S) if self.shipped > shipped else _ROUND_S
+                await self._pause(pause_s)
         finally:
             self._is_shipping = False
             self.let_go()

@@ -188,10 +188,16 @@ def _write_media(part: Image | Document, path: str) -> dict[str, Any]:
             raise refuse(path, f"{TARGET} takes a document inline or by URL, not by another vendor's file id.")
     if part.url is None:
         raise refuse(path, f"{TARGET} takes an image by URL or inline.")
-    media_type = part.media_type or mimetypes.guess_type(part.url.partition("?")[0])[0]
-    if media_type is None and isinstance(part, Document):
-        media_type = "application/pdf"
+    media_type = part.media_type or _guessed_type(part.url, is_document=isinstance(part, Document))
     return {"fileData": {"fileUri": part.url} | ({} if media_type is None else {"mimeType": media_type})}
+
+
+def _guessed_type(url: str, *, is_document: bool) -> str | None:
+    """Guess from the URL's name; what the caller calls a document is one, whatever its name looks like."""
+    guess = mimetypes.guess_type(url.partition("?")[0])[0]
+    if is_document and (guess is None or guess.startswith("image/")):
+        return "application/pdf"
+    return guess
 
 
 def _inline(media_type: str, data: str) -> dict[str, Any]:
