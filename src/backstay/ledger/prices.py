@@ -13,7 +13,7 @@ from backstay.core.money import NanoUSD
 from backstay.core.usage import Usage
 from backstay.ledger.model_names import names_on_the_list
 from backstay.ledger.overrides import PriceOverride
-from backstay.ledger.rates import Rates
+from backstay.ledger.rates import NOTHING, Rates
 from backstay.ledger.types import Cost
 
 _MINUTE_NS = 60 * 1_000_000_000
@@ -73,6 +73,51 @@ class PriceBook:
         """
         rates = self._rates(target, provider, model_id, service_tier, is_free, at_ns // _MINUTE_NS)
         return rates if isinstance(rates, Cost) else rates.cost(usage)
+
+    def most(
+        self,
+        *,
+        provider: str | None,
+        model_id: str,
+        at_ns: int,
+        input_tokens: int,
+        output_tokens: int,
+        web_searches: int = 0,
+        without: frozenset[str] = NOTHING,
+        service_tier: str | None = None,
+        target: str | None = None,
+        is_free: bool = False,
+    ) -> NanoUSD | None:
+        """Say the most that an attempt can cost: no usage within these counts is dearer, and some is as dear.
+
+        Args:
+            provider: As for ``cost``, like the others that are not named here.
+            model_id: As for ``cost``.
+            at_ns: The moment by which ``cost`` will price it.
+            input_tokens: The most that it may read, cached ones included.
+            output_tokens: The most that it may write, reasoning included, of all candidates together.
+            web_searches: The most that the provider may run.
+            without: Units of genai-prices' names that it cannot be billed for (``cache_write_1h_mtok``, …).
+            service_tier: What the caller asks for. ``None`` and ``auto`` leave it to the provider, which may take any
+                that its customer can have set as a default.
+            target: As for ``cost``.
+            is_free: As for ``cost``.
+
+        Returns:
+            ``None`` where the price of any of it is not known.
+        """
+        minute = at_ns // _MINUTE_NS
+        most: NanoUSD | None = None
+        for tier in served_tiers(provider, service_tier):
+            rates = self._rates(target, provider, model_id, tier, is_free, minute)
+            if isinstance(rates, Cost):
+                return rates.amount_nanousd
+            bound = rates.most(input_tokens, output_tokens, web_searches, without=without)
+            if bound is None:
+                return None
+            if most is None or bound > most:
+                most = bound
+        return most
 
     def describe(
         self, provider: str | None, model_id: str, *, target: str | None = None, is_free: bool = False
@@ -138,6 +183,19 @@ class PriceBook:
             return self._list.find_provider_model(model_id, None, provider_id, None)
         except LookupError:
             return None
+
+
+def served_tiers(provider: str | None, asked: str | None) -> tuple[str | None, ...]:
+    """List the tiers by which a provider may serve a call that asks for one; ``None`` is the standard one.
+
+    A tier that is asked for may be refused for the standard one. OpenAI serves calls that ask for none by what the
+    project's owner has set, which is the standard tier, scale (of which tokens are paid beforehand) or fast, in older
+    words priority. Elsewhere those have the standard tier. Source: OpenAI API reference, `service_tier` of chat
+    completions, and "Retrieve project service tier settings" (2026-11-17).
+    """
+    if asked is None or asked == "auto":
+        return (None, "fast", "priority") if provider == "openai" else (None,)
+    return None, asked
 
 
 def _tier_context(tier: str) -> dict[str, str]:

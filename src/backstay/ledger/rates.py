@@ -1,15 +1,16 @@
 """Owns the arithmetic of a price: token counts times unit prices, exact, rounded once to the nano-dollar."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from math import lcm
-from typing import Any
+from typing import Any, NamedTuple
 
 from genai_prices.types import TieredPrices
 
 from backstay.core.money import NANO_PER_USD, NanoUSD
 from backstay.core.usage import Usage
+from backstay.ledger.dearest import input_corners, output_corners
 from backstay.ledger.types import Cost, CostLine
 
 _MILLION = 1_000_000
@@ -38,8 +39,10 @@ _POSITION = {unit: position for position, unit in enumerate(_UNITS)}
 _ANY = -1
 """An input size that any call exceeds."""
 
+NOTHING: frozenset[str] = frozenset()
 
-def _counts(usage: Usage) -> tuple[int, ...]:
+
+def _counts(usage: Usage, requests: int = 1) -> tuple[int, ...]:
     """Count each unit of ``UNITS``, in its order; parts are still within their wholes."""
     return (
         usage.input_tokens or 0,
@@ -52,12 +55,25 @@ def _counts(usage: Usage) -> tuple[int, ...]:
         usage.reasoning_tokens,
         usage.output_audio_tokens,
         usage.web_searches,
-        1,
+        requests,
     )
 
 
 _Term = tuple[str, tuple[tuple[int, int], ...], int, str]
 """A unit, its own share as signed counts, its scaled price, and USD per million."""
+
+
+class _Ceiling(NamedTuple):
+    """The most that one of each can cost in one tier of input length, scaled."""
+
+    above: int
+    """Input tokens past which the tier begins."""
+    up_to: int | None
+    """Input tokens at which it ends."""
+    input: int
+    output: int
+    search: int
+    request: int
 
 
 class Rates:
@@ -90,6 +106,7 @@ class Rates:
         self._bills_input = "input_mtok" in billed
         self._bills_output = "output_mtok" in billed
         self._bills_searches = "web_searches_kcount" in self._prices
+        self._ceilings: dict[frozenset[str], tuple[_Ceiling, ...]] = {}
 
     def cost(self, usage: Usage) -> Cost:
         """Price what was used. The amount is ``None`` where the usage of something that costs is not known.
@@ -124,6 +141,46 @@ class Rates:
             )
             billed = total
         return Cost(amount_nanousd=NanoUSD(billed), lines=tuple(lines), source=self.source)
+
+    def most(
+        self, input_tokens: int, output_tokens: int, web_searches: int = 0, *, without: frozenset[str] = NOTHING
+    ) -> NanoUSD | None:
+        """Say the most that any usage within these counts can cost; ``None`` where some of it has no price.
+
+        It is exact: some usage within the counts costs as much. Each part is at most its whole.
+
+        Args:
+            without: Units that the call cannot be billed for.
+        """
+        if not self._prices or (web_searches and not self._bills_searches):
+            return None
+        ceilings = self._ceilings.get(without)
+        if ceilings is None:
+            ceilings = self._ceilings[without] = self._find_ceilings(without)
+        most = 0
+        for above, up_to, dearest_input, dearest_output, search, request in ceilings:
+            if input_tokens > above:
+                longest = input_tokens if up_to is None or input_tokens < up_to else up_to
+                bound = longest * dearest_input + output_tokens * dearest_output + web_searches * search + request
+                if bound > most:
+                    most = bound
+        return NanoUSD(most if self._scale == 1 else _half_even(most, self._scale))
+
+    def _find_ceilings(self, without: frozenset[str]) -> tuple[_Ceiling, ...]:
+        starts = [start for start, _ in reversed(self._tiers)]
+        tiers = [self._base, *(terms for _, terms in reversed(self._tiers))]
+        excluded = [_POSITION[unit] for unit in without if unit in _POSITION]
+        return tuple(
+            _Ceiling(
+                above,
+                up_to,
+                max(_amount(terms, _counts(corner, 0), excluded) for corner in input_corners()),
+                max(_amount(terms, _counts(corner, 0), excluded) for corner in output_corners()),
+                _amount(terms, _counts(Usage(web_searches=1), 0), excluded),
+                _amount(terms, _counts(Usage(), 1), excluded),
+            )
+            for above, up_to, terms in zip([_ANY, *starts], [*starts, None], tiers, strict=True)
+        )
 
     def describe(self) -> dict[str, Any]:
         """Say the prices for people: ``usd_per_million`` by unit, and those of each long-context tier."""
@@ -182,6 +239,13 @@ def _own_share(unit: str, priced: Iterable[str]) -> tuple[tuple[int, int], ...]:
 
 def _per_million(unit: str, price: Decimal | TieredPrices, start: int) -> str:
     return f"{(_at(price, start) * (_MILLION // _UNITS[unit][0])).normalize():f}"
+
+
+def _amount(terms: Iterable[_Term], counts: Sequence[int], excluded: Iterable[int]) -> int:
+    """Add up a bill, scaled; 0 where it has something that is excluded."""
+    if any(counts[position] for position in excluded):
+        return 0
+    return sum(max(0, sum(sign * counts[at] for at, sign in share)) * rate for _, share, rate, _ in terms)
 
 
 def _half_even(numerator: int, denominator: int) -> int:
