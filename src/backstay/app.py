@@ -8,6 +8,7 @@ from starlette.routing import Route
 
 from backstay import api, console
 from backstay.access import AuditLog, Keys, Mailer, People, Sessions
+from backstay.api.budgets import BudgetDeps
 from backstay.api.later import LaterCalls
 from backstay.cache.figures import watch as watch_cache
 from backstay.call_path import CallPath
@@ -100,6 +101,7 @@ class App:
             )
 
         self._path.limiter.watch(figures.add_counter)
+        self._path.escrow.watch(figures.add_counter)
         shadows = self._path.shadows
         for verdict in shadows.counts:
             figures.add_counter(
@@ -128,6 +130,7 @@ class App:
             traces=traces,
             ledger=ledger,
             cache=self._path.cache,
+            budget=BudgetDeps(database),
             later=Later(database),
             webhooks=WebhookSecrets(database, secret),
             catalog=self._describe,

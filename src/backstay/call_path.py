@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from backstay.access import KeyRing
+from backstay.budgets import Escrow
 from backstay.cache import Cache
 from backstay.conversations import Conversations
 from backstay.core.caller import Caller
@@ -65,6 +66,7 @@ class CallPath:
         self.ring = KeyRing(database, self.secret, self.clock, knows_all=knows_all_keys)
         self.limiter = Limiter(database, self.clock)
         self.journal = Journal.open(settings.data_dir / "journal" / slot)
+        self.escrow = Escrow(database, self.clock, holder=self.journal.owner)
         self.conversations = Conversations(database, self.journal, self.clock)
         self.cache = Cache(
             database,
@@ -90,6 +92,7 @@ class CallPath:
             observe=observe,
             conversations=self.conversations,
             limiter=self.limiter,
+            escrow=self.escrow,
             claims=self.claims,
             cache=self.cache,
             capture=capture,
@@ -107,18 +110,21 @@ class CallPath:
             await self.database.open()
         except StoreUnavailable as error:
             _log.warning("Starting without Postgres. %s", error.message)
+        await self.escrow.start()
         await self.ring.start()
         self.cache.start()
         for work in (
             self.journal.keep(),
             self._health.run(),
             self.limiter.run(),
+            self.escrow.run(),
             self.claims.run(),
             self.cache.run(),
             self.conversations.run(),
             self.policy.watch(self._adopt_policy),
         ):
             self.run(work)
+        await self.escrow.ready()
 
     async def stop(self) -> None:
         """Close everything in the reverse order. What the journal holds is for a shipper to ship."""
@@ -129,6 +135,7 @@ class CallPath:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.shadows.stop()
         await self.limiter.close()
+        await self.escrow.close()
         await self.claims.close()
         await self.cache.stop()
         await self.policy.close()
@@ -155,6 +162,7 @@ class CallPath:
         named = {target.name for model in self.policy.models for target in model.all_targets}
         self.gateway.fleet.configure(self.policy.rate_limits, named)
         self.limiter.rules = self.policy.limits
+        self.escrow.adopt(self.policy.budgets)
         self.run(self.cache.adopt({name: model.cache for name, model in self.policy.file.models.items()}))
 
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from backstay.budgets import Terms
 from backstay.catalog import build_models, rate_limits
 from backstay.core.errors import ConfigError
 from backstay.gateway import Models
@@ -35,6 +36,7 @@ class LivePolicy:
         self.prices = PriceBook({})
         self.rate_limits: Mapping[str, RateLimits] = {}
         self.limits = LimitRules()
+        self.budgets: Sequence[Terms] = ()
         self.file = PolicyFile()
         self.providers: Mapping[str, Provider] = {}
 
@@ -50,6 +52,7 @@ class LivePolicy:
         self.models, self.prices, self.problem = models, prices, None
         self.rate_limits = rate_limits(policy)
         self.limits = LimitRules(policy.limits)
+        self.budgets = [budget.terms(name) for name, budget in policy.budgets.items()]
         self.file, self.providers = policy, providers
 
     async def watch(self, on_change: Callable[[], None]) -> None:

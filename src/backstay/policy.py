@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
 from pydantic_core import CoreSchema
 
+from backstay.budgets import BudgetConfig
 from backstay.cache import CacheConfig
 from backstay.core.errors import ConfigError
 from backstay.core.toml_lines import explain, line_of, not_toml
@@ -107,6 +108,9 @@ class PolicyFile(_Table):
     models: dict[ModelName, ModelConfig] = Field(default_factory=dict[str, ModelConfig])
     targets: dict[TargetName, TargetConfig] = Field(default_factory=dict[str, TargetConfig])
     prices: dict[TargetName, PriceOverride] = Field(default_factory=dict[str, PriceOverride])
+    budgets: dict[str, BudgetConfig] = Field(
+        default_factory=dict[str, BudgetConfig], description="What may be spent, in each tenant."
+    )
     limits: list[LimitConfig] = Field(default_factory=list[LimitConfig], description="Of callers.")
 
 
@@ -164,6 +168,7 @@ def _with_defaults(written: PolicyFile, environ: Mapping[str, str]) -> PolicyFil
         models={**models, **written.models},
         targets={**BUILT_IN_TARGETS, **written.targets},
         prices=written.prices,
+        budgets=written.budgets,
         limits=written.limits,
     )
 

@@ -5,13 +5,15 @@ It stands apart from the gateway so that the shipping process need not load what
 
 import msgspec
 
+from backstay.budgets import MERGE_CHARGES, Charge
 from backstay.conversations import MERGE_RESPONSES
+from backstay.core.money import NanoUSD
 from backstay.idempotency import MERGE_CLAIMS, ClaimEnd
 from backstay.jobs import MERGE_JOBS, JobEnd
 from backstay.ledger import MERGE_ENTRIES, LedgerEntry
 from backstay.tracing import MERGE_SPANS, Span
 
-MERGES = (MERGE_SPANS, MERGE_ENTRIES, MERGE_RESPONSES, MERGE_CLAIMS, MERGE_JOBS)
+MERGES = (MERGE_SPANS, MERGE_ENTRIES, MERGE_RESPONSES, MERGE_CLAIMS, MERGE_JOBS, MERGE_CHARGES)
 """What a shipper runs on each batch of entries."""
 
 _encoder = msgspec.json.Encoder()
@@ -25,6 +27,10 @@ class CallDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     entries: tuple[LedgerEntry, ...]
     claim: ClaimEnd | None = None
     """Of a call with an idempotency key, where Postgres was not told how it ended."""
+    holder: str | None = None
+    """Who had leased what ``charges`` take."""
+    charges: tuple[Charge, ...] = ()
+    """What it cost the budgets that it touches."""
     job: JobEnd | None = None
     """Of a call that was made for a job: the answer, so that it is there once it is paid for."""
 
@@ -46,12 +52,18 @@ class IntentDocument(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...]
     dialect: str
     idempotency_key: str | None = None
+    holder: str | None = None
+    pledges: tuple[Charge, ...] = ()
+    """What is reserved for it: the worst case."""
+    worst_nanousd: NanoUSD | None = None
+    """The most that its attempts can cost; ``None`` where no budget counts it, and nobody has worked it out."""
 
 
 def interrupted(document: bytes) -> list[bytes]:
     """Write the frame of a call whose worker died before it could: what it came to, nobody knows.
 
-    Its cost is unknown and unconfirmed, never 0. Its idempotency key is free again.
+    Its cost is the worst that was reserved for it, or unknown, and unconfirmed: it can only have cost less. Its
+    idempotency key is free again.
     """
     intent = msgspec.json.decode(document, type=IntentDocument)
     span = Span(
@@ -73,6 +85,7 @@ def interrupted(document: bytes) -> list[bytes]:
         feature=intent.feature,
         tags=intent.tags,
         input_dialect=intent.dialect,
+        cost_nanousd=intent.worst_nanousd,
     )
     entry = LedgerEntry(
         call_id=intent.call_id,
@@ -85,11 +98,18 @@ def interrupted(document: bytes) -> list[bytes]:
         tags=intent.tags,
         model=intent.model,
         target=intent.target,
-        cost_nanousd=None,
+        cost_nanousd=intent.worst_nanousd,
         unconfirmed=True,
     )
     claim = None
     if intent.idempotency_key is not None:
         claim = ClaimEnd(key_id=intent.key_id, key=intent.idempotency_key, claim_id=intent.call_id)
-    call = CallDocument(tenant_id=intent.tenant_id, spans=(span,), entries=(entry,), claim=claim)
+    call = CallDocument(
+        tenant_id=intent.tenant_id,
+        spans=(span,),
+        entries=(entry,),
+        claim=claim,
+        holder=intent.holder,
+        charges=intent.pledges,
+    )
     return [_encoder.encode(call), b"", b""]

@@ -6,9 +6,11 @@ It ends on SIGTERM, or when the supervisor is gone, once it has shipped what the
 import asyncio
 import logging
 import sys
+from functools import partial
 
 import uvloop
 
+from backstay.budgets import end_holder
 from backstay.child_process import set_up_logging, told_to_end
 from backstay.core.errors import BackstayError, ConfigError
 from backstay.core.settings import Settings
@@ -39,7 +41,9 @@ async def _ship(settings: Settings) -> None:
     if settings.database_url is None:
         raise ConfigError("BACKSTAY_DATABASE_URL is not set. Start the shipping process with `backstay serve`.")
     database = Database(settings.database_url.get_secret_value(), name="backstay shipping")
-    shipper = Shipper(settings.data_dir / "journal", database, MERGES, interrupted)
+    shipper = Shipper(
+        settings.data_dir / "journal", database, MERGES, interrupted, on_end=partial(end_holder, database)
+    )
     metrics = _metrics(settings, shipper)
     end = told_to_end()
     async with asyncio.TaskGroup() as tasks:

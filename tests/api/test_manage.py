@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 
 from backstay.access import AuditLog, KeyRing, Keys, People, Sessions
 from backstay.api.auth import Authenticator
+from backstay.api.budgets import BudgetDeps
 from backstay.api.manage import ManageDeps, routes
 from backstay.api.problems import EXCEPTION_HANDLERS
 from backstay.cache import Cache
@@ -57,6 +58,7 @@ async def app(database: Database) -> AsyncIterator[Starlette]:
         audit=AuditLog(database),
         traces=TraceStore(database),
         ledger=LedgerStore(database),
+        budget=BudgetDeps(database),
         cache=Cache(database, SystemClock(), memory_bytes=0),
         later=Later(database),
         webhooks=WebhookSecrets(database, SECRET),

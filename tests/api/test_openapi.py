@@ -20,6 +20,7 @@ from starlette.applications import Starlette
 
 from backstay.access import AuditLog, KeyRing, Keys, People, Sessions
 from backstay.api.auth import Authenticator
+from backstay.api.budgets import BudgetDeps
 from backstay.api.health import Check
 from backstay.api.health import routes as health_routes
 from backstay.api.manage import ENDPOINTS, ManageDeps, routes
@@ -88,6 +89,7 @@ def build(url: str) -> Starlette:
         audit=AuditLog(database),
         traces=TraceStore(database),
         ledger=LedgerStore(database),
+        budget=BudgetDeps(database),
         cache=Cache(database, SystemClock(), memory_bytes=0),
         later=Later(database),
         webhooks=WebhookSecrets(database, SECRET),

@@ -39,13 +39,10 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def test_the_face_loads_nothing():
-    """Importing the package takes less than 50 ms: the client comes when it is asked for."""
-    code = "import time; t = time.perf_counter(); import backstay; print(time.perf_counter() - t); import sys; " \
-        "print(len([m for m in sys.modules if m.startswith('backstay.')]))"  # fmt: skip
-    took_s, loaded = subprocess.check_output(
-        [sys.executable, "-c", code], text=True, env=environment(PYTHONPATH=SOURCE)
-    ).split()
-    assert float(took_s) < 0.05 and loaded == "0"
+    """Importing the package loads none of its modules: the client comes when it is asked for."""
+    code = "import backstay, sys; print(len([m for m in sys.modules if m.startswith('backstay.')]))"
+    loaded = subprocess.check_output([sys.executable, "-c", code], text=True, env=environment(PYTHONPATH=SOURCE))
+    assert loaded.strip() == "0"
 
 
 def test_closing_ships_all_and_leaves_nothing(house: House, unshipped: Callable[[], list[str]]):

@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -14,6 +14,20 @@ from backstay.access import AuditLog, Keys, People, Sessions
 from backstay.access.types import CreatedKey, Invitation, Key, LoginLink, NewKey, Person
 from backstay.api.answers import call_row, cost_group, cost_total, model_view, moment, trace_tree
 from backstay.api.auth import Authenticate
+from backstay.api.budgets import (
+    BudgetDeps,
+    BudgetList,
+    HolderList,
+    Proof,
+    WrittenOff,
+    change_budget,
+    create_budget,
+    delete_budget,
+    forget_holder,
+    list_budgets,
+    list_holders,
+    prove,
+)
 from backstay.api.endpoint import Asked, Endpoint, Nothing, build_routes, get, post
 from backstay.api.openapi import openapi_document
 from backstay.api.pairs import find_wrong, pair_row
@@ -46,6 +60,7 @@ from backstay.api.shapes import (
     TraceView,
     WebhookSecret,
 )
+from backstay.budgets.manage import BudgetChange, BudgetView, NewBudget
 from backstay.cache import Cache, Purge
 from backstay.core.caller import Caller
 from backstay.core.errors import BackstayError, Conflict, Forbidden, InvalidRequest, NotFound, Unauthenticated
@@ -55,6 +70,10 @@ from backstay.jobs import Later, WebhookSecrets
 from backstay.jobs.views import LaterView, view_call
 from backstay.ledger import LedgerStore
 from backstay.tracing import CallFilter, CallReading, StoredSpan, TraceStore
+
+Q = TypeVar("Q", bound=msgspec.Struct)
+B = TypeVar("B", bound=msgspec.Struct)
+R = TypeVar("R")
 
 _COST_ROWS = 1_000
 _HEARTBEAT_S = 15.0
@@ -72,6 +91,7 @@ class ManageDeps:
     traces: TraceStore
     ledger: LedgerStore
     cache: Cache
+    budget: BudgetDeps
     later: Later
     webhooks: WebhookSecrets
     catalog: Callable[[Caller], Awaitable[Sequence[Any]]]
@@ -306,6 +326,18 @@ async def _events(deps: ManageDeps, asked: Asked[CallQuery, Nothing], wanted: Ca
 _NO_SUCH = (NotFound,)
 _NOT_NOW = (NotFound, Conflict)
 
+
+def on_budgets(
+    handle: Callable[[BudgetDeps, Asked[Q, B]], Awaitable[R]],
+) -> Callable[[ManageDeps, Asked[Q, B]], Awaitable[R]]:
+    """Hand an endpoint of budgets its own part of the deps."""
+
+    async def handled(deps: ManageDeps, asked: Asked[Q, B]) -> R:
+        return await handle(deps.budget, asked)
+
+    return handled
+
+
 ENDPOINTS: tuple[Endpoint[ManageDeps, Any, Any], ...] = (
     get("/v1/keys", "List keys, without their secrets", list_keys, answer=KeyList, query=KeyQuery, right="admin"),
     post(
@@ -358,6 +390,28 @@ ENDPOINTS: tuple[Endpoint[ManageDeps, Any, Any], ...] = (
         "/v1/costs", "Add up costs by user, feature, model and more", costs,
         answer=CostReport, query=CostQuery, right="read",
     ),
+    get("/v1/budgets", "List budgets, and what is spent and held of each", on_budgets(list_budgets),
+        answer=BudgetList, query=Nothing, right="read"),
+    post(
+        "/v1/budgets", "Make a budget; every worker follows within a second", on_budgets(create_budget),
+        answer=BudgetView, body=NewBudget, right="admin", status=201,
+    ),
+    post(
+        "/v1/budgets/{budget_id}/change", "Change a budget for calls from now on", on_budgets(change_budget),
+        answer=BudgetView, body=BudgetChange, right="admin", errors=_NO_SUCH,
+    ),
+    post(
+        "/v1/budgets/{budget_id}/delete", "End a budget: it counts no call from now on", on_budgets(delete_budget),
+        answer=Nothing, body=Nothing, right="admin", errors=_NO_SUCH,
+    ),
+    get("/v1/workers", "List who holds money of budgets", on_budgets(list_holders),
+        answer=HolderList, query=Nothing, right="admin"),
+    post(
+        "/v1/workers/{holder}/forget", "Book what a lost worker held as spent", on_budgets(forget_holder),
+        answer=WrittenOff, body=Nothing, right="admin",
+    ),
+    get("/v1/books", "Prove the books: ledger against traces, sums against entries, accounts against postings",
+        on_budgets(prove), answer=Proof, query=Nothing, right="admin"),
     get(
         "/v1/cache", "Show which answers are kept and what they saved, by model and feature", cache_stats,
         answer=CacheReport, query=CacheQuery, right="admin",

@@ -14,6 +14,8 @@ from backstay.core.errors import BackstayError, Forbidden, InvalidRequest, Store
 _PATTERNS = {
     "trace_id": "^[0-9a-f]{8,32}$",
     "call_id": "^[0-9A-Za-z_-]{1,64}$",
+    "budget_id": "^[0-9A-Za-z_-]{1,64}$",
+    "holder": "^[0-9A-Za-z_-]{1,64}$",
     "key_id": "^[0-9A-Za-z_-]{1,64}$",
     "person_id": "^[0-9A-Za-z_-]{1,64}$",
     "target": "^[0-9A-Za-z._-]+(/[0-9A-Za-z._:-]+)+$",

@@ -16,6 +16,7 @@ from backstay.cache import read_directives
 from backstay.core.caller import Caller, Priority
 from backstay.core.errors import BackstayError, InvalidRequest, Overloaded, RequestTooLarge
 from backstay.core.ids import parse_traceparent
+from backstay.core.money import NanoUSD, from_usd
 from backstay.gateway import Gate, Gateway, Headers, Incoming, Ticket, call
 from backstay.idempotency import check_key
 from backstay.providers import Dialect, Operation
@@ -91,6 +92,7 @@ class Wires:
         try:
             caller = await self._authenticate(headers)
             _deadline_s(headers)
+            _max_cost(headers)
             _idempotency_key(headers)
             priority = _priority(headers, caller)
             is_later = is_async(headers)
@@ -164,6 +166,7 @@ def _incoming(wire: Wire, headers: Mapping[bytes, bytes], caller: Caller, body: 
         feature=_label(headers, b"x-backstay-feature") or caller.feature,
         tags=_tags(headers) or caller.tags,
         deadline_s=_deadline_s(headers),
+        max_cost_nanousd=_max_cost(headers),
         priority=_priority(headers, caller),
         cache_control=read_directives(_text(headers, b"cache-control")),
         trace_id=trace_id,
@@ -279,6 +282,20 @@ def _idempotency_key(headers: Mapping[bytes, bytes]) -> str | None:
 def _label(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
     value = _text(headers, name)
     return clean_label(value) or None if value else None
+
+
+def _max_cost(headers: Mapping[bytes, bytes]) -> NanoUSD | None:
+    """Read ``x-backstay-max-cost``, in US dollars. Raises ``InvalidRequest`` if it is no amount."""
+    text = _text(headers, b"x-backstay-max-cost")
+    if text is None:
+        return None
+    try:
+        amount = from_usd(text)
+    except ValueError:
+        amount = NanoUSD(-1)
+    if amount < 0:
+        raise InvalidRequest("x-backstay-max-cost must be an amount in US dollars, as in 0.05.")
+    return amount
 
 
 def _deadline_s(headers: Mapping[bytes, bytes]) -> float | None:

@@ -4,6 +4,7 @@ import click
 
 from backstay import __version__
 from backstay.cli.ask import ask
+from backstay.cli.budgets import audit, budgets, workers
 from backstay.cli.cache import cache
 from backstay.cli.check import check
 from backstay.cli.completion import completion
@@ -40,7 +41,7 @@ def version(cli: Cli) -> None:
 
 
 for _command in (
-    serve, demo, check, ask, keys, traces, costs, models, routes, cache, simulate, drill, people, login, webhooks,
-    completion, version,
+    serve, demo, check, ask, keys, traces, costs, budgets, audit, workers, models, routes, cache, simulate, drill,
+    people, login, webhooks, completion, version,
 ):  # fmt: skip
     main.add_command(_command)

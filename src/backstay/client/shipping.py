@@ -3,8 +3,10 @@
 import asyncio
 import logging
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
+from backstay.budgets import end_holder
 from backstay.core.errors import StoreUnavailable
 from backstay.data_folder import running_server
 from backstay.idempotency import keep_swept
@@ -26,7 +28,8 @@ class ClientShipping:
         self._data_dir = data_dir
         self._url = database_url
         self._database = Database(database_url, max_connections=2, name="backstay client shipping")
-        self._shipper = Shipper(data_dir / "journal", self._database, MERGES, interrupted)
+        on_end = partial(end_holder, self._database)
+        self._shipper = Shipper(data_dir / "journal", self._database, MERGES, interrupted, on_end=on_end)
         self._is_migrated = False
         self._task: asyncio.Task[None] | None = None
 

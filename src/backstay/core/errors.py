@@ -12,9 +12,13 @@ BackstayError
 ├── NotFound                      404
 ├── Conflict                      409
 ├── RateLimited                   429  a limit of the caller is used up
+├── BudgetExhausted               402  a budget of the caller cannot cover the call
+│   ├── PriceUnknown              402  a hard budget counts the call, and nobody knows its price
+│   └── SpendingStopped           402  somebody has stopped all spending of the scope
 ├── Overloaded                    503  this worker cannot take the call now
 │   ├── Draining                  503
 │   ├── StoreUnavailable          503  Postgres is needed for this and does not answer
+│   ├── BudgetUnavailable         503  what is left of a budget is not known, as Postgres does not answer
 │   └── TargetsUnavailable        503  every target of the model is left alone now
 ├── DeadlineExceeded              504  the caller's deadline, or the model's, is over
 ├── NotCached                     504  only a kept answer was wanted, and there is none
@@ -120,6 +124,28 @@ class RateLimited(BackstayError):
     retryable = True
 
 
+class BudgetExhausted(BackstayError):
+    """A budget cannot cover this call. Ask for less output, choose a cheaper model, or have the budget raised."""
+
+    code = "budget_exhausted"
+    status = 402
+    is_elsewhere_cheaper: bool = False
+    """Whether a cheaper target of the model may be asked in its place."""
+
+
+class PriceUnknown(BudgetExhausted):
+    """The price of this model is not known, and a hard budget counts the call. Give it a price under [prices]."""
+
+    code = "price_unknown"
+    is_elsewhere_cheaper = True
+
+
+class SpendingStopped(BudgetExhausted):
+    """All spending of this scope was stopped. Ask an admin of the tenant to resume it."""
+
+    code = "spending_stopped"
+
+
 class Overloaded(BackstayError):
     """This worker has no room for the call now. Try again shortly."""
 
@@ -138,6 +164,12 @@ class StoreUnavailable(Overloaded):
     """Postgres does not answer, and this needs it. Calls with known keys go on; try this again shortly."""
 
     code = "store_unavailable"
+
+
+class BudgetUnavailable(Overloaded):
+    """What is left of a budget is not known, as Postgres does not answer. Try this again shortly."""
+
+    code = "budget_unavailable"
 
 
 class TargetsUnavailable(Overloaded):

@@ -19,6 +19,7 @@ from backstay.gateway.resolve import Resolved
 from backstay.gateway.room import Room
 from backstay.gateway.seam import Interrupted, Resumed, go_on
 from backstay.gateway.settle import estimate_tokens, estimate_usage
+from backstay.gateway.spending import Hold, Spending
 from backstay.gateway.stream import OpenStream, Passage, Piece, Translated, Untouched
 from backstay.gateway.tries import Reason
 from backstay.gateway.trying import Trying
@@ -26,6 +27,7 @@ from backstay.gateway.types import Incoming, Target
 from backstay.health import Fleet
 from backstay.providers import (
     DIALECTS,
+    OUTPUT_LIMITS,
     Body,
     Dialect,
     Exchange,
@@ -35,6 +37,8 @@ from backstay.providers import (
     Timeouts,
     spoken,
 )
+
+_OUTPUT_FIELD = {"openai": "max_completion_tokens", "responses": "max_output_tokens"}
 
 _LONG_BYTES = 1024 * 1024
 """Bodies from here on are sent as pieces of what came; for shorter ones a copy costs less."""
@@ -73,6 +77,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     give_up_at_s: float
     """In monotonic seconds."""
+    spending: Spending | None = None
     lead: Lead | None = None
     """Where the model's answers are kept: the duty to ask for all who ask the same."""
 
@@ -90,20 +95,33 @@ async def try_target(call: Call, target: Target, reason: Reason, broken: Interru
     Raises:
         BackstayError: It failed. Nothing of it was passed on, and nothing of it is open any more.
     """
+    hold = await _reserve(call, target, broken)
     trying = Trying(call.recording, call.fleet, call.room, target, reason)
+    if hold is not None:
+        hold.attempt = trying.attempt
     if broken is not None:
         trying.attempt.seam = len(broken.text)
     try:
         if _is_counted_here(call, target):
             return _count_tokens(call, trying)
-        return await _try(call, target, trying, broken)
+        return await _try(call, target, trying, broken, hold.output_limit if hold is not None else None)
     except BaseException as failure:
         trying.end(failure)
         raise
 
 
-async def _try(call: Call, target: Target, trying: Trying, broken: Interrupted | None) -> Answer:
-    exchange = await target.provider.send(_provider_request(call, target, broken))
+async def _reserve(call: Call, target: Target, broken: Interrupted | None) -> Hold | None:
+    """Reserve what the try may cost. Raises ``BudgetExhausted`` if that does not fit."""
+    if call.spending is None:
+        return None
+    more_bytes = len(broken.text.encode()) if broken is not None else 0
+    return await call.spending.reserve(target, more_bytes=more_bytes, for_s=call.give_up_at_s - call.now_s())
+
+
+async def _try(
+    call: Call, target: Target, trying: Trying, broken: Interrupted | None, output_limit: int | None
+) -> Answer:
+    exchange = await target.provider.send(_provider_request(call, target, broken, output_limit))
     trying.attempt.http_status = exchange.status
     trying.headers_came(exchange.headers)
     try:
@@ -119,7 +137,9 @@ async def _try(call: Call, target: Target, trying: Trying, broken: Interrupted |
         raise
 
 
-def _provider_request(call: Call, target: Target, broken: Interrupted | None) -> ProviderRequest:
+def _provider_request(
+    call: Call, target: Target, broken: Interrupted | None, output_limit: int | None
+) -> ProviderRequest:
     incoming, request = call.incoming, call.request
     dialect = spoken(target.provider, incoming.dialect).name
     native = dialect == incoming.dialect.name
@@ -127,7 +147,7 @@ def _provider_request(call: Call, target: Target, broken: Interrupted | None) ->
         dialect=dialect,
         operation=incoming.operation,
         model_id=target.model_id,
-        body=_native_body(call, target, broken) if native else _translated_body(call, target, broken),
+        body=(_native_body if native else _translated_body)(call, target, broken, output_limit),
         stream=request.stream,
         headers=incoming.forward if native else {},
         timeouts=_timeouts(call, target.timeouts),
@@ -148,17 +168,25 @@ def _timeouts(call: Call, timeouts: Timeouts) -> Timeouts:
     )
 
 
-def _native_body(call: Call, target: Target, broken: Interrupted | None) -> Body:
+def _native_body(call: Call, target: Target, broken: Interrupted | None, output_limit: int | None) -> Body:
     """Write the caller's own fields with the target's name for the model: every other byte of a value is as it came."""
     fields: Fields = {**call.request.fields, "model": msgspec.Raw(msgspec.json.encode(target.model_id))}
     if broken is not None:
         fields = go_on(fields, broken, target)
+    if output_limit is not None:
+        fields[_output_field(call)] = msgspec.Raw(b"%d" % output_limit)
     if _is_marked(call, target):
         fields = mark_fields(fields)
     if _adds_usage(call, target):
         options = {**_stream_options(call), "include_usage": msgspec.Raw(b"true")}
         fields["stream_options"] = msgspec.Raw(msgspec.json.encode(options))
     return msgspec.json.encode(fields) if len(call.incoming.body) < _LONG_BYTES else write_pieces(fields)
+
+
+def _output_field(call: Call) -> str:
+    """Name the field that limits the answer: the caller's own, or its dialect's."""
+    given = (name for name in OUTPUT_LIMITS if name in call.request.fields)
+    return next(given, _OUTPUT_FIELD.get(call.incoming.dialect.name, "max_tokens"))
 
 
 def _is_marked(call: Call, target: Target) -> bool:
@@ -194,10 +222,12 @@ def neutral_request(call: Call) -> ChatRequest:
     return call.incoming.dialect.read_request(call.request.fields)
 
 
-def _translated_body(call: Call, target: Target, broken: Interrupted | None) -> bytes:
+def _translated_body(call: Call, target: Target, broken: Interrupted | None, output_limit: int | None) -> bytes:
     if call.incoming.operation != "chat":
         return asides.write_request(call.incoming, call.request.fields, target)
     request = neutral_request(call)
+    if output_limit is not None:
+        request = msgspec.structs.replace(request, max_output_tokens=output_limit)
     if broken is not None:
         request = broken.go_on(request, target)
     if _is_marked(call, target):

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from backstay.budgets import Escrow
 from backstay.cache import Cache, Hit, Lead
 from backstay.conversations import Conversations
 from backstay.core.clock import Clock
@@ -27,6 +28,7 @@ from backstay.gateway.resolve import Models, Resolved, resolve
 from backstay.gateway.room import Room
 from backstay.gateway.settle import settle
 from backstay.gateway.shadows import Shadows
+from backstay.gateway.spending import Spending, begin_spending
 from backstay.gateway.stream import Piece
 from backstay.gateway.types import Headers, Incoming, Sink
 from backstay.health import Fleet
@@ -67,6 +69,8 @@ class Gateway(msgspec.Struct, kw_only=True):
     """``None`` limits nobody."""
     claims: Claims | None = None
     """``None``: idempotency keys are not looked at."""
+    escrow: Escrow | None = None
+    """``None``: there are no budgets."""
     cache: Cache | None = None
     shadows: Shadows | None = None
     """``None``: semantic hits are not checked."""
@@ -187,8 +191,12 @@ async def _look_up(gateway: Gateway, recording: Recording) -> Hit | Lead | None:
 async def _ask(gateway: Gateway, recording: Recording, request: Resolved, lead: Lead | None, sink: Sink) -> None:
     """Ask the model and answer; and hand the answer in where others may want it."""
     try:
-        answering = route(gateway, recording, request, lead)
-        reserve(gateway, recording)
+        write_intent = partial(reserve, gateway, recording)
+        spending = recording.spending = begin_spending(gateway.escrow, gateway.prices, recording, write_intent)
+        recording.holder = gateway.escrow.holder if gateway.escrow is not None else None
+        answering = route(gateway, recording, request, spending, lead)
+        if spending is None:
+            write_intent()
         answer = await answering.answer()
         if answer.is_stream:
             await _relay(gateway, recording, answering.pieces(answer), sink)
@@ -251,7 +259,13 @@ def admit(gateway: Gateway) -> None:
     gateway.journal.require_room()
 
 
-def route(gateway: Gateway, recording: Recording, request: Resolved, lead: Lead | None = None) -> Answering:
+def route(
+    gateway: Gateway,
+    recording: Recording,
+    request: Resolved,
+    spending: Spending | None = None,
+    lead: Lead | None = None,
+) -> Answering:
     """Choose the targets that the call may go to, best first.
 
     Raises:
@@ -272,13 +286,14 @@ def route(gateway: Gateway, recording: Recording, request: Resolved, lead: Lead 
         room=gateway.room,
         clock=gateway.clock,
         give_up_at_s=recording.started_ns * 1e-9 + limit_s,
+        spending=spending,
         lead=lead,
     )
     return Answering(call, targets, gateway.chance)
 
 
 def reserve(gateway: Gateway, recording: Recording) -> None:
-    """Write the intent into the journal, before any provider is called."""
+    """Write the intent into the journal, before any provider is called; again, when more is reserved for the call."""
     gateway.journal.append("intent", bytes.fromhex(recording.call_id), recording.intent())
 
 
@@ -289,6 +304,8 @@ def settle_and_record(gateway: Gateway, recording: Recording) -> None:
     recording.written = True
     recording.close()
     settle(gateway.prices, recording)
+    if recording.spending is not None:
+        recording.charges = recording.spending.settle()
     settle_limits(recording)
     span = recording.root()
     parts = recording.frame(span, capture=gateway.capture and recording.origin_id is None)

@@ -6,9 +6,7 @@ from backstay.gateway.recording import Recording
 from backstay.gateway.settle import estimate_tokens
 from backstay.gateway.types import Headers
 from backstay.limits import Limiter
-from backstay.providers import Fields
-
-_OUTPUT_FIELDS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+from backstay.providers import OUTPUT_LIMITS, Fields
 
 
 async def pass_limits(limiter: Limiter, recording: Recording) -> None:
@@ -43,7 +41,7 @@ def limit_headers(recording: Recording) -> Headers:
 
 def most_tokens(body_bytes: int, fields: Fields) -> int:
     """Estimate the most that a request uses: a token for four bytes of it, and the longest answer that it asks for."""
-    for name in _OUTPUT_FIELDS:
+    for name in OUTPUT_LIMITS:
         try:
             output = msgspec.json.decode(fields.get(name, b"null"), type=int | None)
         except msgspec.DecodeError:

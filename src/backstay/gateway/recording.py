@@ -4,6 +4,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from backstay.budgets import Charge
 from backstay.cache import Hit
 from backstay.core.chat import ChatEvent
 from backstay.core.clock import Clock
@@ -63,6 +64,20 @@ class Keeper(Protocol):
     async def keep(self, last: bytes, *, is_stream: bool) -> None: ...
 
 
+class Spends(Protocol):
+    """What a call has reserved of its budgets."""
+
+    @property
+    def is_over(self) -> bool: ...
+
+    @property
+    def worst(self) -> NanoUSD: ...
+
+    def pledges(self) -> tuple[Charge, ...]: ...
+
+    def settle(self) -> tuple[Charge, ...]: ...
+
+
 class Recording:
     """The record of one call. ``started_ns`` and the like are monotonic; ``at_ns`` is the wall clock."""
 
@@ -77,6 +92,11 @@ class Recording:
         self.admission: Admission | None = None
         self.keeper: Keeper | None = None
         """Of a response that callers may go on from by id."""
+        self.spending: Spends | None = None
+        """What it may cost; ``None`` where nothing bounds or counts that."""
+        self.holder: str | None = None
+        self.charges: tuple[Charge, ...] = ()
+        """Once it is settled: what it cost its budgets."""
         self.claim: Claim | None = None
         """On the call's idempotency key."""
         self.origin_id: str | None = None
@@ -166,6 +186,9 @@ class Recording:
             tags=incoming.tags,
             dialect=incoming.dialect.name,
             idempotency_key=incoming.idempotency_key,
+            holder=self.holder,
+            pledges=self.spending.pledges() if self.spending is not None else (),
+            worst_nanousd=self.spending.worst if self.spending is not None else None,
         )
         return [_encoder.encode(document)]
 
@@ -185,6 +208,8 @@ class Recording:
                 if attempt.cost is not None
             ),
             claim=self.claim.told() if self.claim is not None else None,
+            holder=self.holder if self.charges else None,
+            charges=self.charges,
             job=self._job_end(),
         )
         if not capture:
@@ -250,6 +275,8 @@ class Recording:
             attributes["backstay.degraded"] = self.degraded
         if self.origin_id is not None:
             attributes["backstay.idempotency.origin"] = self.origin_id
+        if self.spending is not None and self.spending.is_over:
+            attributes["backstay.budget.over"] = True
         if self.incoming.is_shadow:
             attributes["backstay.cache.shadow"] = True
         return attributes | _cache_attributes(self.hit)

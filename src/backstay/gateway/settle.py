@@ -28,13 +28,18 @@ def settle(prices: PriceBook, recording: Recording) -> None:
     for attempt in recording.attempts:
         if attempt.summary is None and attempt.events:
             attempt.summary = _streamed(recording, attempt)
-        elif attempt.summary is None and _may_be_billed(attempt):
+        elif attempt.summary is None and _may_have_worked(attempt):
             attempt.summary = ReplySummary(usage=estimate_usage(recording, attempt.events, Usage()))
         if attempt.summary is not None:
             attempt.cost = _price(prices, recording, attempt, attempt.summary)
 
 
-def _may_be_billed(attempt: Attempt) -> bool:
+def may_be_billed(attempt: Attempt) -> bool:
+    """Whether the provider may send a bill for an attempt that has ended."""
+    return attempt.summary is not None or bool(attempt.events) or _may_have_worked(attempt)
+
+
+def _may_have_worked(attempt: Attempt) -> bool:
     """Whether a provider that has said nothing may have done work all the same."""
     return attempt.status == "cancelled" or isinstance(attempt.error, ProviderTimeout)
 

@@ -3,7 +3,14 @@
 import asyncio
 from collections.abc import Mapping
 
-from backstay.core.errors import BackstayError, ProviderError, ProviderTimeout, ProviderUnreachable, Untranslatable
+from backstay.core.errors import (
+    BackstayError,
+    BudgetExhausted,
+    ProviderError,
+    ProviderTimeout,
+    ProviderUnreachable,
+    Untranslatable,
+)
 from backstay.gateway.recording import Attempt, Recording
 from backstay.gateway.room import Room
 from backstay.gateway.tries import Hope, Reason
@@ -112,6 +119,6 @@ def hope_after(error: BackstayError) -> Hope:
     """Say where the same request may still succeed."""
     if error.retryable:
         return "anywhere"
-    if isinstance(error, Untranslatable):
+    if isinstance(error, Untranslatable) or (isinstance(error, BudgetExhausted) and error.is_elsewhere_cheaper):
         return "elsewhere"
     return _HOPES.get(error.kind, "elsewhere") if isinstance(error, ProviderError) else "nowhere"

@@ -7,6 +7,7 @@ import msgspec
 
 from backstay.cache import CachePolicy, Directives
 from backstay.core.caller import Caller, Priority
+from backstay.core.money import NanoUSD
 from backstay.gateway.tries import RetryPolicy
 from backstay.providers import Dialect, Operation, Provider, Timeouts
 
@@ -124,6 +125,8 @@ class Incoming(msgspec.Struct, frozen=True, kw_only=True):
     parent_id: str | None = None
     idempotency_key: str | None = None
     """What repeats of this request have in common; ``None``: each is a call of its own."""
+    max_cost_nanousd: NanoUSD | None = None
+    """The most that the caller will pay for it; ``None``: what its budgets allow."""
     job_id: str | None = None
     """The job that this is made for; its good answer goes into the journal, with what it cost."""
     cache_control: Directives = Directives()

@@ -49,7 +49,7 @@ _ESCAPE = re.compile(rb"\\u00[2-7]")
 
 _MAY_HAVE_MEDIA = frozenset({"messages", "input", "system", "contents"})
 
-_OUTPUT_FIELDS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+OUTPUT_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 _limit = msgspec.json.Decoder(int | None)
 _any = msgspec.json.Decoder()
 _list = msgspec.json.Decoder(list[msgspec.Raw] | None)
@@ -128,7 +128,7 @@ def most_output_tokens(fields: Fields, model_limit: int | None) -> int | None:
     Returns:
         ``None`` where neither is known.
     """
-    asked = next((limit for name in _OUTPUT_FIELDS if (limit := _whole(fields.get(name))) is not None), None)
+    asked = next((limit for name in OUTPUT_LIMITS if (limit := _whole(fields.get(name))) is not None), None)
     limits = [limit for limit in (asked, model_limit) if limit is not None]
     if not limits:
         return None

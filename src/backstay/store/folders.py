@@ -18,6 +18,7 @@ Identity = tuple[int, int]
 REJECTED = "rejected"
 """Folder beside the workers' own, of entries that Postgres does not take."""
 _LEFT = "left-"
+_OWNER = "owner"
 _LOCK = "lock"
 _SUFFIX = ".segment"
 
@@ -101,6 +102,19 @@ def journals(root: Path) -> Iterator[tuple[Identity, Path]]:
             with suppress(FileNotFoundError):  # it was renamed meanwhile: the next look finds it
                 if entry.name != REJECTED and entry.is_dir():
                     yield _identity(entry.stat()), Path(entry.path)
+
+
+def write_owner(folder: Path, owner: str) -> None:
+    """Note whose journal a folder holds. Raises ``OSError`` if that cannot be done."""
+    (folder / _OWNER).write_text(owner)
+
+
+def read_owner(folder: Path) -> str | None:
+    """Tell whose journal a folder holds; ``None`` for one of an earlier version, which noted it nowhere."""
+    try:
+        return (folder / _OWNER).read_text() or None
+    except FileNotFoundError:
+        return None
 
 
 def segment_path(folder: Path, number: int) -> Path:

@@ -15,7 +15,8 @@ from pathlib import Path
 import msgspec
 
 from backstay.core.errors import ConfigError, Overloaded
-from backstay.store.folders import Claim, claim, segment_numbers, segment_path
+from backstay.core.ids import new_id
+from backstay.store.folders import Claim, claim, segment_numbers, segment_path, write_owner
 from backstay.store.frames import EntryKind, frame_pieces
 
 SEGMENT_BYTES = 64 * 1024 * 1024
@@ -56,6 +57,9 @@ class Journal:
         self._offset = 0
         self._file = -1
         self._is_torn = False
+        self.owner = new_id("wrk")
+        """Who writes it: what is leased to this name is settled once the journal is shipped to its end."""
+        write_owner(held.path, self.owner)
         self._begin_segment()
 
     @classmethod

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterator, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 from typing import LiteralString
@@ -13,7 +13,7 @@ import psycopg
 from backstay.core.errors import StoreUnavailable
 from backstay.store.backlog import Backlog, Entry
 from backstay.store.database import Database
-from backstay.store.folders import REJECTED, Claim, Identity, OpenFolder, claim, journals
+from backstay.store.folders import REJECTED, Claim, Identity, OpenFolder, claim, journals, read_owner
 from backstay.store.shipment import Shipment
 
 BATCH_ENTRIES = 2_000
@@ -77,11 +77,18 @@ class Shipper:
         database: Database,
         merges: Sequence[LiteralString],
         resolve_orphan: Callable[[bytes], Sequence[bytes]],
+        on_end: Callable[[str], Awaitable[object]] | None = None,
     ):
+        """Begin without any journal.
+
+        Args:
+            on_end: Called with the owner of each journal that is shipped to its end, before it is removed.
+        """
         self.shipped = 0
         """Entries that Postgres has taken."""
         self._root = root
         self._resolve_orphan = resolve_orphan
+        self._on_end = on_end
         self._shipment = Shipment(database, merges, root / REJECTED)
         self._journals: dict[Identity, _Followed] = {}
         self._unreadable: set[Identity] = set()
@@ -197,6 +204,8 @@ class Shipper:
         orphans = list(backlog.orphans().items())
         for start in range(0, len(orphans), _ORPHANS):
             await self._deliver([entry for item in orphans[start : start + _ORPHANS] for entry in self._resolve(*item)])
+        if self._on_end is not None and (owner := read_owner(backlog.folder)) is not None:
+            await self._on_end(owner)
         held.remove()
         if orphans:
             _log.warning("settled %d calls as interrupted: their worker died in the middle of them", len(orphans))

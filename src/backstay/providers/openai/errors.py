@@ -31,6 +31,7 @@ _TOO_LONG = ("maximum context length", "context length exceeded", "context windo
 
 _TYPE_OF_STATUS: Mapping[int, str] = {
     401: "authentication_error",
+    402: "insufficient_quota",
     403: "permission_error",
     404: "not_found_error",
     429: "rate_limit_error",

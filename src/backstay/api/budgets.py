@@ -1,0 +1,116 @@
+"""Owns budgets on Backstay's own API, and the proof of the books."""
+
+from typing import Any
+
+import msgspec
+
+from backstay.access import AuditLog
+from backstay.api.endpoint import Asked, Nothing
+from backstay.budgets import end_holder
+from backstay.budgets.manage import BudgetBooks, BudgetChange, Budgets, BudgetView, Holder, NewBudget, Record
+from backstay.core.caller import DEFAULT_TENANT, Caller
+from backstay.core.errors import Forbidden
+from backstay.core.money import usd
+from backstay.ledger import LedgerStore
+from backstay.store import Connection, Database
+
+
+class BudgetDeps:
+    """What these endpoints use."""
+
+    def __init__(self, database: Database):
+        self.database = database
+        self.budgets = Budgets(database)
+        self.ledger = LedgerStore(database)
+        self.audit = AuditLog(database)
+
+
+class BudgetList(msgspec.Struct, frozen=True, kw_only=True):
+    """Budgets, the newest first."""
+
+    budgets: list[BudgetView]
+
+
+class HolderList(msgspec.Struct, frozen=True, kw_only=True):
+    """Who holds money of budgets."""
+
+    workers: list[Holder]
+
+
+class WrittenOff(msgspec.Struct, frozen=True, kw_only=True):
+    """What a lost worker held, and is booked as spent now."""
+
+    id: str
+    spent_usd: str
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the books are right."""
+
+    ok: bool
+    ledger_usd: str
+    traces_usd: str
+    differing_calls: int
+    """Calls whose cost is not the same in ledger and traces."""
+    differing_rollups: int
+    """Sums kept of the ledger that are not what its entries add up to."""
+    budgets: BudgetBooks
+
+
+async def list_budgets(deps: BudgetDeps, asked: Asked[Nothing, Nothing]) -> BudgetList:
+    return BudgetList(budgets=list(await deps.budgets.list(asked.caller)))
+
+
+async def create_budget(deps: BudgetDeps, asked: Asked[Nothing, NewBudget]) -> BudgetView:
+    return await deps.budgets.create(asked.caller, asked.body, _record(deps, asked.caller))
+
+
+async def change_budget(deps: BudgetDeps, asked: Asked[Nothing, BudgetChange]) -> BudgetView:
+    return await deps.budgets.change(asked.caller, asked.path("budget_id"), asked.body, _record(deps, asked.caller))
+
+
+async def delete_budget(deps: BudgetDeps, asked: Asked[Nothing, Nothing]) -> Nothing:
+    await deps.budgets.delete(asked.caller, asked.path("budget_id"), _record(deps, asked.caller))
+    return Nothing()
+
+
+async def list_holders(deps: BudgetDeps, asked: Asked[Nothing, Nothing]) -> HolderList:
+    _require_operator(asked.caller)
+    return HolderList(workers=list(await deps.budgets.holders()))
+
+
+async def forget_holder(deps: BudgetDeps, asked: Asked[Nothing, Nothing]) -> WrittenOff:
+    _require_operator(asked.caller)
+    holder = asked.path("holder")
+    amount = await end_holder(deps.database, holder, is_spent=True)
+    async with deps.database.system() as connection:
+        await deps.audit.note(connection, asked.caller, "worker.forget", holder, spent_usd=usd(amount))
+    return WrittenOff(id=holder, spent_usd=usd(amount))
+
+
+async def prove(deps: BudgetDeps, asked: Asked[Nothing, Nothing]) -> Proof:
+    tenant_id = asked.caller.tenant_id
+    books = await deps.ledger.check(tenant_id)
+    rollups = await deps.ledger.compare_rollups(tenant_id)
+    budgets = await deps.budgets.audit(asked.caller)
+    return Proof(
+        ok=books.agree and not rollups and not budgets.differing,
+        ledger_usd=usd(books.ledger_nanousd),
+        traces_usd=usd(books.traces_nanousd),
+        differing_calls=books.differing_calls,
+        differing_rollups=rollups,
+        budgets=budgets,
+    )
+
+
+def _record(deps: BudgetDeps, caller: Caller) -> Record:
+    async def record(connection: Connection, action: str, subject: str, detail: dict[str, Any]) -> None:
+        await deps.audit.note_own(connection, caller, action, subject, **detail)
+
+    return record
+
+
+def _require_operator(caller: Caller) -> None:
+    """Workers belong to the installation. Raises ``Forbidden``."""
+    if caller.kind != "operator" and not (caller.tenant_id == DEFAULT_TENANT and caller.may("admin")):
+        raise Forbidden("Workers belong to the installation: only its operator, or an admin of its own tenant, may.")

@@ -1,0 +1,325 @@
+"""Owns what one call may spend: its worst case is reserved of its budgets before a target is asked."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from backstay.budgets import Charge, Escrow, Purse, Share, Shortage, Subject
+from backstay.core.errors import BackstayError, BudgetExhausted, BudgetUnavailable, PriceUnknown, SpendingStopped
+from backstay.core.money import NanoUSD, usd
+from backstay.gateway.body import read_text
+from backstay.gateway.recording import Attempt, Recording
+from backstay.gateway.settle import may_be_billed
+from backstay.gateway.types import Target
+from backstay.ledger import PriceBook
+from backstay.providers import (
+    count_input_tokens,
+    known_output_limit,
+    most_input_tokens,
+    most_output_tokens,
+    most_tool_rounds,
+    ruled_out,
+)
+
+_UNKNOWN_OUTPUT_TOKENS = 200_000
+"""Longest answer of a model of which nothing is known: more than the longest of any listed one (2026-11)."""
+
+
+class Hold(msgspec.Struct, kw_only=True):
+    """What is reserved for one attempt."""
+
+    shares: Sequence[Share]
+    amount: int
+    output_limit: int | None = None
+    """What its output is limited to, so that it fits; ``None``: as the caller asked."""
+    attempt: Attempt | None = None
+
+
+class Spending:
+    """The money of one call. Budgets without a hard limit reserve nothing; they are charged and mark the call."""
+
+    def __init__(
+        self,
+        escrow: Escrow | None,
+        purses: Sequence[Purse],
+        prices: PriceBook,
+        recording: Recording,
+        write_intent: Callable[[], None],
+    ):
+        self.holds: list[Hold] = []
+        self._escrow = escrow
+        self._purses = purses
+        self._prices = prices
+        self._recording = recording
+        self._write_intent = write_intent
+        self._cap = recording.incoming.max_cost_nanousd
+        self._is_bound = self._cap is not None or any(purse.terms.hard for purse in purses)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether a budget that only marks is used up."""
+        return self._escrow is not None and self._escrow.is_over(self._purses)
+
+    async def reserve(self, target: Target, *, more_bytes: int, for_s: float) -> Hold:
+        """Reserve the worst case of one attempt, and write it into the journal.
+
+        Args:
+            target: Who is to be asked.
+            more_bytes: What is sent beyond the caller's request: the beginning of an answer that is gone on with.
+            for_s: How long the call can wait at most.
+
+        Raises:
+            BudgetExhausted: It does not fit.
+            BudgetUnavailable: Nobody knows whether it fits.
+            JournalFull: The reservation cannot be written down.
+        """
+        self._release_unbilled()
+        bound = _Bound(self._prices, self._recording, target, more_bytes)
+        amount = bound.price(bound.output_tokens)
+        if amount is None:
+            if self._is_bound:
+                raise PriceUnknown(f"The price of {target.name} is not known, and a hard budget counts this call.")
+            amount = 0
+        hold = await self._fit(bound, amount, for_s)
+        self.holds.append(hold)
+        try:
+            self._write_intent()
+        except BackstayError:
+            self._end(self.holds.pop(), 0)
+            raise
+        return hold
+
+    def settle(self) -> tuple[Charge, ...]:
+        """End all that is reserved, by what each attempt cost, and say what each budget is charged.
+
+        A cost that nobody knows is taken to be the worst.
+        """
+        charges: dict[tuple[str, str, int], Charge] = {}
+        holds, self.holds = self.holds, []
+        for hold in holds:
+            cost = hold.attempt.cost if hold.attempt is not None else None
+            amount = 0 if cost is None else hold.amount if cost.amount_nanousd is None else cost.amount_nanousd
+            for charge in self._end(hold, amount):
+                key = (charge.budget_id, charge.subject, charge.starts_us)
+                charges[key] = _sum(charges[key], charge) if key in charges else charge
+        return tuple(charges.values())
+
+    def pledges(self) -> tuple[Charge, ...]:
+        """What each budget is charged should this worker die now: the worst case."""
+        at_us = self._recording.at_ns // 1000
+        return tuple(
+            Charge(
+                budget_id=share.purse.id[1],
+                subject=share.purse.subject,
+                starts_us=share.lease.starts_us,
+                at_us=at_us,
+                covered=share.amount,
+                uncovered=0 if share.purse.terms.hard else amount,
+            )
+            for share, amount in _by_window(self.holds)
+        )
+
+    @property
+    def worst(self) -> NanoUSD:
+        """The most that everything that is under way can cost."""
+        return NanoUSD(sum(hold.amount for hold in self.holds))
+
+    async def _fit(self, bound: "_Bound", amount: int, for_s: float) -> Hold:
+        """Reserve the worst case; or, where it does not fit and a budget says so, a shorter answer's."""
+        limit: int | None = None
+        if self._cap is not None and amount > (left := self._cap - self.worst):
+            limit = bound.longest(left)
+            if limit is None or limit < 1:
+                raise BudgetExhausted(
+                    f"This call may cost up to ${usd(NanoUSD(amount))}, and x-backstay-max-cost leaves "
+                    f"${usd(NanoUSD(max(0, left)))}. Ask for less output, or allow more."
+                )
+            amount = bound.price(limit) or 0
+        if self._escrow is None or not self._purses:
+            return Hold(shares=(), amount=amount, output_limit=limit)
+        shares = self._escrow.take(self._purses, amount)
+        if shares is None:
+            await bound.count()
+            amount = (bound.price(bound.output_tokens) if limit is None else bound.price(limit)) or 0
+            shares = await self._escrow.wait_for(self._purses, amount, self._patience_s(for_s))
+        if isinstance(shares, Shortage):
+            return await self._clamp(self._escrow, bound, amount, shares, for_s)
+        return Hold(shares=shares, amount=amount, output_limit=limit)
+
+    async def _clamp(self, escrow: Escrow, bound: "_Bound", amount: int, shortage: Shortage, for_s: float) -> Hold:
+        """Limit the output to what the budgets can cover, waiting until that is of use; or refuse the call."""
+        terms = shortage.terms
+        if terms.on_low == "clamp" and not shortage.unheard:
+            least = min(terms.min_output_tokens, bound.output_tokens)
+            found = await escrow.wait_for(self._purses, bound.price(least) or 0, self._patience_s(for_s))
+            if not isinstance(found, Shortage):
+                return self._widen(escrow, bound, found, least)
+            shortage = found
+        escrow.refused += 1
+        raise _refusal(shortage, amount)
+
+    def _widen(self, escrow: Escrow, bound: "_Bound", found: Sequence[Share], least: int) -> Hold:
+        """Let an answer be as long as what is at hand covers, shared with the calls that wait for it, too."""
+        at_hand = escrow.share_at_hand(self._purses)
+        limit = bound.longest((bound.price(least) or 0) + at_hand)
+        if limit is not None and limit > least:
+            amount = bound.price(limit) or 0
+            escrow.settle(found, 0, self._recording.at_ns)
+            wider = escrow.take(self._purses, amount)
+            assert wider is not None, "it was at hand, and nothing ran meanwhile"
+            return Hold(shares=wider, amount=amount, output_limit=limit)
+        return Hold(shares=found, amount=bound.price(least) or 0, output_limit=least)
+
+    def _patience_s(self, for_s: float) -> float:
+        hard = [purse.terms for purse in self._purses if purse.terms.hard]
+        if any(terms.on_low == "queue" for terms in hard):
+            return for_s
+        return min(for_s, max((terms.wait_s for terms in hard), default=0.0))
+
+    def _release_unbilled(self) -> None:
+        """Give back what was reserved for attempts that turned out to cost nothing."""
+        for hold in list(self.holds):
+            attempt = hold.attempt
+            if attempt is not None and attempt.ended_ns and not may_be_billed(attempt):
+                self._end(hold, 0)
+                self.holds.remove(hold)
+
+    def _end(self, hold: Hold, cost: int) -> Sequence[Charge]:
+        if self._escrow is None:
+            return ()
+        return self._escrow.settle(hold.shares, cost, self._recording.at_ns)
+
+
+class _Bound:
+    """The most that one attempt can cost, by how long its answer may be."""
+
+    def __init__(self, prices: PriceBook, recording: Recording, target: Target, more_bytes: int):
+        incoming, request = recording.incoming, recording.request
+        assert request is not None
+        fields, provider, model = request.fields, target.price_provider, target.price_model
+        self._prices = prices
+        self._target = target
+        self._request = request
+        self._dialect = incoming.dialect.name
+        self._more_bytes = more_bytes
+        self._is_counted = incoming.operation != "chat"
+        self._at_ns = recording.at_ns
+        self._input_tokens = more_bytes + most_input_tokens(
+            fields, incoming.dialect.name, provider, model, context_tokens=target.can.context_tokens
+        )
+        self._tier = read_text(fields, "service_tier")
+        self._searches = most_tool_rounds(fields)
+        self._without = ruled_out(fields)
+        self.output_tokens = 0
+        if incoming.operation == "chat":
+            longest = known_output_limit(provider, model) or target.can.context_tokens or _UNKNOWN_OUTPUT_TOKENS
+            self.output_tokens = most_output_tokens(fields, longest) or 0
+        elif incoming.operation == "count_tokens":
+            self._input_tokens = 0
+
+    async def count(self) -> None:
+        """Count the input exactly, where its tokenizer is known: money is short, so that it pays."""
+        target, request = self._target, self._request
+        if self._is_counted:
+            return
+        self._is_counted = True
+        exact = await asyncio.to_thread(
+            count_input_tokens, request.fields, self._dialect, target.price_provider, target.price_model
+        )
+        if exact is not None:
+            self._input_tokens = min(self._input_tokens, self._more_bytes + exact)
+
+    def price(self, output_tokens: int) -> NanoUSD | None:
+        """The most that it costs with so long an answer; ``None``: nobody knows."""
+        target = self._target
+        return self._prices.most(
+            provider=target.price_provider,
+            model_id=target.price_model,
+            at_ns=self._at_ns,
+            input_tokens=self._input_tokens,
+            output_tokens=output_tokens,
+            web_searches=self._searches,
+            without=self._without,
+            service_tier=self._tier,
+            target=target.name,
+            is_free=target.is_free,
+        )
+
+    def longest(self, amount: int) -> int | None:
+        """The longest answer that an amount covers, shorter than what was asked for; ``None``: not even none."""
+        low, high = 0, self.output_tokens
+        if (least := self.price(0)) is None or least > amount:
+            return None
+        while low < high:
+            middle = (low + high + 1) // 2
+            if (self.price(middle) or 0) <= amount:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+
+def begin_spending(
+    escrow: Escrow | None, prices: PriceBook, recording: Recording, write_intent: Callable[[], None]
+) -> Spending | None:
+    """Find the budgets of a call; ``None`` where nothing bounds or counts it.
+
+    Raises:
+        SpendingStopped: Somebody has stopped the spending of one of them.
+        BudgetUnavailable: They are not known yet.
+    """
+    incoming, request = recording.incoming, recording.request
+    assert request is not None
+    purses: Sequence[Purse] = ()
+    if escrow is not None:
+        caller = incoming.caller
+        purses = escrow.purses(
+            Subject(
+                tenant_id=caller.tenant_id,
+                key=caller.id,
+                user=request.user,
+                feature=incoming.feature,
+                model=request.model.name,
+                tags=incoming.tags,
+            )
+        )
+        for purse in purses:
+            if purse.terms.stopped:
+                escrow.refused += 1
+                raise SpendingStopped(f"Spending of the {purse.terms.describe(purse.subject)} was stopped.")
+    if not purses and incoming.max_cost_nanousd is None:
+        return None
+    return Spending(escrow, purses, prices, recording, write_intent)
+
+
+def _refusal(shortage: Shortage, amount: int) -> BackstayError:
+    whose = f"the {shortage.terms.describe(shortage.subject)}'s budget"
+    if shortage.unheard:
+        message = f"What is left of {whose} is not known, as Postgres does not answer."
+        return BudgetUnavailable(message, retry_after_s=1.0)
+    error = BudgetExhausted(
+        f"This call may cost up to ${usd(NanoUSD(amount))}, and ${usd(NanoUSD(shortage.left))} of {whose} of "
+        f"${usd(shortage.terms.limit)} a {shortage.terms.span} is left."
+    )
+    error.is_elsewhere_cheaper = shortage.terms.on_low == "downgrade"
+    return error
+
+
+def _by_window(holds: Sequence[Hold]) -> list[tuple[Share, int]]:
+    """Add up the shares of each budget and window."""
+    sums: dict[tuple[str, str, int], tuple[Share, int]] = {}
+    for hold in holds:
+        for share in hold.shares:
+            key = (*share.purse.id[1:], share.lease.starts_us)
+            if key in sums:
+                earlier, amount = sums[key]
+                share, total = Share(share.purse, share.lease, share.amount + earlier.amount), amount + hold.amount
+            else:
+                total = hold.amount
+            sums[key] = (share, total)
+    return list(sums.values())
+
+
+def _sum(one: Charge, other: Charge) -> Charge:
+    return msgspec.structs.replace(one, covered=one.covered + other.covered, uncovered=one.uncovered + other.uncovered)

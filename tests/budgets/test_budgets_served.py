@@ -1,0 +1,215 @@
+"""Tests of budgets as users meet them: a served installation with two workers, the vendors' SDKs, the command line."""
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import anthropic
+import openai
+import psutil
+import pytest
+
+from serving import Server, eventually, serving
+
+POLICY = """
+[models.unpriced]
+targets = ["odd/mystery-model"]
+
+[providers.odd]
+dialect = "openai"
+base_url = "http://127.0.0.1:9/v1"
+
+[budgets.each-user]
+per = "user"
+limit_usd = "0.0004"
+window = "lifetime"
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("budgets")
+    (folder / "backstay.toml").write_text(POLICY)
+    with serving(folder, "--workers", "2") as running:
+        yield running
+
+
+def new_key(server: Server, **budget: str) -> tuple[openai.AsyncOpenAI, str]:
+    """Make a key with a budget of its own."""
+    key = server.ask("keys", "create", "--name", "budgeted")
+    options = [text for name, value in budget.items() for text in (f"--{name.replace('_', '-')}", value)]
+    made = server.ask("budgets", "create", "--scope", f"key:{key['id']}", *options)
+    time.sleep(1)  # within which every worker follows
+    return openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key=key["key"], max_retries=0, timeout=60), made["id"]
+
+
+def budget_of(server: Server, budget_id: str) -> dict[str, Any]:
+    return next(each for each in server.ask("budgets", "list")["budgets"] if each["id"] == budget_id)
+
+
+async def ask(client: openai.AsyncOpenAI, counts: Counter[str], **more: Any) -> Decimal:
+    try:
+        create: Any = client.chat.completions.with_raw_response.create
+        messages = [{"role": "user", "content": "Tell me something."}]
+        answer = await create(model=more.pop("model", "sim"), messages=messages, **more)
+    except openai.APIStatusError as error:
+        counts[f"{error.status_code} {error.code}"] += 1
+        return Decimal(0)
+    counts["ok"] += 1
+    return Decimal(answer.headers["x-backstay-cost-usd"])
+
+
+def settled(server: Server, budget_id: str) -> dict[str, Any]:
+    """Wait until nothing of a budget is held any more."""
+    eventually(lambda: not Decimal(budget_of(server, budget_id)["reserved_usd"]))
+    return budget_of(server, budget_id)
+
+
+async def test_a_crowd_does_not_overspend_and_the_rest_stays_usable(server: Server):
+    """64 callers at once over two workers: not a nano-dollar over; what they were told is what is booked."""
+    client, budget_id = new_key(server, limit_usd="0.002", window="lifetime")
+    counts: Counter[str] = Counter()
+
+    async def caller() -> Decimal:
+        return sum([await ask(client, counts, max_tokens=50) for _ in range(4)], Decimal(0))
+
+    told = sum(await asyncio.gather(*(caller() for _ in range(64))))
+    while not counts["402 budget_exhausted"] or Decimal(settled(server, budget_id)["left_usd"]) > Decimal("0.0001"):
+        told += await ask(client, counts, max_tokens=50)
+    assert counts.keys() == {"ok", "402 budget_exhausted"}
+    assert Decimal(settled(server, budget_id)["spent_usd"]) == told <= Decimal("0.002")
+    assert server.ask("audit")["ok"]
+
+
+async def test_a_killed_workers_calls_are_booked_and_its_money_comes_back(server: Server):
+    """After a kill in the middle, what it held is booked as far as it was spent or unknown, and free beyond that."""
+    client, budget_id = new_key(server, limit_usd="0.05", window="day")
+    counts: Counter[str] = Counter()
+
+    async def caller() -> None:
+        for _ in range(6):
+            try:
+                await ask(client, counts, max_tokens=50)
+            except openai.APIConnectionError:
+                counts["cut"] += 1
+
+    crowd = asyncio.gather(*(caller() for _ in range(24)))
+    await asyncio.sleep(0.3)
+    victim = next(
+        child
+        for child in psutil.Process(server.process.pid).children()
+        if "backstay.worker" in " ".join(child.cmdline())
+    )
+    os.kill(victim.pid, signal.SIGKILL)
+    await crowd
+    budget = settled(server, budget_id)
+    assert Decimal(budget["reserved_usd"]) == 0
+    proof = server.ask("audit")
+    assert proof["ok"] and proof["budgets"]["over"] == 0
+    after: Counter[str] = Counter()
+    await ask(client, after, max_tokens=50)
+    assert after == {"ok": 1}
+
+
+async def test_every_user_has_the_amount_for_himself(server: Server):
+    """A budget of the policy; one user's spending leaves another's alone."""
+    client, _ = new_key(server, limit_usd="1")
+    counts: Counter[str] = Counter()
+    while not counts["402 budget_exhausted"]:
+        await ask(client, counts, max_tokens=60, user="greedy")
+    assert counts["ok"] > 5
+    other: Counter[str] = Counter()
+    await ask(client, other, max_tokens=60, user="modest")
+    assert other == {"ok": 1}
+
+
+async def test_changes_count_within_a_second(server: Server):
+    """Lowered below what is spent, stopped, resumed, deleted."""
+    client, budget_id = new_key(server, limit_usd="0.5")
+
+    async def outcome() -> str:
+        await asyncio.sleep(1)
+        counts: Counter[str] = Counter()
+        await ask(client, counts, max_tokens=20)
+        return next(iter(counts))
+
+    assert await outcome() == "ok"
+    server.ask("budgets", "set", budget_id, "--limit-usd", "0")
+    assert await outcome() == "402 budget_exhausted"
+    server.ask("budgets", "set", budget_id, "--limit-usd", "0.5")
+    assert await outcome() == "ok"
+    server.ask("budgets", "stop", budget_id)
+    assert await outcome() == "402 spending_stopped"
+    server.ask("budgets", "resume", budget_id)
+    assert await outcome() == "ok"
+    server.ask("budgets", "set", budget_id, "--limit-usd", "0")
+    server.ask("budgets", "delete", budget_id)
+    assert await outcome() == "ok"
+
+
+async def test_an_answer_is_limited_to_what_is_left(server: Server):
+    """Without a limit of the caller's, the worst case is 16,384 tokens: the answer gets what the budget covers."""
+    client, budget_id = new_key(server, limit_usd="0.001")
+    counts: Counter[str] = Counter()
+    await ask(client, counts)
+    assert counts == {"ok": 1}
+    settled(server, budget_id)
+    trace = server.ask("traces", "list")["traces"][0]
+    shown = json.dumps(server.ask("traces", "show", trace["trace_id"]))
+    assert "Tell me something." in shown
+
+
+async def test_an_unknown_price_is_refused_under_a_hard_budget(server: Server):
+    """And not under none, or a soft one."""
+    client, _ = new_key(server, limit_usd="1")
+    counts: Counter[str] = Counter()
+    await ask(client, counts, model="unpriced")
+    assert counts == {"402 price_unknown": 1}
+
+
+async def test_a_cap_holds_for_one_call(server: Server):
+    """``x-backstay-max-cost``: refused where nothing fits, and a wrong one is named."""
+    client, _ = new_key(server, limit_usd="1")
+    counts: Counter[str] = Counter()
+    await ask(client, counts, max_tokens=50, extra_headers={"x-backstay-max-cost": "0.01"})
+    await ask(client, counts, max_tokens=50, extra_headers={"x-backstay-max-cost": "0.000001"})
+    await ask(client, counts, max_tokens=50, extra_headers={"x-backstay-max-cost": "-1"})
+    assert counts == {"ok": 1, "402 budget_exhausted": 1, "400 invalid_request": 1}
+
+
+async def test_anthropics_sdk_is_told_without_trying_again(server: Server):
+    """402 in its vendor's shape, at once."""
+    key = server.ask("keys", "create", "--name", "claude")
+    server.ask("budgets", "create", "--scope", f"key:{key['id']}", "--limit-usd", "0")
+    await asyncio.sleep(1)
+    client = anthropic.AsyncAnthropic(base_url=server.url, api_key=key["key"], max_retries=5, timeout=20)
+    began = time.monotonic()
+    with pytest.raises(anthropic.APIStatusError) as caught:
+        await client.messages.create(model="sim", max_tokens=50, messages=[{"role": "user", "content": "hi"}])
+    assert caught.value.status_code == 402 and "is left" in str(caught.value)
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"limit_usd": "-1"}, "limit_usd"),
+        ({"limit_usd": "much"}, "limit_usd"),
+        ({"limit_usd": "1", "scope": "planet:mars"}, "scope"),
+        ({"limit_usd": "1", "scope": "tenant:other"}, "scope"),
+        ({"limit_usd": "1", "time_zone": "Mars/Olympus"}, "time_zone"),
+        ({"limit_usd": "1", "window": "fortnight"}, "window"),
+    ],
+)
+def test_a_wrong_budget_is_refused_by_its_field(server: Server, body: dict[str, Any], param: str):
+    """Nothing is made."""
+    options = [text for name, value in body.items() for text in (f"--{name.replace('_', '-')}", value)]
+    done = server.run("budgets", "create", *options, "--json")
+    assert done.returncode != 0
+    assert param in done.stderr + done.stdout or param.replace("_", "-") in done.stderr + done.stdout
