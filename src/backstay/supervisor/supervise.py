@@ -176,11 +176,12 @@ class Installation:
             )
             self._workers.append(worker)
             self._keep(worker)
+        await self._until_ready()
+        # Only now: on a small machine they would take the time in which the workers become ready.
         self._shipping = KeptProcess(
             "the shipping process", ("backstay.shipping",), environment=environment, on_death=self._on_shipping_death
         )
         self._keep(self._shipping)
-        await self._until_ready()
         if self._settings.jobs_concurrency:
             self._jobs = KeptProcess(
                 "the process that runs jobs",
