@@ -179,7 +179,11 @@ class Installation:
         await self._until_ready()
         # Only now: on a small machine they would take the time in which the workers become ready.
         self._shipping = KeptProcess(
-            "the shipping process", ("backstay.shipping",), environment=environment, on_death=self._on_shipping_death
+            "the shipping process",
+            ("backstay.shipping",),
+            environment=environment,
+            on_death=self._on_shipping_death,
+            ends_with_input=True,
         )
         self._keep(self._shipping)
         if self._settings.jobs_concurrency:
