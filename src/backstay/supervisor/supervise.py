@@ -6,7 +6,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -177,7 +177,11 @@ class Installation:
             self._workers.append(worker)
             self._keep(worker)
         await self._until_ready()
-        # Only now: on a small machine they would take the time in which the workers become ready.
+        self._start_others(environment)
+        self._tell(Event(component="gateway", state="ready", seconds=time.monotonic() - began, detail=self._url))
+
+    def _start_others(self, environment: Mapping[str, str]) -> None:
+        """Start what callers do not wait for: before, it would only take the time in which workers become ready."""
         self._shipping = KeptProcess(
             "the shipping process",
             ("backstay.shipping",),
@@ -194,7 +198,6 @@ class Installation:
                 on_death=self._on_jobs_death,
             )
             self._keep(self._jobs)
-        self._tell(Event(component="gateway", state="ready", seconds=time.monotonic() - began, detail=self._url))
 
     def _keep(self, process: KeptProcess) -> None:
         self._keepers[process] = asyncio.create_task(process.keep())
