@@ -10,7 +10,7 @@ from backstay.providers import Fields
 
 _SHOWN_CHARACTERS = 100
 """Of a model's name that was only asked for."""
-_PIECE_BYTES = 64 * 1024
+_PIECE_BYTES = 256 * 1024
 _SHORT_BYTES = 64 * 1024
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -40,7 +40,7 @@ def read_fields(body: bytes) -> Fields:
 
 
 def _require_utf8(body: bytes) -> None:
-    """Refuse a body that is not UTF-8. It is looked at in pieces whose text fits into the processor's cache."""
+    """Refuse a body that is not UTF-8. A long one is looked at in pieces, so that all of it is never kept as text."""
     if body.isascii():
         return
     place, view = 0, memoryview(body)
