@@ -11,8 +11,8 @@ from pydantic_core import CoreSchema
 from backstay.budgets import BudgetConfig
 from backstay.cache import CacheConfig
 from backstay.core.errors import ConfigError
+from backstay.core.routing import OnBrokenStream, Strategy
 from backstay.core.toml_lines import explain, line_of, not_toml
-from backstay.gateway import OnBrokenStream, Strategy
 from backstay.ledger import PriceOverride
 from backstay.limits import LimitConfig
 from backstay.providers import ProviderConfig, TimeoutsConfig, implicit_providers

@@ -1,6 +1,7 @@
 """The supervisor with real processes: what starts, what is restarted, what drains, what is left."""
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -126,11 +127,19 @@ def test_a_killed_shipping_process_is_replaced(tmp_path: Path) -> None:
         eventually(lambda: metric(server, "backstay_workers") == 2)
 
 
+def listens(process: psutil.Process) -> bool:
+    """Whether a process has begun to listen for SIGTERM, which kills it before."""
+    caught = re.findall(r"SigCgt:\t(\w+)", Path(f"/proc/{process.pid}/status").read_text())[0]
+    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
+
+
 def test_a_shipping_process_that_is_asked_to_end_ships_first(tmp_path: Path) -> None:
     """SIGTERM to it alone is no harm: it ends with status 0, having shipped, and another one starts."""
     with serving(tmp_path) as server:
         trace_id = server.ask("ask", "before", "--model", "sim")["trace_id"]
-        children(server, "backstay.shipping")[0].terminate()
+        shipping = eventually(lambda: children(server, "backstay.shipping"))[0]
+        eventually(lambda: listens(shipping))
+        shipping.terminate()
         eventually(lambda: "the shipping process ended with status 0" in (tmp_path / "server.log").read_text())
         assert traced(server, trace_id) == "ok"
         eventually(lambda: children(server, "backstay.shipping"))

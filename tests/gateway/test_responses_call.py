@@ -12,7 +12,8 @@ from backstay.conversations import Conversations
 from backstay.core.chat import ChatRequest, Started, TextDelta
 from backstay.core.clock import SystemClock
 from backstay.core.errors import ProviderUnreachable
-from backstay.gateway import Degraded, OnBrokenStream, RetryPolicy, Route
+from backstay.core.routing import OnBrokenStream
+from backstay.gateway import Degraded, RetryPolicy, Route
 from backstay.idempotency import Claims
 from backstay.providers import RESPONSES, ProviderRequest
 from backstay.providers.simulator import Simulator

@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -103,10 +104,13 @@ class ManageDeps:
 
 def routes(deps: ManageDeps) -> list[Route]:
     """Build the routes of the API, its own document among them."""
-    document = msgspec.json.encode(openapi_document(ENDPOINTS))
+
+    @cache  # made when it is first asked for: not every worker is
+    def document() -> bytes:
+        return msgspec.json.encode(openapi_document(ENDPOINTS))
 
     async def openapi(request: Request) -> Response:
-        return Response(document, media_type="application/json", headers={"cache-control": "public, max-age=300"})
+        return Response(document(), media_type="application/json", headers={"cache-control": "public, max-age=300"})
 
     return [*build_routes(ENDPOINTS, deps, deps.authenticate), Route("/openapi.json", openapi)]
 

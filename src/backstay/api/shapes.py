@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 from backstay.access.checks import Id, Label, Name
 from backstay.access.types import AuditRecord, Instant, Key, Person
 from backstay.core.chat import Choice, Message, Tool
-from backstay.gateway import OnBrokenStream, Strategy
+from backstay.core.routing import OnBrokenStream, Strategy
 from backstay.health.breaker import BreakerState, Cause
 from backstay.health.summary import Standing
 from backstay.ledger import Dimension

@@ -19,11 +19,12 @@ from backstay.core.chat import (
 )
 from backstay.core.continuation import CONTINUE
 from backstay.core.errors import Untranslatable
+from backstay.core.routing import OnBrokenStream
 from backstay.core.usage import Usage
 from backstay.gateway.resolve import Resolved
 from backstay.gateway.settle import estimate_tokens
 from backstay.gateway.tries import Reason
-from backstay.gateway.types import OnBrokenStream, Target
+from backstay.gateway.types import Target
 from backstay.providers import RESPONSES, Dialect, Fields, StreamWriter
 from backstay.providers.responses import ResponsesDialect
 

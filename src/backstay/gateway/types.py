@@ -1,13 +1,14 @@
 """Owns the nouns of the gateway: targets and models, what a wire hands in, and where the answer goes."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 
 from backstay.cache import CachePolicy, Directives
 from backstay.core.caller import Caller, Priority
 from backstay.core.money import NanoUSD
+from backstay.core.routing import OnBrokenStream, Strategy
 from backstay.gateway.tries import RetryPolicy
 from backstay.providers import Dialect, Operation, Provider, Timeouts
 
@@ -47,15 +48,6 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     weight: float = 1.0
     """Its share of the traffic beside the other targets' weights."""
     timeouts: Timeouts = Timeouts()
-
-
-Strategy = Literal["priority", "weighted", "least_latency", "least_cost", "least_busy"]
-"""How a call's targets are ordered. ``priority``: as they are listed. ``weighted``: by chance, each by its weight. The
-others: by what was measured, or by price."""
-
-OnBrokenStream = Literal["error", "restart", "continue"]
-"""What is done when a stream breaks after the caller has seen some of it. ``continue``: the next target goes on from
-there. ``restart``: the next one answers anew, in the same stream, after a blank line."""
 
 
 class Degraded(msgspec.Struct, frozen=True, kw_only=True):

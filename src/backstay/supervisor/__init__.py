@@ -9,8 +9,9 @@ the policy again. Its standard input is a pipe that ends when the supervisor is 
 What the process that runs jobs is promised: ``python -m backstay.job_runner`` and the same environment, once the
 workers are ready. It is asked to drain together with them.
 
-What the shipping process is promised: ``python -m backstay.shipping`` and the same environment. SIGTERM, sent when the
-last worker has ended, asks it to ship what the journals hold; the end of its standard input does so too.
+What the shipping process is promised: ``python -m backstay.shipping`` and the same environment, once the workers are
+ready. When the last worker has ended, the end of its standard input asks it to ship what the journals hold, even where
+it has hardly started; SIGTERM does so too, once it listens.
 """
 
 from backstay.supervisor.supervise import supervise

@@ -35,7 +35,13 @@ def child_environment(settings: Settings, extra: Mapping[str, str]) -> dict[str,
 
 
 class KeptProcess:
-    """The place of one process: ``python -m`` with ``arguments``, again and again. ``name`` is for people."""
+    """The place of one process: ``python -m`` with ``arguments``, again and again.
+
+    Args:
+        name: For people.
+        ends_with_input: It is asked to end by the end of its standard input. That it sees whenever it looks; SIGTERM
+            kills a process that has not yet begun to listen for it.
+    """
 
     def __init__(
         self,
@@ -45,12 +51,14 @@ class KeptProcess:
         environment: Mapping[str, str],
         on_death: Callable[[str], None],
         inherited: Sequence[int] = (),
+        ends_with_input: bool = False,
     ):
         self._name = name
         self._arguments = arguments
         self._environment = environment
         self._on_death = on_death
         self._inherited = inherited
+        self._ends_with_input = ends_with_input
         self._process: Process | None = None
         self._stopping = asyncio.Event()
 
@@ -71,12 +79,18 @@ class KeptProcess:
     def stop(self) -> None:
         """Ask the process to end, and start no other; ``keep`` returns when it has ended."""
         self._stopping.set()
-        self.send(signal.SIGTERM)
+        self._ask_to_end()
 
     def send(self, signal_number: int) -> None:
         if self._process is not None:
             with suppress(ProcessLookupError):
                 self._process.send_signal(signal_number)
+
+    def _ask_to_end(self) -> None:
+        if not self._ends_with_input:
+            self.send(signal.SIGTERM)
+        elif self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
 
     async def _run(self) -> str:
         """Run one process to its end, and say how it ended."""
@@ -85,7 +99,7 @@ class KeptProcess:
         except OSError as error:
             return f"{self._name} could not be started: {error.strerror}"
         if self._stopping.is_set():
-            self.send(signal.SIGTERM)
+            self._ask_to_end()
         status = await self._process.wait()
         self._process = None
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"

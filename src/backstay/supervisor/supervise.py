@@ -6,7 +6,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -176,11 +176,20 @@ class Installation:
             )
             self._workers.append(worker)
             self._keep(worker)
+        await self._until_ready()
+        self._start_others(environment)
+        self._tell(Event(component="gateway", state="ready", seconds=time.monotonic() - began, detail=self._url))
+
+    def _start_others(self, environment: Mapping[str, str]) -> None:
+        """Start what callers do not wait for: before, it would only take the time in which workers become ready."""
         self._shipping = KeptProcess(
-            "the shipping process", ("backstay.shipping",), environment=environment, on_death=self._on_shipping_death
+            "the shipping process",
+            ("backstay.shipping",),
+            environment=environment,
+            on_death=self._on_shipping_death,
+            ends_with_input=True,
         )
         self._keep(self._shipping)
-        await self._until_ready()
         if self._settings.jobs_concurrency:
             self._jobs = KeptProcess(
                 "the process that runs jobs",
@@ -189,7 +198,6 @@ class Installation:
                 on_death=self._on_jobs_death,
             )
             self._keep(self._jobs)
-        self._tell(Event(component="gateway", state="ready", seconds=time.monotonic() - began, detail=self._url))
 
     def _keep(self, process: KeptProcess) -> None:
         self._keepers[process] = asyncio.create_task(process.keep())
