@@ -134,6 +134,8 @@ class App:
             routes=routes,
             read_call=lambda span: read_call(span, DIALECTS),
         )
+        files = Files(database)
+        batches = Batches(database, files, BATCH_ENDPOINTS)
         pages = console.ConsoleDeps(
             traces=traces,
             ledger=ledger,
@@ -143,6 +145,8 @@ class App:
             audit=audit,
             catalog=self._describe,
             routes=routes,
+            batches=batches,
+            later=Later(database),
             read_trace=lambda span: read_call(span, DIALECTS),
             clock=clock,
             secure_cookies=(settings.public_url or "").startswith("https:"),
@@ -152,7 +156,7 @@ class App:
             routes=[
                 *api.health_routes(self._checks(), self._metrics.render),
                 *api.model_routes(authenticate, path.model_names),
-                *self._openai_routes(authenticate),
+                *self._openai_routes(authenticate, files, batches),
                 *api.manage_routes(manage),
                 *console.routes(pages),
             ],
@@ -170,12 +174,11 @@ class App:
         )
         return api.Wires(path.gateway, path.gate, authenticate, max_body_bytes=settings.max_body_bytes, later=later)
 
-    def _openai_routes(self, authenticate: api.Authenticator) -> list[Route]:
-        files = Files(self._path.database)
+    def _openai_routes(self, authenticate: api.Authenticator, files: Files, batches: Batches) -> list[Route]:
         return [
             *api.response_routes(authenticate, StoredResponses(self._path.gateway)),
             *api.file_routes(authenticate, files, max_file_bytes=self._settings.max_file_bytes),
-            *api.batch_routes(authenticate, Batches(self._path.database, files, BATCH_ENDPOINTS)),
+            *api.batch_routes(authenticate, batches),
         ]
 
     async def _describe(self, caller: Caller) -> Sequence[console.CatalogModel]:

@@ -120,9 +120,10 @@ class FileWriter:
 
 
 async def visible(connection: Connection, caller: Caller) -> dict[str, Any]:
-    """Return what a query needs to find what a caller may see: an admin all of the tenant's, others their keys' own."""
+    """Return what a query needs to find what a caller may see: keys their own and those that they replaced, unless they
+    may administrate; people all of the tenant's, as they see its traces."""
     values: dict[str, Any] = {"tenant_id": caller.tenant_id, "key_ids": None}
-    if not caller.may("admin"):
+    if caller.kind == "key" and not caller.may("admin"):
         cursor = await connection.execute(_QUERIES["keys_of"], {"tenant_id": caller.tenant_id, "key_id": caller.id})
         values["key_ids"] = [row["key_id"] for row in await cursor.fetchall()]
     return values

@@ -2,15 +2,17 @@
 
 import datetime as dt
 import hashlib
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import msgspec
 
 from backstay.core.caller import Caller
 from backstay.core.errors import NotFound
 from backstay.core.ids import new_id
+from backstay.core.money import NanoUSD
 from backstay.jobs.files import visible
-from backstay.jobs.types import JobState, Terms
+from backstay.jobs.types import Failure, JobState, Terms
 from backstay.store import Database, load_queries
 
 _QUERIES = load_queries("backstay.jobs")
@@ -44,6 +46,30 @@ class LaterCall(msgspec.Struct, frozen=True, kw_only=True):
     webhook_state: str | None
     webhook_tries: int
     webhook_error: str | None
+    created_at: dt.datetime
+    finished_at: dt.datetime | None
+
+
+class LaterRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A call as a list shows it, without its answer."""
+
+    job_id: str
+    path: str
+    state: JobState
+    trace_id: str
+    key_id: str
+    http_status: int | None
+    error: Failure | None
+    answer: bytes | None
+    """Of a failure, where it is short."""
+    webhook_url: str | None
+    webhook_state: Literal["waiting", "delivered", "failed"] | None
+    """``None`` until the call has ended."""
+    webhook_tries: int
+    webhook_error: str | None
+    webhook_due_at: dt.datetime | None
+    tries: int
+    cost_nanousd: NanoUSD | None
     created_at: dt.datetime
     finished_at: dt.datetime | None
 
@@ -91,6 +117,13 @@ class Later:
         if row is None:
             raise NotFound(f"There is no call {job_id!r}. Answers are kept for 7 days.")
         return msgspec.convert(row, LaterCall)
+
+    async def list(self, caller: Caller, *, after: str | None, limit: int) -> Sequence[LaterRow]:
+        """List the calls that the caller may see, the newest first, from behind ``after`` on."""
+        async with self._database.tenant(caller.tenant_id) as connection:
+            values = {**await visible(connection, caller), "after": after, "limit": limit}
+            rows = await (await connection.execute(_QUERIES["list_calls"], values)).fetchall()
+        return msgspec.convert(rows, list[LaterRow])
 
 
 def _repeatable_id(caller: Caller, repeat_key: str) -> str:
