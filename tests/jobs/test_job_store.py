@@ -125,3 +125,20 @@ async def test_lines_are_written_once(database: Database) -> None:
     batch = await batch_of(database, store, 3)
     await store.add_lines(batch, [Line(number=n, custom_id=str(n), body=b"{}") for n in range(1, 4)])
     assert len(await store.results(batch, 0, 10)) == 3
+
+
+async def test_a_file_goes_when_its_time_is_over(database: Database) -> None:
+    """It is not found any more at once, and upkeep lets go of it; but not before a batch of it is read."""
+    files, store = Files(database), JobStore(database, "one")
+    writer = await files.begin(caller(), "batch")
+    await writer.write(b"x")
+    file = await writer.end("lines", expires_after_s=3600)
+    batches = Batches(database, files, [CHAT])
+    await batches.create(caller(), endpoint=CHAT, input_file_id=file.file_id, completion_window="24h", metadata=None)
+    await run(database, "update files set expires_at = now() - interval '1 second'")
+    assert await files.list(caller(), purpose=None, after=None, limit=5, order="desc") == []
+    await store.beat()
+    assert [piece async for piece in files.read("acme", file.file_id)] == [b"x"]
+    await run(database, "update batches set status = 'in_progress'")
+    await store.beat()
+    assert [piece async for piece in files.read("acme", file.file_id)] == []

@@ -91,12 +91,18 @@ class FileWriter:
         if self._held_bytes >= CHUNK_BYTES:
             await self._flush()
 
-    async def end(self, filename: str) -> File:
-        """Complete the file, under a name."""
+    async def end(self, filename: str, *, expires_after_s: int | None = None) -> File:
+        """Complete the file, under a name; it is let go of so long after it was begun, or when it is deleted."""
         await self._flush()
         async with self._database.tenant(self._tenant_id, timeout_s=_CHUNK_S) as connection:
             cursor = await connection.execute(
-                _QUERIES["end_file"], {**self._values(), "filename": filename, "size_bytes": self.size_bytes}
+                _QUERIES["end_file"],
+                {
+                    **self._values(),
+                    "filename": filename,
+                    "size_bytes": self.size_bytes,
+                    "expires_after_s": expires_after_s,
+                },
             )
             return msgspec.convert(await cursor.fetchone(), File)
 

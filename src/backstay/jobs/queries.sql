@@ -18,23 +18,25 @@ insert into file_chunks (tenant_id, file_id, number, data)
 values (%(tenant_id)s, %(file_id)s, %(number)s, %(data)s)
 
 -- name: end_file
-update files set status = 'processed', filename = %(filename)s, size_bytes = %(size_bytes)s
+update files set status = 'processed', filename = %(filename)s, size_bytes = %(size_bytes)s,
+  expires_at = created_at + make_interval(secs => %(expires_after_s)s)
 where tenant_id = %(tenant_id)s and file_id = %(file_id)s and status = 'writing'
-returning file_id, key_id, purpose, filename, size_bytes, created_at
+returning file_id, key_id, purpose, filename, size_bytes, created_at, expires_at
 
 -- name: drop_file
 delete from files where tenant_id = %(tenant_id)s and file_id = %(file_id)s
 
 -- name: find_file
-select file_id, key_id, purpose, filename, size_bytes, created_at
+select file_id, key_id, purpose, filename, size_bytes, created_at, expires_at
 from files
 where tenant_id = %(tenant_id)s and file_id = %(file_id)s and status = 'processed'
+  and (expires_at is null or expires_at > now())
   and (%(key_ids)s::text[] is null or key_id = any(%(key_ids)s))
 
 -- name: list_files
-select file_id, key_id, purpose, filename, size_bytes, created_at
+select file_id, key_id, purpose, filename, size_bytes, created_at, expires_at
 from files
-where tenant_id = %(tenant_id)s and status = 'processed'
+where tenant_id = %(tenant_id)s and status = 'processed' and (expires_at is null or expires_at > now())
   and (%(key_ids)s::text[] is null or key_id = any(%(key_ids)s))
   and (%(purpose)s::text is null or purpose = %(purpose)s)
   and (%(after)s::text is null or (created_at, file_id) < (
@@ -43,9 +45,9 @@ order by created_at desc, file_id desc
 limit %(limit)s
 
 -- name: list_files_upwards
-select file_id, key_id, purpose, filename, size_bytes, created_at
+select file_id, key_id, purpose, filename, size_bytes, created_at, expires_at
 from files
-where tenant_id = %(tenant_id)s and status = 'processed'
+where tenant_id = %(tenant_id)s and status = 'processed' and (expires_at is null or expires_at > now())
   and (%(key_ids)s::text[] is null or key_id = any(%(key_ids)s))
   and (%(purpose)s::text is null or purpose = %(purpose)s)
   and (%(after)s::text is null or (created_at, file_id) > (
@@ -61,6 +63,16 @@ where tenant_id = %(tenant_id)s and file_id = %(file_id)s and number = %(number)
 delete from files where status = 'writing' and created_at < now() - interval '1 day'
   and not exists (select from batches b where b.tenant_id = files.tenant_id
                   and files.file_id in (b.output_file_id, b.error_file_id))
+
+-- name: sweep_expired_files
+-- Whose time is over; one that a batch is being read from stays until it is.
+delete from files where (tenant_id, file_id) in (
+  select tenant_id, file_id from files f
+  where expires_at < now() and not exists (
+    select from batches b
+    where b.tenant_id = f.tenant_id and b.input_file_id = f.file_id and b.status = 'validating')
+  limit 100
+)
 
 -- Batches
 

@@ -45,6 +45,7 @@ class JobStore:
             await connection.execute(_QUERIES["sweep_calls"])
             await connection.execute(_QUERIES["sweep_lines"])
             await connection.execute(_QUERIES["sweep_files"])
+            await connection.execute(_QUERIES["sweep_expired_files"])
 
     async def take_back(self) -> int:
         """Let the calls that were under way here before be made again; return how many those are."""

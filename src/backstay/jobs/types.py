@@ -36,6 +36,8 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     filename: str
     size_bytes: int
     created_at: dt.datetime
+    expires_at: dt.datetime | None
+    """When it is let go of; ``None``: when it is deleted."""
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
