@@ -28,7 +28,7 @@ async def nightly(site: Site) -> Caller:
 async def test_a_batch_shows_how_far_it_is_and_what_failed(
     site: Site, deps: ConsoleDeps, enter: Enter, nightly: Caller
 ) -> None:
-    """Counts, cost so far, who made it; the lines that failed have their numbers, reasons and traces, also at the end."""
+    """Counts, cost so far, who made it; the lines that failed have numbers, reasons and traces, to the end."""
     batch = await seed_batch(deps, site.database, nightly, good=8, bad=3, waiting=0)
     open_one = await seed_batch(deps, site.database, nightly, good=5, bad=1, waiting=4)
     browser = await enter("viewer")
@@ -93,7 +93,7 @@ async def test_later_calls_show_their_webhooks(site: Site, deps: ConsoleDeps, en
 @needs_chromium
 @pytest.mark.timeout(300)
 async def test_it_looks_right(site: Site, deps: ConsoleDeps, nightly: Caller, address: str, chromium: object) -> None:
-    """Tidy and accessible in each of its looks, empty and full; `g b` leads here, and a batch is cancelled by keyboard."""
+    """Tidy and accessible in each of its looks, empty and full; `g b` leads here; a batch is cancelled by keys."""
     async with visiting(chromium, address) as visitor:  # pyright: ignore[reportArgumentType]
         page = visitor.page
         await sign_in(visitor, site)

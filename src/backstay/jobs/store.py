@@ -113,7 +113,7 @@ class JobStore:
     async def finish(
         self, batch: Batch, *, output_file_id: str | None, error_file_id: str | None, completed: int, failed: int
     ) -> None:
-        """End a batch whose results are written. Its lines are let go, all but some that failed: they are in the files."""
+        """End a batch whose results are written. Its lines go, all but some that failed: they are in the files."""
         values = {
             **_of(batch),
             "output_file_id": output_file_id,
