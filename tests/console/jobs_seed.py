@@ -1,4 +1,4 @@
-"""Owns batches and later calls to look at, for the console's tests, by the statements that a runner and a shipper run."""
+"""Owns batches and later calls to look at, for the console's tests, by the statements of a runner and a shipper."""
 
 import time
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ LINE_NANOUSD = NanoUSD(412_000)
 
 
 async def seed_batch(deps: ConsoleDeps, database: Database, by: Caller, *, good: int, bad: int, waiting: int) -> Batch:
-    """Make a batch of which so many lines are answered, refused by the provider or no requests, and still to be made."""
+    """Make a batch of which so many lines are answered, refused or no requests, and still to be made."""
     store = JobStore(database, "seed")
     writer = await Files(database).begin(by, "batch")
     file = await writer.end("lines.jsonl")
