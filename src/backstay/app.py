@@ -119,6 +119,8 @@ class App:
         routes = RouteBoard(lambda: self._path.gateway.models, HealthStore(database), audit, clock)
         keys, sessions = Keys(database, secret, clock), Sessions(database, secret, clock)
         people = People(database, secret, public_url=settings.public_url, mailer=mailer)
+        files = Files(database)
+        batches = Batches(database, files, BATCH_ENDPOINTS)
         manage = api.ManageDeps(
             authenticate=authenticate,
             keys=keys,
@@ -134,35 +136,35 @@ class App:
             routes=routes,
             read_call=lambda span: read_call(span, DIALECTS),
         )
-        files = Files(database)
-        batches = Batches(database, files, BATCH_ENDPOINTS)
-        pages = console.ConsoleDeps(
-            traces=traces,
-            ledger=ledger,
-            keys=keys,
-            people=people,
-            sessions=sessions,
-            audit=audit,
-            catalog=self._describe,
-            routes=routes,
-            batches=batches,
-            later=Later(database),
-            read_trace=lambda span: read_call(span, DIALECTS),
-            clock=clock,
-            secure_cookies=(settings.public_url or "").startswith("https:"),
-            base_url=settings.public_url,
-        )
         site = Starlette(
             routes=[
                 *api.health_routes(self._checks(), self._metrics.render),
                 *api.model_routes(authenticate, path.model_names),
                 *self._openai_routes(authenticate, files, batches),
                 *api.manage_routes(manage),
-                *console.routes(pages),
+                *console.routes(self._pages(manage, batches)),
             ],
             exception_handlers=api.EXCEPTION_HANDLERS,
         )
         return api.FrontDoor(self._wires(authenticate), site)
+
+    def _pages(self, manage: api.ManageDeps, batches: Batches) -> console.ConsoleDeps:
+        return console.ConsoleDeps(
+            traces=manage.traces,
+            ledger=manage.ledger,
+            keys=manage.keys,
+            people=manage.people,
+            sessions=manage.sessions,
+            audit=manage.audit,
+            catalog=self._describe,
+            routes=manage.routes,
+            batches=batches,
+            later=manage.later,
+            read_trace=manage.read_call,
+            clock=self._path.clock,
+            secure_cookies=(self._settings.public_url or "").startswith("https:"),
+            base_url=self._settings.public_url,
+        )
 
     def _wires(self, authenticate: api.Authenticator) -> api.Wires:
         path, settings = self._path, self._settings
