@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 
 from backstay.core.caller import Caller
-from backstay.jobs import Batches, Files, Job, JobStore
+from backstay.jobs import Batches, Files, Job, JobStore, Later
+from backstay.jobs.later import NewCall
 from backstay.jobs.lines import Line
-from backstay.jobs.types import Batch
+from backstay.jobs.types import Backlog, Batch, Terms
 from backstay.records import MERGES, CallDocument, JobEnd
 from backstay.store import Database
 from backstay.store.backlog import Entry
@@ -142,3 +143,27 @@ async def test_a_file_goes_when_its_time_is_over(database: Database) -> None:
     await run(database, "update batches set status = 'in_progress'")
     await store.beat()
     assert [piece async for piece in files.read("acme", file.file_id)] == []
+
+
+async def test_what_is_open_is_counted(database: Database) -> None:
+    """Lines and single calls apart, waiting and running, and for how long one was due."""
+    store = JobStore(database, "ours")
+    assert await store.backlog() == Backlog(
+        waiting_lines=0, waiting_calls=0, running_lines=0, running_calls=0, overdue_s=0, waiting_webhooks=0
+    )
+    await batch_of(database, store, 5)
+    for tenant_id in ("acme", "other"):
+        await Later(database).take(caller(tenant_id=tenant_id), new_call())
+    await run(database, "update job_calls set due_at = now() - interval '90 seconds' where line = 5")
+    await run(database, "update job_calls set webhook_state = 'waiting' where line = 4")
+    assert len(await store.claim_calls(4, ["other/key_1"])) == 3
+    backlog = await store.backlog()
+    assert 90 <= backlog.overdue_s < 110
+    assert msgspec.structs.replace(backlog, overdue_s=0) == Backlog(
+        waiting_lines=3, waiting_calls=1, running_lines=2, running_calls=1, overdue_s=0, waiting_webhooks=1
+    )
+
+
+def new_call(repeat_key: str | None = None) -> NewCall:
+    """A call that is to be made later."""
+    return NewCall(path=CHAT, body=b"{}", terms=Terms(), trace_id="00", within_s=60, repeat_key=repeat_key)

@@ -189,6 +189,35 @@ def test_a_webhook_tells_of_the_answer(server: Server) -> None:
         assert state() == {"url": url, "status": "delivered", "tries": 2, "error": None}
 
 
+def test_metrics_tell_of_jobs(server: Server) -> None:
+    """What was done with calls and webhooks, and that none is left waiting."""
+    key = new_key(server)["key"]
+    server.ask("webhooks", "secret")
+    before = metrics(server)
+    with receiver(500) as told:
+        good = ask(server, key, CHAT, chat(), x_backstay_async="true", x_backstay_webhook=told.url).json["id"]
+        bad = ask(server, key, CHAT, chat("refusing"), x_backstay_async="true").json["id"]
+        assert {wait(server, key, each)["status"] for each in (good, bad)} == {"completed", "failed"}
+        eventually(lambda: len(told.came) == 2, 30)
+
+    def more(name: str) -> float:
+        return metrics(server).get(name, 0) - before.get(name, 0)
+
+    eventually(lambda: more('backstay_webhook_tries_total{outcome="delivered"}') >= 1)
+    assert more('backstay_webhook_tries_total{outcome="again"}') == 1
+    assert more('backstay_job_tries_total{outcome="answered"}') == 1
+    assert more('backstay_job_tries_total{outcome="failed"}') == 1
+    eventually(lambda: metrics(server)['backstay_job_calls{kind="async",state="waiting"}'] == 0, 30)
+    assert metrics(server)["backstay_job_calls_overdue_seconds"] == 0
+
+
+def metrics(server: Server) -> dict[str, float]:
+    """Read all metrics, by name and labels."""
+    with urllib.request.urlopen(server.url + "/metrics") as answer:
+        lines = [line for line in answer.read().decode().splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
 def test_two_secrets_sign_while_they_change(server: Server) -> None:
     """The one before signs beside the new one, and the change is in the audit log."""
     key = new_key(server)["key"]

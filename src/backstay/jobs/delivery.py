@@ -5,7 +5,7 @@ import os
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -17,6 +17,9 @@ from backstay.jobs.webhooks import Place, find_address, pause_after, read_url, s
 from backstay.store import Connection, Database, load_queries
 
 _QUERIES = load_queries("backstay.jobs")
+WebhookEnd = Literal["delivered", "again", "failed"]
+"""``again``: the receiver did not take it, and is told again. ``failed``: that was the last time."""
+
 _AT_ONCE = 16
 _ANSWER_S = 15.0
 """How long a receiver may take. Source: Standard Webhooks: 15 to 30 seconds (2024-06)."""
@@ -61,6 +64,8 @@ class Deliverer:
         self._database = database
         self._secret = installation_secret
         self._named_hosts = named_hosts
+        self.tries: dict[WebhookEnd, int] = dict.fromkeys(get_args(WebhookEnd), 0)
+        """Tries that have ended here, by what came of them."""
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
@@ -101,6 +106,7 @@ class Deliverer:
             problem = f"The receiver could not be reached: {type(error).__name__}."
         pause_s = None if problem is None else pause_after(status, row["webhook_tries"])
         state = "delivered" if problem is None else "failed" if pause_s is None else "waiting"
+        self.tries["again" if state == "waiting" else state] += 1
         async with self._database.system() as connection:
             await connection.execute(
                 _QUERIES["end_webhook"],

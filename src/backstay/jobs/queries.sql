@@ -325,6 +325,23 @@ returning c.tenant_id, c.job_id, c.key_id, c.batch_id, c.path, c.body, c.terms, 
 -- When the next call that waits for its time is due, in seconds from now.
 select extract(epoch from min(due_at) - now())::float8 as in_s from job_calls where state = 'waiting'
 
+-- name: backlog
+-- What is open, of all tenants. Each count is of one partial index alone.
+with waiting as (
+  select count(*)::int as calls, extract(epoch from now() - min(due_at))::float8 as overdue_s
+  from job_calls where state = 'waiting'
+), waiting_single as (
+  select count(*)::int as calls from job_calls where batch_id is null and state = 'waiting'
+), running as (
+  select count(*)::int as calls, count(*) filter (where batch_id is null)::int as single
+  from job_calls where state = 'running'
+)
+select waiting.calls - waiting_single.calls as waiting_lines, waiting_single.calls as waiting_calls,
+       running.calls - running.single as running_lines, running.single as running_calls,
+       greatest(waiting.overdue_s, 0) as overdue_s,
+       (select count(*)::int from job_calls where webhook_state = 'waiting') as waiting_webhooks
+from waiting, waiting_single, running
+
 -- name: put_back
 update job_calls set state = 'waiting', owner = null, due_at = now() + make_interval(secs => %(after_s)s),
   tries = tries - %(uncounted)s

@@ -7,7 +7,7 @@ import msgspec
 
 from backstay.jobs.batches import CANCELLED, read_batch
 from backstay.jobs.lines import BadLine, Line
-from backstay.jobs.types import FAILED_LINES_KEPT, Answered, Batch, Failure, Job, line_id, trace_of
+from backstay.jobs.types import FAILED_LINES_KEPT, Answered, Backlog, Batch, Failure, Job, line_id, trace_of
 from backstay.store import Database, load_queries
 
 _QUERIES = load_queries("backstay.jobs")
@@ -124,6 +124,12 @@ class JobStore:
         async with self._database.system(timeout_s=_LONG_S) as connection:
             await connection.execute(_QUERIES["finish_batch"], values)
             await connection.execute(_QUERIES["keep_failed_lines"], {**_of(batch), "most": FAILED_LINES_KEPT})
+
+    async def backlog(self) -> Backlog:
+        """Count what is open, of all tenants."""
+        async with self._database.system(timeout_s=_LONG_S) as connection:
+            row = await (await connection.execute(_QUERIES["backlog"])).fetchone()
+        return msgspec.convert(row, Backlog)
 
     async def claim_calls(self, most: int, paused: Iterable[str]) -> list[Job]:
         """Take up to so many calls that are due; ``paused`` are keys, as ``tenant/key``, of which none is."""

@@ -117,6 +117,18 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """Webhooks that a try did not deliver, and that are tried again."""
 
 
+class Backlog(msgspec.Struct, frozen=True, kw_only=True):
+    """What of all tenants' is open: lines of batches, single calls, and webhooks that are to be delivered."""
+
+    waiting_lines: int
+    waiting_calls: int
+    running_lines: int
+    running_calls: int
+    overdue_s: float
+    """For how long the call that is due longest has waited to be made; 0: none is due."""
+    waiting_webhooks: int
+
+
 class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What came with a call beside its body."""
 
