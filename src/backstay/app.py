@@ -21,6 +21,7 @@ from backstay.gateway.room import watch as watch_room
 from backstay.health import HealthStore
 from backstay.health.figures import watch as watch_targets
 from backstay.jobs import Batches, Files, Later, WebhookSecrets
+from backstay.jobs.later import Bounds
 from backstay.jobs.webhooks import read_hosts
 from backstay.ledger import LedgerStore
 from backstay.providers import DIALECTS
@@ -173,6 +174,7 @@ class App:
             Later(path.database),
             WebhookSecrets(path.database, path.secret),
             read_hosts(settings.webhook_hosts),
+            Bounds(per_key=settings.async_calls_per_key, per_tenant=settings.async_calls_per_tenant),
         )
         return api.Wires(path.gateway, path.gate, authenticate, max_body_bytes=settings.max_body_bytes, later=later)
 

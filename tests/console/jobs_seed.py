@@ -9,7 +9,7 @@ from backstay.console import ConsoleDeps
 from backstay.core.caller import Caller
 from backstay.core.money import NanoUSD
 from backstay.jobs import MERGE_JOBS, Answered, Files, Job, JobEnd, JobStore
-from backstay.jobs.later import NewCall
+from backstay.jobs.later import Bounds, NewCall
 from backstay.jobs.lines import BadLine, Line
 from backstay.jobs.types import Batch, Failure, Terms
 from backstay.ledger import MERGE_ENTRIES, LedgerEntry
@@ -60,7 +60,7 @@ async def seed_calls(deps: ConsoleDeps, database: Database, by: Caller) -> None:
     """Make single calls: answered and told, answered and not to be told, failed, and one that waits."""
     for number, hook in enumerate((HOOK, HOOK, None, HOOK)):
         new = NewCall(path=CHAT, body=b"{}", terms=Terms(), trace_id=f"{number:032x}", within_s=3600, webhook_url=hook)
-        await deps.later.take(by, new)
+        await deps.later.take(by, new, Bounds(per_key=100, per_tenant=100))
     store = JobStore(database, "seed")
     jobs = list[Job]()
     while len(jobs) < 3:

@@ -1,13 +1,16 @@
 """Who makes which calls, on a real Postgres with several runners."""
 
+import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import pytest
 
 from backstay.core.caller import Caller
 from backstay.jobs import Batches, Files, Job, JobStore, Later
-from backstay.jobs.later import NewCall
+from backstay.jobs.later import Bounds, NewCall, TooManyUnfinished
 from backstay.jobs.lines import Line
 from backstay.jobs.types import Backlog, Batch, Terms
 from backstay.records import MERGES, CallDocument, JobEnd
@@ -153,7 +156,7 @@ async def test_what_is_open_is_counted(database: Database) -> None:
     )
     await batch_of(database, store, 5)
     for tenant_id in ("acme", "other"):
-        await Later(database).take(caller(tenant_id=tenant_id), new_call())
+        await Later(database).take(caller(tenant_id=tenant_id), new_call(), Bounds(per_key=1, per_tenant=1))
     await run(database, "update job_calls set due_at = now() - interval '90 seconds' where line = 5")
     await run(database, "update job_calls set webhook_state = 'waiting' where line = 4")
     assert len(await store.claim_calls(4, ["other/key_1"])) == 3
@@ -167,3 +170,31 @@ async def test_what_is_open_is_counted(database: Database) -> None:
 def new_call(repeat_key: str | None = None) -> NewCall:
     """A call that is to be made later."""
     return NewCall(path=CHAT, body=b"{}", terms=Terms(), trace_id="00", within_s=60, repeat_key=repeat_key)
+
+
+async def test_unfinished_calls_are_bounded_exactly(database: Database) -> None:
+    """However many are sent at once: so many of a key, so many of its tenant, and nothing of another's."""
+    later, bounds = Later(database), Bounds(per_key=7, per_tenant=10)
+
+    async def take(key_id: str, tenant_id: str = "acme") -> str:
+        try:
+            return (await later.take(caller(key_id, tenant_id), new_call(), bounds)).state
+        except TooManyUnfinished as error:
+            return error.message.split(" has ")[0]
+
+    assert Counter(await asyncio.gather(*(take("key_1") for _ in range(20)))) == {"waiting": 7, "This key": 13}
+    assert Counter(await asyncio.gather(*(take("key_2") for _ in range(9)))) == {"waiting": 3, "This tenant": 6}
+    assert await take("key_1", "other") == "waiting"
+    await JobStore(database, "ours").claim_calls(20, [])
+    assert await take("key_1") == "This key", "those under way count, too"
+    await run(database, "update job_calls set state = 'done' where key_id = 'key_2'")
+    assert await take("key_2") == "waiting"
+
+
+async def test_a_repeat_is_not_one_more(database: Database) -> None:
+    """Where there is no room for another, it is the same call still."""
+    later, bounds = Later(database), Bounds(per_key=1, per_tenant=1)
+    first, again = [await later.take(caller(), new_call("order-17"), bounds) for _ in range(2)]
+    assert first.job_id == again.job_id and again.is_same
+    with pytest.raises(TooManyUnfinished):
+        await later.take(caller(), new_call("order-18"), bounds)

@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -276,3 +277,21 @@ def test_a_tenant_without_a_secret_has_no_webhooks(server: Server) -> None:
     key = server.ask("keys", "create", "--name", "x", "--tenant", "fresh")["key"]
     refused = ask(server, key, CHAT, chat(), x_backstay_async="true", x_backstay_webhook="https://localhost/")
     assert refused.status == 400 and "backstay webhooks secret" in refused.json["error"]["message"]
+
+
+def test_one_more_than_may_be_unfinished_is_refused(tmp_path: Path) -> None:
+    """With a 429 in the vendor's shape that says what to do; once one has ended, there is room."""
+    with job_server(tmp_path, BACKSTAY_ASYNC_CALLS_PER_KEY="2") as server:
+        key = new_key(server)["key"]
+        taken = [ask(server, key, CHAT, chat("slow"), x_backstay_async="true") for _ in range(2)]
+        assert [each.status for each in taken] == [202, 202]
+        refused = ask(server, key, CHAT, chat(), x_backstay_async="true")
+        assert (refused.status, refused.json["error"]["code"]) == (429, "too_many_unfinished")
+        assert "2 unfinished" in refused.json["error"]["message"] and "make a batch" in refused.json["error"]["message"]
+        assert (refused.headers["retry-after"], refused.headers["x-should-retry"]) == ("5", "true")
+        other = ask(server, key, "/v1/messages", chat(max_tokens=5), x_backstay_async="true", x_api_key=key)
+        assert (other.status, other.json["type"], other.json["error"]["type"]) == (429, "error", "rate_limit_error")
+        assert ask(server, new_key(server)["key"], CHAT, chat(), x_backstay_async="true").status == 202
+        assert ask(server, key, CHAT, chat()).status == 200, "a call that is answered now is none of them"
+        wait(server, key, taken[0].json["id"])
+        assert ask(server, key, CHAT, chat(), x_backstay_async="true").status == 202

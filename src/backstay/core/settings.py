@@ -59,6 +59,12 @@ class Settings(BaseSettings):
         le=1024,
         description="Calls of batches and `x-backstay-async` that are made here at once; 0: others make them.",
     )
+    async_calls_per_key: int = Field(
+        default=1000, ge=1, description="Calls by `x-backstay-async` of one key that may be unfinished."
+    )
+    async_calls_per_tenant: int = Field(
+        default=10_000, ge=1, description="Calls by `x-backstay-async` of one tenant that may be unfinished."
+    )
     max_file_bytes: int = Field(
         default=200 * 1024 * 1024, ge=1024, description="Largest file taken for batches, in bytes."
     )

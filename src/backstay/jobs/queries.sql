@@ -376,11 +376,27 @@ select pg_notify('backstay_jobs', '') where exists (select from done)
 
 -- Single calls
 
+-- name: lock_takes
+-- One call of a tenant is taken in after the other, so that what is counted includes all that were taken before: each
+-- statement sees what was committed when it began.
+select pg_advisory_xact_lock(hashtextextended('backstay take_call ' || %(tenant_id)s, 0))
+
 -- name: take_call
+-- Unless the key or the tenant has as many unfinished ones as it may.
 insert into job_calls (tenant_id, job_id, key_id, path, body, terms, trace_id, expires_at, webhook_url)
-values (%(tenant_id)s, %(job_id)s, %(key_id)s, %(path)s, %(body)s, %(terms)s::jsonb, %(trace_id)s,
-        now() + make_interval(secs => %(within_s)s), %(webhook_url)s)
+select %(tenant_id)s, %(job_id)s, %(key_id)s, %(path)s, %(body)s, %(terms)s::jsonb, %(trace_id)s,
+       now() + make_interval(secs => %(within_s)s), %(webhook_url)s
+where (select count(*) from job_calls
+       where tenant_id = %(tenant_id)s and key_id = %(key_id)s and batch_id is null and state in ('waiting', 'running')
+      ) < %(per_key)s
+  and (select count(*) from job_calls
+       where tenant_id = %(tenant_id)s and batch_id is null and state in ('waiting', 'running')) < %(per_tenant)s
 on conflict (tenant_id, job_id) do nothing
+
+-- name: unfinished
+select count(*) filter (where key_id = %(key_id)s)::int as per_key, count(*)::int as per_tenant
+from job_calls
+where tenant_id = %(tenant_id)s and batch_id is null and state in ('waiting', 'running')
 
 -- name: look_at_call
 select job_id, state, path = %(path)s and body = %(body)s as is_same
