@@ -68,7 +68,7 @@ async def _run_jobs(settings: Settings, path: CallPath, metrics: CallMetrics, en
     store = JobStore(path.database, f"{socket.gethostname()}:{settings.data_dir.resolve()}")
     upkeep = Upkeep(store, Files(path.database), longest_line_bytes=settings.max_body_bytes)
     runner = Runner(store, upkeep, _Asking(path).ask, concurrency=settings.jobs_concurrency)
-    deliverer = Deliverer(path.database, path.secret, read_hosts(settings.webhook_hosts))
+    deliverer = Deliverer(path.database, path.secret, read_hosts(settings.webhook_hosts), settings.webhook_ca)
 
     def wake() -> None:
         runner.wake()

@@ -83,7 +83,7 @@ def drill(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> t
 
 @pytest.mark.parametrize("name", ["cut-streams", "stale-answers", "total-outage", "worker-killed"])
 def test_a_quick_drill_passes(name: str, tmp_path: Path) -> None:
-    """Every expectation is met, and every call that a target answered is in the ledger; the document has all of its figures."""
+    """Every expectation is met; what targets answered is in the ledger; the document has all of its figures."""
     status, told, _ = drill(name, "--quick", cwd=tmp_path)
     assert [check for check in told["expectations"] if not check["passed"]] == []
     assert (status, told["verdict"]) == (0, "pass")

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import ssl
 import threading
 import time
 import urllib.error
@@ -68,8 +69,8 @@ class Receiver:
 
 
 @contextmanager
-def receiver(*failures: int) -> Generator[Receiver]:
-    """Run a receiver on this machine."""
+def receiver(*failures: int, tls: ssl.SSLContext | None = None) -> Generator[Receiver]:
+    """Run a receiver on this machine, over TLS where a context is given."""
     told = Receiver(list(failures))
 
     class Handler(BaseHTTPRequestHandler):
@@ -86,7 +87,9 @@ def receiver(*failures: int) -> Generator[Receiver]:
             """Say nothing."""
 
     with ThreadingHTTPServer(("localhost", 0), Handler) as running:
-        told.url = f"http://localhost:{running.server_address[1]}"
+        if tls is not None:
+            running.socket = tls.wrap_socket(running.socket, server_side=True)
+        told.url = f"http{'s' if tls else ''}://localhost:{running.server_address[1]}"
         thread = threading.Thread(target=running.serve_forever)
         thread.start()
         try:

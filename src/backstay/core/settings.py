@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, FilePath, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from backstay.core.errors import ConfigError
@@ -70,6 +70,9 @@ class Settings(BaseSettings):
     )
     webhook_hosts: str = Field(
         default="", description="Hosts inside the network that webhooks may reach, between commas."
+    )
+    webhook_ca: FilePath | None = Field(
+        default=None, description="PEM file of authorities whose certificates webhooks trust beside the system's."
     )
     capture: Literal["full", "metadata"] = Field(
         default="full", description="Whether traces keep messages, or only figures."
