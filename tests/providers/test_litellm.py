@@ -453,18 +453,20 @@ async def silent_vendor() -> AsyncGenerator[str]:
         if not (await request.json()).get("stream"):
             choice = {"index": 0, "message": {"role": "assistant", "content": "Hello there"}, "finish_reason": "stop"}
             return web.json_response({**head, "object": "chat.completion", "choices": [choice]})
-        pieces: list[dict[str, Any]] = [
-            {"index": 0, "delta": {"role": "assistant", "content": "Hello there"}, "finish_reason": None},
-            {"index": 0, "delta": {}, "finish_reason": "stop"},
-        ]
-        chunks = [json.dumps({**head, "object": "chat.completion.chunk", "choices": [piece]}) for piece in pieces]
+        piece = {"index": 0, "delta": {"role": "assistant", "content": "Hello there"}, "finish_reason": "stop"}
+        chunks = [json.dumps({**head, "object": "chat.completion.chunk", "choices": [piece]})]
         text = "".join(f"data: {chunk}\n\n" for chunk in [*chunks, "[DONE]"])
         return web.Response(text=text, content_type="text/event-stream")
 
+    async def embed(_: web.Request) -> web.Response:
+        item = {"object": "embedding", "index": 0, "embedding": [0.5]}
+        return web.json_response({"object": "list", "model": "text-embedding-3-small", "data": [item]})
+
     app = web.Application()
     app.router.add_post("/v1/chat/completions", answer)
+    app.router.add_post("/v1/embeddings", embed)
     async with TestServer(app) as server:
-        yield str(server.make_url(""))
+        yield str(server.make_url("")).rstrip("/")
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -474,11 +476,10 @@ async def test_what_litellm_counts_is_an_estimate(
     """Where the vendor sends no usage, the call has a price, marked for the caller and in the ledger."""
     monkeypatch.setenv("FAR_KEY", KEY)
     config = tmp_path / "backstay.toml"
-    body: dict[str, Any] = {"model": "far", "messages": [{"role": "user", "content": "Hello?"}], "stream": stream}
-    if stream:
-        body["stream_options"] = {"include_usage": True}
+    options = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+    body = {"model": "far", "messages": [{"role": "user", "content": "Hello?"}], **options}
     async with silent_vendor() as url:
-        config.write_text(_POLICY.replace("URL", url.rstrip("/")))
+        config.write_text(_POLICY.replace("URL", url))
         async with AsyncClient(config=config, data_dir=tmp_path / "data", database_url=database_url) as client:
             answer = await client.call("chat", body, wire="openai")
             said = answer.body or b"".join([piece async for piece in answer.stream or ()])
@@ -488,3 +489,12 @@ async def test_what_litellm_counts_is_an_estimate(
         [(cost_nanousd, estimated)] = books.execute("select cost_nanousd, estimated from ledger_entries").fetchall()
     # "Hello?" with its message around it is 9 tokens, "Hello there" 2
     assert (cost_nanousd, estimated) == (9 * 150 + 2 * 600, True)
+
+
+async def test_embeddings_without_usage_are_estimated(session: aiohttp.ClientSession) -> None:
+    """By what was to be embedded: they are not free."""
+    async with silent_vendor() as url:
+        provider = build(session, "openai", url + "/v1")
+        exchange = await provider.send(request({"input": "Hello there"}, operation="embeddings"))
+        usage = json.loads(await exchange.read())["usage"]
+    assert usage == {"prompt_tokens": 2, "total_tokens": 2, "x_backstay_estimated": True}

@@ -7,8 +7,10 @@ import importlib
 import importlib.util
 import logging
 import os
+from collections.abc import Iterable
 from typing import Any
 
+from backstay.core.embeddings import EmbeddingInput
 from backstay.core.errors import ConfigError
 
 _ENVIRONMENT = {
@@ -51,6 +53,11 @@ def count_tokens(litellm: Any, messages: Any, answer: Any) -> dict[str, int]:
     prompt: int = litellm.token_counter(messages=messages)
     completion: int = litellm.token_counter(text=said, count_response_tokens=True)
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+def count_inputs(litellm: Any, inputs: Iterable[EmbeddingInput]) -> int:
+    """Count the tokens of what is embedded: call it in a thread."""
+    return sum(litellm.token_counter(text=each) if isinstance(each, str) else len(each) for each in inputs)
 
 
 def timeout(total_s: float, connect_s: float) -> Any:

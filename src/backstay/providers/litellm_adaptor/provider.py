@@ -13,6 +13,7 @@ from backstay.core.errors import (
     ProviderUnreachable,
     Untranslatable,
 )
+from backstay.providers.embedding_wire import read_embeddings_request
 from backstay.providers.http import Deadline
 from backstay.providers.litellm_adaptor import library
 from backstay.providers.litellm_adaptor.failures import explain
@@ -149,7 +150,11 @@ class LiteLLMProvider:
             await stream.begin()
             return stream
         if request.operation == "embeddings":
-            return WholeExchange(200, read_headers(answer), write_embeddings(answer, body))
+            tokens = None
+            if not reports_usage(answer):
+                inputs = read_embeddings_request(body).inputs()
+                tokens = await asyncio.to_thread(library.count_inputs, litellm, inputs)
+            return WholeExchange(200, read_headers(answer), write_embeddings(answer, body, estimate=tokens))
         estimate = None
         if not reports_usage(answer):
             estimate = await asyncio.to_thread(library.count_tokens, litellm, arguments["messages"], answer)

@@ -155,8 +155,12 @@ def write_chunk(chunk: Any, *, is_estimated: bool = False) -> bytes:
     return write_frame(msgspec.json.encode(body))
 
 
-def write_embeddings(answer: Any, body: bytes) -> bytes:
-    """Write the answer to an embeddings body. Raises ``ProviderError`` where the vendor sent no numbers."""
+def write_embeddings(answer: Any, body: bytes, *, estimate: int | None = None) -> bytes:
+    """Write the answer to an embeddings body, with an estimate of its tokens where the vendor sent none.
+
+    Raises:
+        ProviderError: The vendor sent no numbers.
+    """
     request = read_embeddings_request(body)
     rows: list[dict[str, Any]] = answer.model_dump()["data"]
     vectors: list[Any] = [row["embedding"] for row in sorted(rows, key=lambda row: row["index"])]
@@ -166,7 +170,8 @@ def write_embeddings(answer: Any, body: bytes) -> bytes:
         vectors,
         model=answer.model or request.model,
         as_base64=request.encoding_format == "base64",
-        tokens=answer.usage.prompt_tokens if answer.usage is not None else 0,
+        tokens=answer.usage.prompt_tokens if estimate is None else estimate,
+        is_estimated=estimate is not None,
     )
 
 
