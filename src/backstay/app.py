@@ -22,6 +22,7 @@ from backstay.gateway.room import watch as watch_room
 from backstay.health import HealthStore
 from backstay.health.figures import watch as watch_targets
 from backstay.jobs import Batches, Files, Later, WebhookSecrets
+from backstay.jobs.later import Bounds
 from backstay.jobs.webhooks import read_hosts
 from backstay.ledger import LedgerStore
 from backstay.providers import DIALECTS
@@ -121,6 +122,8 @@ class App:
         routes = RouteBoard(lambda: self._path.gateway.models, HealthStore(database), audit, clock)
         keys, sessions = Keys(database, secret, clock), Sessions(database, secret, clock)
         people = People(database, secret, public_url=settings.public_url, mailer=mailer)
+        files = Files(database)
+        batches = Batches(database, files, BATCH_ENDPOINTS)
         manage = api.ManageDeps(
             authenticate=authenticate,
             keys=keys,
@@ -137,31 +140,35 @@ class App:
             routes=routes,
             read_call=lambda span: read_call(span, DIALECTS),
         )
-        pages = console.ConsoleDeps(
-            traces=traces,
-            ledger=ledger,
-            keys=keys,
-            people=people,
-            sessions=sessions,
-            audit=audit,
-            catalog=self._describe,
-            routes=routes,
-            read_trace=lambda span: read_call(span, DIALECTS),
-            clock=clock,
-            secure_cookies=(settings.public_url or "").startswith("https:"),
-            base_url=settings.public_url,
-        )
         site = Starlette(
             routes=[
                 *api.health_routes(self._checks(), self._metrics.render),
                 *api.model_routes(authenticate, path.model_names),
-                *self._openai_routes(authenticate),
+                *self._openai_routes(authenticate, files, batches),
                 *api.manage_routes(manage),
-                *console.routes(pages),
+                *console.routes(self._pages(manage, batches)),
             ],
             exception_handlers=api.EXCEPTION_HANDLERS,
         )
         return api.FrontDoor(self._wires(authenticate), site)
+
+    def _pages(self, manage: api.ManageDeps, batches: Batches) -> console.ConsoleDeps:
+        return console.ConsoleDeps(
+            traces=manage.traces,
+            ledger=manage.ledger,
+            keys=manage.keys,
+            people=manage.people,
+            sessions=manage.sessions,
+            audit=manage.audit,
+            catalog=self._describe,
+            routes=manage.routes,
+            batches=batches,
+            later=manage.later,
+            read_trace=manage.read_call,
+            clock=self._path.clock,
+            secure_cookies=(self._settings.public_url or "").startswith("https:"),
+            base_url=self._settings.public_url,
+        )
 
     def _wires(self, authenticate: api.Authenticator) -> api.Wires:
         path, settings = self._path, self._settings
@@ -170,15 +177,15 @@ class App:
             Later(path.database),
             WebhookSecrets(path.database, path.secret),
             read_hosts(settings.webhook_hosts),
+            Bounds(per_key=settings.async_calls_per_key, per_tenant=settings.async_calls_per_tenant),
         )
         return api.Wires(path.gateway, path.gate, authenticate, max_body_bytes=settings.max_body_bytes, later=later)
 
-    def _openai_routes(self, authenticate: api.Authenticator) -> list[Route]:
-        files = Files(self._path.database)
+    def _openai_routes(self, authenticate: api.Authenticator, files: Files, batches: Batches) -> list[Route]:
         return [
             *api.response_routes(authenticate, StoredResponses(self._path.gateway)),
             *api.file_routes(authenticate, files, max_file_bytes=self._settings.max_file_bytes),
-            *api.batch_routes(authenticate, Batches(self._path.database, files, BATCH_ENDPOINTS)),
+            *api.batch_routes(authenticate, batches),
         ]
 
     async def _describe(self, caller: Caller) -> Sequence[console.CatalogModel]:

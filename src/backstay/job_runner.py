@@ -22,6 +22,7 @@ from backstay.core.settings import Settings
 from backstay.gateway import Incoming, call
 from backstay.gateway.whole_answer import WholeAnswer
 from backstay.jobs import Answered, Deliverer, Files, Job, JobStore, Runner, Upkeep
+from backstay.jobs.figures import Figures
 from backstay.jobs.webhooks import read_hosts
 from backstay.store import Database
 from backstay.store.folders import is_left
@@ -58,16 +59,16 @@ async def _run(settings: Settings) -> None:
     await path.start()
     try:
         path.run(metrics.run())
-        await _run_jobs(settings, path, end)
+        await _run_jobs(settings, path, metrics, end)
     finally:
         await path.stop()
 
 
-async def _run_jobs(settings: Settings, path: CallPath, end: asyncio.Event) -> None:
+async def _run_jobs(settings: Settings, path: CallPath, metrics: CallMetrics, end: asyncio.Event) -> None:
     store = JobStore(path.database, f"{socket.gethostname()}:{settings.data_dir.resolve()}")
     upkeep = Upkeep(store, Files(path.database), longest_line_bytes=settings.max_body_bytes)
     runner = Runner(store, upkeep, _Asking(path).ask, concurrency=settings.jobs_concurrency)
-    deliverer = Deliverer(path.database, path.secret, read_hosts(settings.webhook_hosts))
+    deliverer = Deliverer(path.database, path.secret, read_hosts(settings.webhook_hosts), settings.webhook_ca)
 
     def wake() -> None:
         runner.wake()
@@ -75,6 +76,9 @@ async def _run_jobs(settings: Settings, path: CallPath, end: asyncio.Event) -> N
 
     path.database.listen("backstay_jobs", lambda _: wake(), on_gap=wake)
     path.run(deliverer.run())
+    figures = Figures(store, runner.tries, deliverer.tries)
+    figures.watch(metrics.add_family)
+    path.run(figures.run())
     running = asyncio.create_task(_run_after_the_last(settings, store, runner))
     ended = asyncio.create_task(end.wait())
     await asyncio.wait((running, ended), return_when=asyncio.FIRST_COMPLETED)

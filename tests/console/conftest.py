@@ -15,6 +15,7 @@ from backstay.core.caller import Caller
 from backstay.core.clock import SystemClock
 from backstay.gateway import RouteBoard
 from backstay.health import HealthStore
+from backstay.jobs import Batches, Files, Later
 from backstay.ledger import LedgerStore
 from backstay.providers import ANTHROPIC, OPENAI
 from backstay.store import Database
@@ -39,6 +40,8 @@ def deps(database: Database, tenant: str) -> ConsoleDeps:
         audit=AuditLog(database),
         catalog=catalog,
         routes=RouteBoard(lambda: MODELS, HealthStore(database), AuditLog(database), clock),
+        batches=Batches(database, Files(database), ["/v1/chat/completions"]),
+        later=Later(database),
         read_trace=lambda span: read_call(span, dialects),
         clock=clock,
         secure_cookies=False,

@@ -1,5 +1,7 @@
 """Tests of a drill's figures and verdict: by runs that are made up, second by second."""
 
+import msgspec
+
 from backstay.core.money import NanoUSD
 from backstay.drills.callers import Answered, Ending
 from backstay.drills.figures import measure, measure_all, measure_outage
@@ -112,6 +114,37 @@ def test_the_verdict_follows_the_figures() -> None:
     assert failed(made_up(bad=range(50, 60))) == [("ill", "success_rate")]
     assert failed(made_up(back_at_s=20)) == [(None, "recovery_s")]
     assert (None, "success_rate") in failed(made_up(bad=range(50, 150)))
+
+
+def test_old_answers_are_judged_by_themselves() -> None:
+    """Expired answers are no success; kept ones need not be in the ledger; what is given again must cost nothing."""
+    whole = parse_scenario(
+        SCENARIO.partition("[expect]")[0].replace(
+            "min_success_rate = 0.9", "min_stale_rate = 0.04, min_answered_rate = 1"
+        )
+        + "[expect]\nmax_cost_ratio = 1",
+        "made-up",
+        "made-up.toml",
+    )
+    run = made_up()
+    calls = [
+        msgspec.structs.replace(
+            call, answered=Answered("ok", is_kept=place == 0) if call.answered.ending == "ok" else old
+        )
+        for old in (Answered("stale"),)
+        for place, call in enumerate(run.calls)
+    ]
+    run = msgspec.structs.replace(run, calls=calls)
+
+    def failed(cost_nanousd: int, booked_calls: int) -> list[str]:
+        stretches = [measure(run, stretch.from_s, stretch.until_s) for stretch in whole.stretches]
+        booked = Booked(calls=booked_calls, cost_nanousd=NanoUSD(cost_nanousd))
+        outage = measure_outage(whole, run, booked=booked, answer_nanousd=NanoUSD(1_000))
+        return [check.what for check in judge(whole, measure_all(run), stretches, outage) if not check.passed]
+
+    assert measure(run, 5, 10).success_rate == 0.96 and measure(run, 5, 10).stale_rate == 0.04
+    assert failed(198_000, 197) == []
+    assert failed(199_000, 196) == ["cost_ratio", "booked_calls"]
 
 
 def test_streams_are_spread_evenly() -> None:

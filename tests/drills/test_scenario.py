@@ -42,7 +42,7 @@ max_recovery_s = 3
 """
 NAMES = {
     "provider-down", "total-outage", "slow-first-token", "429-storm", "brownout", "cut-streams", "postgres-down",
-    "worker-killed",
+    "worker-killed", "stale-answers",
 }  # fmt: skip
 
 

@@ -39,6 +39,21 @@ def test_a_file_comes_back_as_it_was(server: Server) -> None:
             gone(file.id)
 
 
+def test_a_file_may_say_when_it_goes(server: Server) -> None:
+    """As the SDK sends it, and shown; other anchors and times are refused, and nothing of the file is kept."""
+    client = sdk(server, new_key(server)["key"])
+    file = client.files.create(
+        file=("x", b"x"), purpose="batch", expires_after={"anchor": "created_at", "seconds": 3600}
+    )
+    assert file.expires_at == file.created_at + 3600
+    assert client.files.retrieve(file.id).expires_at == file.expires_at
+    for wrong in ({"anchor": "last_active_at", "seconds": 3600}, {"anchor": "created_at", "seconds": 3599},
+                  {"anchor": "created_at", "seconds": 2_592_001}):  # fmt: skip
+        with pytest.raises(openai.BadRequestError, match="expires_after"):
+            client.files.create(file=("x", b"x"), purpose="batch", expires_after=wrong)  # pyright: ignore[reportArgumentType]
+    assert [each.id for each in client.files.list()] == [file.id]
+
+
 def test_files_are_listed_in_pages(server: Server) -> None:
     """The SDK goes through all pages, in either order."""
     client = sdk(server, new_key(server)["key"])

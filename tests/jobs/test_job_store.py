@@ -1,14 +1,18 @@
 """Who makes which calls, on a real Postgres with several runners."""
 
+import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import pytest
 
 from backstay.core.caller import Caller
-from backstay.jobs import Batches, Files, Job, JobStore
+from backstay.jobs import Batches, Files, Job, JobStore, Later
+from backstay.jobs.later import Bounds, NewCall, TooManyUnfinished
 from backstay.jobs.lines import Line
-from backstay.jobs.types import Batch
+from backstay.jobs.types import Backlog, Batch, Terms
 from backstay.records import MERGES, CallDocument, JobEnd
 from backstay.store import Database
 from backstay.store.backlog import Entry
@@ -125,3 +129,72 @@ async def test_lines_are_written_once(database: Database) -> None:
     batch = await batch_of(database, store, 3)
     await store.add_lines(batch, [Line(number=n, custom_id=str(n), body=b"{}") for n in range(1, 4)])
     assert len(await store.results(batch, 0, 10)) == 3
+
+
+async def test_a_file_goes_when_its_time_is_over(database: Database) -> None:
+    """It is not found any more at once, and upkeep lets go of it; but not before a batch of it is read."""
+    files, store = Files(database), JobStore(database, "one")
+    writer = await files.begin(caller(), "batch")
+    await writer.write(b"x")
+    file = await writer.end("lines", expires_after_s=3600)
+    batches = Batches(database, files, [CHAT])
+    await batches.create(caller(), endpoint=CHAT, input_file_id=file.file_id, completion_window="24h", metadata=None)
+    await run(database, "update files set expires_at = now() - interval '1 second'")
+    assert await files.list(caller(), purpose=None, after=None, limit=5, order="desc") == []
+    await store.beat()
+    assert [piece async for piece in files.read("acme", file.file_id)] == [b"x"]
+    await run(database, "update batches set status = 'in_progress'")
+    await store.beat()
+    assert [piece async for piece in files.read("acme", file.file_id)] == []
+
+
+async def test_what_is_open_is_counted(database: Database) -> None:
+    """Lines and single calls apart, waiting and running, and for how long one was due."""
+    store = JobStore(database, "ours")
+    assert await store.backlog() == Backlog(
+        waiting_lines=0, waiting_calls=0, running_lines=0, running_calls=0, overdue_s=0, waiting_webhooks=0
+    )
+    await batch_of(database, store, 5)
+    for tenant_id in ("acme", "other"):
+        await Later(database).take(caller(tenant_id=tenant_id), new_call(), Bounds(per_key=1, per_tenant=1))
+    await run(database, "update job_calls set due_at = now() - interval '90 seconds' where line = 5")
+    await run(database, "update job_calls set webhook_state = 'waiting' where line = 4")
+    assert len(await store.claim_calls(4, ["other/key_1"])) == 3
+    backlog = await store.backlog()
+    assert 90 <= backlog.overdue_s < 110
+    assert msgspec.structs.replace(backlog, overdue_s=0) == Backlog(
+        waiting_lines=3, waiting_calls=1, running_lines=2, running_calls=1, overdue_s=0, waiting_webhooks=1
+    )
+
+
+def new_call(repeat_key: str | None = None) -> NewCall:
+    """A call that is to be made later."""
+    return NewCall(path=CHAT, body=b"{}", terms=Terms(), trace_id="00", within_s=60, repeat_key=repeat_key)
+
+
+async def test_unfinished_calls_are_bounded_exactly(database: Database) -> None:
+    """However many are sent at once: so many of a key, so many of its tenant, and nothing of another's."""
+    later, bounds = Later(database), Bounds(per_key=7, per_tenant=10)
+
+    async def take(key_id: str, tenant_id: str = "acme") -> str:
+        try:
+            return (await later.take(caller(key_id, tenant_id), new_call(), bounds)).state
+        except TooManyUnfinished as error:
+            return error.message.split(" has ")[0]
+
+    assert Counter(await asyncio.gather(*(take("key_1") for _ in range(20)))) == {"waiting": 7, "This key": 13}
+    assert Counter(await asyncio.gather(*(take("key_2") for _ in range(9)))) == {"waiting": 3, "This tenant": 6}
+    assert await take("key_1", "other") == "waiting"
+    await JobStore(database, "ours").claim_calls(20, [])
+    assert await take("key_1") == "This key", "those under way count, too"
+    await run(database, "update job_calls set state = 'done' where key_id = 'key_2'")
+    assert await take("key_2") == "waiting"
+
+
+async def test_a_repeat_is_not_one_more(database: Database) -> None:
+    """Where there is no room for another, it is the same call still."""
+    later, bounds = Later(database), Bounds(per_key=1, per_tenant=1)
+    first, again = [await later.take(caller(), new_call("order-17"), bounds) for _ in range(2)]
+    assert first.job_id == again.job_id and again.is_same
+    with pytest.raises(TooManyUnfinished):
+        await later.take(caller(), new_call("order-18"), bounds)

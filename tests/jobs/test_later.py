@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import ssl
 import threading
 import time
 import urllib.error
@@ -11,6 +12,7 @@ import urllib.request
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,8 +69,8 @@ class Receiver:
 
 
 @contextmanager
-def receiver(*failures: int) -> Generator[Receiver]:
-    """Run a receiver on this machine."""
+def receiver(*failures: int, tls: ssl.SSLContext | None = None) -> Generator[Receiver]:
+    """Run a receiver on this machine, over TLS where a context is given."""
     told = Receiver(list(failures))
 
     class Handler(BaseHTTPRequestHandler):
@@ -85,7 +87,9 @@ def receiver(*failures: int) -> Generator[Receiver]:
             """Say nothing."""
 
     with ThreadingHTTPServer(("localhost", 0), Handler) as running:
-        told.url = f"http://localhost:{running.server_address[1]}"
+        if tls is not None:
+            running.socket = tls.wrap_socket(running.socket, server_side=True)
+        told.url = f"http{'s' if tls else ''}://localhost:{running.server_address[1]}"
         thread = threading.Thread(target=running.serve_forever)
         thread.start()
         try:
@@ -189,6 +193,35 @@ def test_a_webhook_tells_of_the_answer(server: Server) -> None:
         assert state() == {"url": url, "status": "delivered", "tries": 2, "error": None}
 
 
+def test_metrics_tell_of_jobs(server: Server) -> None:
+    """What was done with calls and webhooks, and that none is left waiting."""
+    key = new_key(server)["key"]
+    server.ask("webhooks", "secret")
+    before = metrics(server)
+    with receiver(500) as told:
+        good = ask(server, key, CHAT, chat(), x_backstay_async="true", x_backstay_webhook=told.url).json["id"]
+        bad = ask(server, key, CHAT, chat("refusing"), x_backstay_async="true").json["id"]
+        assert {wait(server, key, each)["status"] for each in (good, bad)} == {"completed", "failed"}
+        eventually(lambda: len(told.came) == 2, 30)
+
+    def more(name: str) -> float:
+        return metrics(server).get(name, 0) - before.get(name, 0)
+
+    eventually(lambda: more('backstay_webhook_tries_total{outcome="delivered"}') >= 1)
+    assert more('backstay_webhook_tries_total{outcome="again"}') == 1
+    assert more('backstay_job_tries_total{outcome="answered"}') == 1
+    assert more('backstay_job_tries_total{outcome="failed"}') == 1
+    eventually(lambda: metrics(server)['backstay_job_calls{kind="async",state="waiting"}'] == 0, 30)
+    assert metrics(server)["backstay_job_calls_overdue_seconds"] == 0
+
+
+def metrics(server: Server) -> dict[str, float]:
+    """Read all metrics, by name and labels."""
+    with urllib.request.urlopen(server.url + "/metrics") as answer:
+        lines = [line for line in answer.read().decode().splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
 def test_two_secrets_sign_while_they_change(server: Server) -> None:
     """The one before signs beside the new one, and the change is in the audit log."""
     key = new_key(server)["key"]
@@ -247,3 +280,21 @@ def test_a_tenant_without_a_secret_has_no_webhooks(server: Server) -> None:
     key = server.ask("keys", "create", "--name", "x", "--tenant", "fresh")["key"]
     refused = ask(server, key, CHAT, chat(), x_backstay_async="true", x_backstay_webhook="https://localhost/")
     assert refused.status == 400 and "backstay webhooks secret" in refused.json["error"]["message"]
+
+
+def test_one_more_than_may_be_unfinished_is_refused(tmp_path: Path) -> None:
+    """With a 429 in the vendor's shape that says what to do; once one has ended, there is room."""
+    with job_server(tmp_path, BACKSTAY_ASYNC_CALLS_PER_KEY="2") as server:
+        key = new_key(server)["key"]
+        taken = [ask(server, key, CHAT, chat("slow"), x_backstay_async="true") for _ in range(2)]
+        assert [each.status for each in taken] == [202, 202]
+        refused = ask(server, key, CHAT, chat(), x_backstay_async="true")
+        assert (refused.status, refused.json["error"]["code"]) == (429, "too_many_unfinished")
+        assert "2 unfinished" in refused.json["error"]["message"] and "make a batch" in refused.json["error"]["message"]
+        assert (refused.headers["retry-after"], refused.headers["x-should-retry"]) == ("5", "true")
+        other = ask(server, key, "/v1/messages", chat(max_tokens=5), x_backstay_async="true", x_api_key=key)
+        assert (other.status, other.json["type"], other.json["error"]["type"]) == (429, "error", "rate_limit_error")
+        assert ask(server, new_key(server)["key"], CHAT, chat(), x_backstay_async="true").status == 202
+        assert ask(server, key, CHAT, chat()).status == 200, "a call that is answered now is none of them"
+        wait(server, key, taken[0].json["id"])
+        assert ask(server, key, CHAT, chat(), x_backstay_async="true").status == 202

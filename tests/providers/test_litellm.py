@@ -16,6 +16,8 @@ from typing import Any
 import aiohttp
 import psycopg
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from conformance import CHECKS, Check
 
 from backstay import AsyncClient
@@ -437,6 +439,62 @@ async def test_a_call_through_the_gateway_is_priced(
     assert answer.status == 200
     assert b"Simu" in said
     with psycopg.connect(database_url) as books:
-        entries = books.execute("select trace_id, cost_nanousd from ledger_entries").fetchall()
+        entries = books.execute("select trace_id, cost_nanousd, estimated from ledger_entries").fetchall()
     # gpt-4o-mini, $0.15 and $0.60 a million: 2 tokens in, 10 out
-    assert entries == [(answer.headers["x-backstay-trace-id"], 2 * 150 + 10 * 600)]
+    assert entries == [(answer.headers["x-backstay-trace-id"], 2 * 150 + 10 * 600, False)]
+
+
+@asynccontextmanager
+async def silent_vendor() -> AsyncGenerator[str]:
+    """Run a vendor of OpenAI's dialect that tells nobody what a call has used; give its URL."""
+    head = {"id": "x", "created": 1, "model": "gpt-4o-mini"}
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if not (await request.json()).get("stream"):
+            choice = {"index": 0, "message": {"role": "assistant", "content": "Hello there"}, "finish_reason": "stop"}
+            return web.json_response({**head, "object": "chat.completion", "choices": [choice]})
+        piece = {"index": 0, "delta": {"role": "assistant", "content": "Hello there"}, "finish_reason": "stop"}
+        chunks = [json.dumps({**head, "object": "chat.completion.chunk", "choices": [piece]})]
+        text = "".join(f"data: {chunk}\n\n" for chunk in [*chunks, "[DONE]"])
+        return web.Response(text=text, content_type="text/event-stream")
+
+    async def embed(_: web.Request) -> web.Response:
+        item = {"object": "embedding", "index": 0, "embedding": [0.5]}
+        return web.json_response({"object": "list", "model": "text-embedding-3-small", "data": [item]})
+
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", answer)
+    app.router.add_post("/v1/embeddings", embed)
+    async with TestServer(app) as server:
+        yield str(server.make_url("")).rstrip("/")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_litellm_counts_is_an_estimate(
+    stream: bool, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the vendor sends no usage, the call has a price, marked for the caller and in the ledger."""
+    monkeypatch.setenv("FAR_KEY", KEY)
+    config = tmp_path / "backstay.toml"
+    options = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+    body = {"model": "far", "messages": [{"role": "user", "content": "Hello?"}], **options}
+    async with silent_vendor() as url:
+        config.write_text(_POLICY.replace("URL", url))
+        async with AsyncClient(config=config, data_dir=tmp_path / "data", database_url=database_url) as client:
+            answer = await client.call("chat", body, wire="openai")
+            said = answer.body or b"".join([piece async for piece in answer.stream or ()])
+    assert answer.status == 200
+    assert b'"x_backstay_estimated":true' in said
+    with psycopg.connect(database_url) as books:
+        [(cost_nanousd, estimated)] = books.execute("select cost_nanousd, estimated from ledger_entries").fetchall()
+    # "Hello?" with its message around it is 9 tokens, "Hello there" 2
+    assert (cost_nanousd, estimated) == (9 * 150 + 2 * 600, True)
+
+
+async def test_embeddings_without_usage_are_estimated(session: aiohttp.ClientSession) -> None:
+    """By what was to be embedded: they are not free."""
+    async with silent_vendor() as url:
+        provider = build(session, "openai", url + "/v1")
+        exchange = await provider.send(request({"input": "Hello there"}, operation="embeddings"))
+        usage = json.loads(await exchange.read())["usage"]
+    assert usage == {"prompt_tokens": 2, "total_tokens": 2, "x_backstay_estimated": True}

@@ -1,7 +1,7 @@
 """Owns ``/v1/files``: files for batches and their results, in the shape of OpenAI's SDK."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -23,6 +23,8 @@ Handle = Callable[[Request, Caller], Awaitable[Response]]
 
 _FORM_BYTES = 64 * 1024
 """What a form may have beside its file."""
+_SOONEST_S, _LATEST_S = 3600, 2_592_000
+"""Between which a file may ask to be let go of. Source: OpenAI's OpenAPI document, FileExpirationAfter (2025-11)."""
 _MOST_LISTED = 10_000
 _GRACE_S = 30.0
 _SLOWEST_BYTES_PER_S = 64 * 1024
@@ -94,7 +96,22 @@ async def _receive(request: Request, upload: Upload, writer: FileWriter, max_fil
         raise InvalidRequest("file is missing.", param="file")
     if upload.fields.get("purpose") != "batch":
         raise InvalidRequest("purpose must be batch: files are taken for batches alone.", param="purpose")
-    return await writer.end(upload.filename)
+    return await writer.end(upload.filename, expires_after_s=_read_expiry(upload.fields))
+
+
+def _read_expiry(fields: Mapping[str, str]) -> int | None:
+    """Read after how many seconds a file is to go; ``None`` where the form does not say. Raises ``InvalidRequest``."""
+    anchor, seconds = fields.get("expires_after[anchor]"), fields.get("expires_after[seconds]")
+    if anchor is None and seconds is None:
+        return None
+    if anchor != "created_at":
+        raise InvalidRequest("expires_after.anchor must be created_at.", param="expires_after[anchor]")
+    text = seconds or ""
+    if not (text.isascii() and text.isdigit() and len(text) < 9 and _SOONEST_S <= int(text) <= _LATEST_S):
+        raise InvalidRequest(
+            f"expires_after.seconds must be a number from {_SOONEST_S} to {_LATEST_S}.", param="expires_after[seconds]"
+        )
+    return int(text)
 
 
 async def _body(request: Request) -> AsyncIterator[bytes]:
@@ -156,5 +173,5 @@ def write_file(file: File) -> dict[str, Any]:
         "filename": file.filename,
         "purpose": file.purpose,
         "status": "processed",
-        "expires_at": None,
+        "expires_at": None if file.expires_at is None else int(file.expires_at.timestamp()),
     }

@@ -12,7 +12,7 @@ from backstay.gateway import Gateway, Headers, Incoming
 from backstay.gateway.resolve import resolve
 from backstay.idempotency.types import IdempotencyKeyReused
 from backstay.jobs import Later, WebhookSecrets
-from backstay.jobs.later import NewCall
+from backstay.jobs.later import Bounds, NewCall
 from backstay.jobs.types import WINDOW_S, Terms
 from backstay.jobs.views import STATUS
 from backstay.jobs.webhooks import find_address, read_url
@@ -34,11 +34,14 @@ def is_async(headers: Mapping[bytes, bytes]) -> bool:
 class LaterCalls:
     """Takes calls in for later."""
 
-    def __init__(self, gateway: Gateway, later: Later, secrets: WebhookSecrets, named_hosts: frozenset[str]):
+    def __init__(
+        self, gateway: Gateway, later: Later, secrets: WebhookSecrets, named_hosts: frozenset[str], bounds: Bounds
+    ):
         self._gateway = gateway
         self._later = later
         self._secrets = secrets
         self._named_hosts = named_hosts
+        self._bounds = bounds
 
     async def take(
         self, incoming: Incoming, headers: Mapping[bytes, bytes], scope: Mapping[str, Any]
@@ -48,6 +51,7 @@ class LaterCalls:
         Raises:
             InvalidRequest: It cannot be made, or not later: what is wrong with it is told now, as far as it can be.
             IdempotencyKeyReused: Its key belongs to another request.
+            TooManyUnfinished: The key or its tenant has as many as it may.
             StoreUnavailable: Postgres does not answer. Nothing was taken.
         """
         if resolve(self._gateway.models, incoming).stream:
@@ -70,6 +74,7 @@ class LaterCalls:
                 webhook_url=webhook_url,
                 repeat_key=incoming.idempotency_key,
             ),
+            self._bounds,
         )
         if not taken.is_same:
             raise IdempotencyKeyReused

@@ -2,7 +2,20 @@
 
 from starlette.routing import Route
 
-from backstay.console import account, audit, costs, keys, live, models, overview, people, routing, trace, traces
+from backstay.console import (
+    account,
+    audit,
+    batches,
+    costs,
+    keys,
+    live,
+    models,
+    overview,
+    people,
+    routing,
+    trace,
+    traces,
+)
 from backstay.console.desk import Desk, Page
 from backstay.console.signin import SignIn
 from backstay.console.types import ConsoleDeps
@@ -22,6 +35,11 @@ PAGES = (
     Page("/routes/drain", routing.ask_drain, "admin"),
     Page("/routes/drain", routing.drain, "admin", "POST"),
     Page("/routes/undrain", routing.undrain, "admin", "POST"),
+    Page("/batches", batches.show),
+    Page("/batches/calls", batches.calls),
+    Page("/batches/{batch_id}", batches.one),
+    Page("/batches/{batch_id}/cancel", batches.ask_cancel, "editor"),
+    Page("/batches/{batch_id}/cancel", batches.cancel, "editor", "POST"),
     Page("/keys", keys.show),
     Page("/keys", keys.create, "editor", "POST"),
     Page("/keys/{key_id}/revoke", keys.ask_revoke, "editor"),

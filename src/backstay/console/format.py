@@ -71,6 +71,16 @@ def duration(amount_ns: int | float | None) -> Figure:
     return Figure(_three_digits(amount_ms / 60e3), "min")
 
 
+def age(amount_s: float) -> Figure:
+    """Write how long something is there: ``42 s``, ``12 min``, ``5.2 h``, ``3.1 d``."""
+    if amount_s < 59.5:
+        return Figure(f"{max(amount_s, 0):.0f}", "s")
+    if amount_s < 3570:
+        return Figure(f"{amount_s / 60:.0f}", "min")
+    hours = amount_s / 3600
+    return Figure(f"{hours:.1f}", "h") if hours < 47.95 else Figure(f"{hours / 24:.1f}", "d")
+
+
 def percent(part: int | None, whole: int | None) -> Figure:
     """Write a share in per cent, with enough digits to tell a little from nothing; a dash without a whole."""
     if not whole or part is None:

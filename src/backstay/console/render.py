@@ -28,6 +28,7 @@ NAVIGATION: tuple[tuple[str, tuple[Place, ...]], ...] = (
             Place("Costs", "/costs", "g c"),
             Place("Routes", "/routes", "g r"),
             Place("Models", "/models", "g m"),
+            Place("Batches", "/batches", "g b"),
         ),
     ),
     (
@@ -39,7 +40,7 @@ NAVIGATION: tuple[tuple[str, tuple[Place, ...]], ...] = (
         ),
     ),
 )
-"""Groups of pages. The first group is the bar at the bottom of narrow screens."""
+"""Groups of pages. The first five are the bar at the bottom of narrow screens."""
 
 
 class Renderer:
@@ -61,6 +62,7 @@ class Renderer:
             "money": write.money,
             "exact_money": write.exact_money,
             "duration": write.duration,
+            "age": write.age,
             "short": write.short,
             "browser": write.browser,
             "moment": write.moment,

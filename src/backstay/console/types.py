@@ -9,6 +9,7 @@ from backstay.access import AuditLog, Keys, People, Sessions
 from backstay.core.caller import Caller
 from backstay.core.clock import Clock
 from backstay.gateway import RouteBoard
+from backstay.jobs import Batches, Later
 from backstay.ledger import LedgerStore
 from backstay.tracing import CallReading, StoredSpan, TraceStore
 
@@ -46,6 +47,8 @@ class ConsoleDeps:
     catalog: Callable[[Caller], Awaitable[Sequence[CatalogModel]]]
     """Describes the models that a caller may use."""
     routes: RouteBoard
+    batches: Batches
+    later: Later
     read_trace: Callable[[StoredSpan], CallReading]
     """Reads what a call's root span holds of its input and output into neutral form."""
     clock: Clock

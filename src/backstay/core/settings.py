@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, FilePath, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from backstay.core.errors import ConfigError
@@ -59,11 +59,20 @@ class Settings(BaseSettings):
         le=1024,
         description="Calls of batches and `x-backstay-async` that are made here at once; 0: others make them.",
     )
+    async_calls_per_key: int = Field(
+        default=1000, ge=1, description="Calls by `x-backstay-async` of one key that may be unfinished."
+    )
+    async_calls_per_tenant: int = Field(
+        default=10_000, ge=1, description="Calls by `x-backstay-async` of one tenant that may be unfinished."
+    )
     max_file_bytes: int = Field(
         default=200 * 1024 * 1024, ge=1024, description="Largest file taken for batches, in bytes."
     )
     webhook_hosts: str = Field(
         default="", description="Hosts inside the network that webhooks may reach, between commas."
+    )
+    webhook_ca: FilePath | None = Field(
+        default=None, description="PEM file of authorities whose certificates webhooks trust beside the system's."
     )
     capture: Literal["full", "metadata"] = Field(
         default="full", description="Whether traces keep messages, or only figures."

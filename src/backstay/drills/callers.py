@@ -6,8 +6,9 @@ from typing import Literal, Protocol
 import aiohttp
 import msgspec
 
-Ending = Literal["ok", "degraded", "refused", "failed", "wrong", "late", "unmade"]
-"""``ok``: a whole, right answer. ``degraded``: what the route ends in. ``refused``: there was no room, in time.
+Ending = Literal["ok", "stale", "degraded", "refused", "failed", "wrong", "late", "unmade"]
+"""``ok``: a whole, right answer. ``stale``: the same, from a kept answer that had expired, and marked as such.
+``degraded``: what else the route ends in. ``refused``: there was no room, in time.
 ``failed``: an error, or a broken answer. ``wrong``: an answer that is not the whole one. ``late``: the caller's
 patience was over. ``unmade``: too many calls were open already."""
 
@@ -19,6 +20,8 @@ class Answered(msgspec.Struct, frozen=True):
     target: str | None = None
     first_token_s: float | None = None
     detail: str = ""
+    is_kept: bool = False
+    """Whether a kept answer was given again, which no target was asked for."""
 
 
 class Caller(Protocol):
@@ -52,16 +55,29 @@ class BackstayCaller:
                     ending: Ending = "refused" if answer.status in (429, 503) else "failed"
                     return Answered(ending, target, detail=f"{answer.status} {_message(await answer.read())}")
                 said, first_s = await (_read_stream(answer) if stream else _read_whole(answer))
-                degraded = "x-backstay-degraded" in answer.headers
+                is_kept = answer.headers.get("x-backstay-cache") == "hit"
+                stood_in = answer.headers.get("x-backstay-degraded")
         except aiohttp.ClientError as error:
             return Answered("failed", detail=str(error) or type(error).__name__)
-        ending = "degraded" if degraded else "ok" if said == text else "wrong" if said is not None else "failed"
+        ending = _ending(text, said, stood_in)
         return Answered(
-            ending, target, None if first_s is None else first_s - began, "" if ending == "ok" else str(said)
+            ending,
+            target,
+            None if first_s is None else first_s - began,
+            "" if ending == "ok" else stood_in or str(said),
+            is_kept,
         )
 
     async def close(self) -> None:
         await self._session.close()
+
+
+def _ending(text: str, said: str | None, stood_in: str | None) -> Ending:
+    if stood_in is not None and not (stood_in == "cache_stale" and said == text):
+        return "degraded"
+    if said != text:
+        return "wrong" if said is not None else "failed"
+    return "ok" if stood_in is None else "stale"
 
 
 def _message(body: bytes) -> str:

@@ -35,6 +35,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
     calls: int
     ok: int
+    kept: int
+    """Of those, the calls that were answered from the cache: no target was asked, and nothing is in the ledger."""
     endings: dict[str, int]
     reasons: dict[str, int]
     """What callers whose calls did not succeed were told, the most frequent first; numbers in it left out."""
@@ -50,6 +52,19 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def success_rate(self) -> float:
         return self.ok / self.calls if self.calls else 1.0
+
+    @property
+    def stale(self) -> int:
+        """Calls that were answered from an expired answer, and marked so."""
+        return self.endings.get("stale", 0)
+
+    @property
+    def answered_rate(self) -> float:
+        return (self.ok + self.stale) / self.calls if self.calls else 1.0
+
+    @property
+    def stale_rate(self) -> float:
+        return self.stale / self.calls if self.calls else 0.0
 
     @property
     def extra_calls(self) -> int:
@@ -69,6 +84,8 @@ class Outage(msgspec.Struct, frozen=True, kw_only=True):
     """Of all calls, from the ledger."""
     extra_cost_nanousd: NanoUSD | None
     """What of it was more than the answers would have cost without faults."""
+    cost_ratio: float | None
+    """The cost, over what the answers that targets gave cost: 1 where what is answered again is free."""
     booked_calls: int | None
     """Calls in the ledger."""
 
@@ -81,6 +98,7 @@ def measure(run: Run, from_s: float, until_s: float) -> Figures:
     return Figures(
         calls=len(calls),
         ok=len(good),
+        kept=sum(call.answered.ending == "ok" and call.answered.is_kept for call in calls),
         endings=ended(calls),
         reasons=_reasons(calls),
         p50_ms=percentile_ms(good, 0.5),
@@ -106,7 +124,7 @@ def measure_outage(
         booked: What the ledger says of the calls; ``None`` where there is no ledger.
         answer_nanousd: What one answer costs without faults.
     """
-    extra = None
+    extra, given = None, _answers(run) * (answer_nanousd or 0)
     if booked is not None and answer_nanousd is not None:
         good = sum(call.answered.ending == "ok" for call in run.calls)
         extra = NanoUSD(booked.cost_nanousd - good * answer_nanousd)
@@ -117,6 +135,7 @@ def measure_outage(
         breaker_openings=openings(run),
         cost_nanousd=booked.cost_nanousd if booked is not None else None,
         extra_cost_nanousd=extra,
+        cost_ratio=round(booked.cost_nanousd / given, 4) if booked is not None and given else None,
         booked_calls=booked.calls if booked is not None else None,
     )
 
@@ -196,6 +215,11 @@ def _reasons(calls: Sequence[Call]) -> dict[str, int]:
 
 def _share(counts: Counts, name: str) -> float:
     return sum(counts.get(name, {}).values()) / (total(counts) or 1)
+
+
+def _answers(run: Run) -> int:
+    """Count the whole answers that targets gave."""
+    return sum(outcomes.get("answer", 0) for outcomes in run.upstream[-1].counts.values())
 
 
 def _counts_at(run: Run, at_s: float) -> Counts:

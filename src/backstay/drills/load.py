@@ -101,8 +101,9 @@ async def _call(scenario: Scenario, caller: Caller, number: int, due: float, beg
     if not unmade:
         started = time.monotonic()
         try:
+            text = text_of(number % scenario.load.texts if scenario.load.texts else number)
             async with asyncio.timeout(scenario.load.patience_s):
-                answered = await caller.call(text_of(number), stream=stream)
+                answered = await caller.call(text, stream=stream)
         except TimeoutError:
             answered = Answered("late")
         return Call(at_s=due - began, took_s=time.monotonic() - started, stream=stream, answered=answered)

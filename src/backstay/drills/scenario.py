@@ -33,6 +33,9 @@ class Load(_Table):
 
     calls_per_s: float = Field(default=80.0, gt=0, le=2000, description="Calls that begin in a second.")
     streamed: Share = Field(default=0.5, description="Share of the calls that are streamed.")
+    texts: int | None = Field(
+        default=None, ge=1, description="How many different requests there are; one after the other is made again."
+    )
     most_open: int = Field(
         default=2000, ge=1, description="Calls open at once; one that would be beyond it fails unmade."
     )
@@ -58,6 +61,10 @@ class Expect(_Table):
     """``expect``: what must hold, of the whole drill or of one stretch. What is not given is not judged."""
 
     min_success_rate: Share | None = Field(default=None, description="Share of the calls with a whole, right answer.")
+    min_answered_rate: Share | None = Field(
+        default=None, description="The same, those included that are answered from an expired answer, and marked so."
+    )
+    min_stale_rate: Share | None = Field(default=None, description="Share of the latter alone.")
     max_p99_ms: float | None = Field(default=None, gt=0, description="99th percentile of good answers' duration.")
     max_p99_ratio: float | None = Field(default=None, gt=0, description="The same, over that of the first stretch.")
     max_added_p99_ms: float | None = Field(default=None, ge=0, description="The same, less that of the first stretch.")
@@ -74,6 +81,9 @@ class WholeExpect(Expect):
 
     max_recovery_s: float | None = Field(
         default=None, gt=0, description="From the end of the last fault until all is as before. Not with --quick."
+    )
+    max_cost_ratio: float | None = Field(
+        default=None, gt=0, description="Cost of all calls in the ledger, over that of the targets' answers."
     )
     max_disturbed_s: float | None = Field(
         default=None, gt=0, description="Time in which callers were not served as before. Not with --quick."

@@ -29,10 +29,12 @@ def judge(scenario: Scenario, whole: Figures, stretches: list[Figures], outage: 
     expect = scenario.expect
     if expect.max_recovery_s is not None:
         checks.append(_most(None, "recovery_s", expect.max_recovery_s, outage.recovery_s))
+    if expect.max_cost_ratio is not None:
+        checks.append(_most(None, "cost_ratio", expect.max_cost_ratio, outage.cost_ratio))
     if expect.max_disturbed_s is not None:
         checks.append(_most(None, "disturbed_s", expect.max_disturbed_s, outage.disturbed_s))
     if outage.booked_calls is not None:
-        checks.append(_least(None, "booked_calls", whole.ok, outage.booked_calls))
+        checks.append(_least(None, "booked_calls", whole.ok - whole.kept, outage.booked_calls))
     return checks
 
 
@@ -40,6 +42,10 @@ def _judge(stretch: str | None, expect: Expect, figures: Figures, healthy: Figur
     p99, usual = figures.p99_ms, healthy.p99_ms
     if expect.min_success_rate is not None:
         yield _least(stretch, "success_rate", expect.min_success_rate, round(figures.success_rate, 6))
+    if expect.min_answered_rate is not None:
+        yield _least(stretch, "answered_rate", expect.min_answered_rate, round(figures.answered_rate, 6))
+    if expect.min_stale_rate is not None:
+        yield _least(stretch, "stale_rate", expect.min_stale_rate, round(figures.stale_rate, 6))
     if expect.max_p99_ms is not None:
         yield _most(stretch, "p99_ms", expect.max_p99_ms, p99)
     if expect.max_p99_ratio is not None:

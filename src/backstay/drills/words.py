@@ -4,6 +4,8 @@ from backstay.drills.verdict import Check
 
 _WHAT = {
     "success_rate": "calls with a whole, right answer",
+    "answered_rate": "calls with a whole, right answer, fresh or expired",
+    "stale_rate": "calls with an expired answer, marked so",
     "p99_ms": "p99",
     "p99_ratio": "p99, over the healthy one",
     "added_p99_ms": "p99, beyond the healthy one",
@@ -11,9 +13,11 @@ _WHAT = {
     "extra_ratio": "extra upstream calls, over the least possible",
     "recovery_s": "recovery after the last fault",
     "disturbed_s": "time in which callers were not served as before",
+    "cost_ratio": "cost, over that of the targets' answers",
     "booked_calls": "calls in the ledger",
 }
-_LEAST = ("success_rate", "booked_calls")
+_RATES = ("success_rate", "answered_rate", "stale_rate")
+_LEAST = (*_RATES, "booked_calls")
 
 
 def check_words(check: Check) -> tuple[str, str, str]:
@@ -47,7 +51,7 @@ def ratio(upstream_calls: int, calls: int) -> str:
 def _amount(what: str, value: float | None) -> str:
     if value is None:
         return "not known"
-    if what == "success_rate":
+    if what in _RATES:
         return share(value)
     if what == "booked_calls":
         return f"{value:,.0f}"

@@ -1,6 +1,6 @@
 """Owns batches as callers see them: made, shown, listed, cancelled."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -9,11 +9,13 @@ from backstay.core.caller import Caller
 from backstay.core.errors import Conflict, InvalidRequest, NotFound
 from backstay.core.ids import new_id
 from backstay.jobs.files import Files, visible
-from backstay.jobs.types import COMPLETION_WINDOW, WINDOW_S, Batch, Failure
-from backstay.store import Database, load_queries
+from backstay.jobs.types import COMPLETION_WINDOW, WINDOW_S, Batch, FailedLine, Failure, OpenLines, Standing
+from backstay.store import Connection, Database, load_queries
 
 _QUERIES = load_queries("backstay.jobs")
 _CANCEL_S = 30.0
+
+Record = Callable[[Connection], Awaitable[None]]
 
 CANCELLED = Failure(code="batch_cancelled", message="The batch was cancelled before this request was made.")
 
@@ -85,8 +87,31 @@ class Batches:
             rows = await (await connection.execute(_QUERIES["list_batches"], values)).fetchall()
         return [read_batch(row) for row in rows]
 
-    async def cancel(self, caller: Caller, batch_id: str) -> Batch:
+    async def failed_lines(self, caller: Caller, batch_id: str, *, limit: int) -> Sequence[FailedLine]:
+        """List the first lines of a batch that failed. Of an ended one, ``FAILED_LINES_KEPT`` are kept for 30 days."""
+        values = {"tenant_id": caller.tenant_id, "batch_id": batch_id, "limit": limit}
+        async with self._database.tenant(caller.tenant_id) as connection:
+            rows = await (await connection.execute(_QUERIES["failed_lines"], values)).fetchall()
+        return msgspec.convert(rows, list[FailedLine])
+
+    async def open_lines(self, caller: Caller, batch_id: str) -> OpenLines:
+        """Count the lines of a batch that are not made yet."""
+        values = {"tenant_id": caller.tenant_id, "batch_id": batch_id}
+        async with self._database.tenant(caller.tenant_id) as connection:
+            row = await (await connection.execute(_QUERIES["open_lines"], values)).fetchone()
+        return msgspec.convert(row, OpenLines)
+
+    async def standing(self, caller: Caller) -> Standing:
+        """Count what is open of the caller's tenant."""
+        async with self._database.tenant(caller.tenant_id) as connection:
+            row = await (await connection.execute(_QUERIES["standing"], {"tenant_id": caller.tenant_id})).fetchone()
+        return msgspec.convert(row, Standing)
+
+    async def cancel(self, caller: Caller, batch_id: str, *, record: Record | None = None) -> Batch:
         """Make no more of a batch's calls. Those that are under way are finished.
+
+        Args:
+            record: Writes the act down, in the transaction over all tenants that performs it.
 
         Raises:
             NotFound: There is no such batch.
@@ -94,10 +119,12 @@ class Batches:
         """
         batch = await self.find(caller, batch_id)
         values = {"tenant_id": caller.tenant_id, "batch_id": batch_id}
-        async with self._database.tenant(caller.tenant_id, timeout_s=_CANCEL_S) as connection:
+        async with self._database.system(timeout_s=_CANCEL_S) as connection:
             cursor = await connection.execute(_QUERIES["cancel_batch"], values)
             if cursor.rowcount == 0 and batch.status not in ("cancelling", "cancelled"):
                 raise Conflict(f"Batch {batch_id} is {batch.status}: there is nothing left to cancel.")
+            if cursor.rowcount and record is not None:
+                await record(connection)
             error = msgspec.json.encode(CANCELLED).decode()
             await connection.execute(_QUERIES["drop_waiting"], {**values, "error": error})
             await connection.execute(_QUERIES["notify"])

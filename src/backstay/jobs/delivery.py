@@ -5,11 +5,12 @@ import os
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import msgspec
 
-from backstay.core.errors import BackstayError
+from backstay.core.errors import BackstayError, ConfigError
 from backstay.jobs.later import LaterCall
 from backstay.jobs.rounds import again_and_again, wait_for
 from backstay.jobs.views import view_call
@@ -17,6 +18,9 @@ from backstay.jobs.webhooks import Place, find_address, pause_after, read_url, s
 from backstay.store import Connection, Database, load_queries
 
 _QUERIES = load_queries("backstay.jobs")
+WebhookEnd = Literal["delivered", "again", "failed"]
+"""``again``: the receiver did not take it, and is told again. ``failed``: that was the last time."""
+
 _AT_ONCE = 16
 _ANSWER_S = 15.0
 """How long a receiver may take. Source: Standard Webhooks: 15 to 30 seconds (2024-06)."""
@@ -57,10 +61,16 @@ class WebhookSecrets:
 class Deliverer:
     """Delivers the webhooks of all tenants."""
 
-    def __init__(self, database: Database, installation_secret: bytes, named_hosts: Collection[str]):
+    def __init__(
+        self, database: Database, installation_secret: bytes, named_hosts: Collection[str], ca_file: Path | None = None
+    ):
+        """Take the parts. ``ca_file`` has authorities that are trusted beside the system's. Raises ``ConfigError``."""
         self._database = database
         self._secret = installation_secret
         self._named_hosts = named_hosts
+        self._tls = _trusting(ca_file)
+        self.tries: dict[WebhookEnd, int] = dict.fromkeys(get_args(WebhookEnd), 0)
+        """Tries that have ended here, by what came of them."""
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
@@ -97,10 +107,13 @@ class Deliverer:
                 problem = f"The receiver answered {status}."
         except BackstayError as error:
             problem = error.message
+        except ssl.SSLCertVerificationError as error:
+            problem = f"The receiver's certificate is not trusted: {error.verify_message.rstrip('.')}."
         except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError) as error:
             problem = f"The receiver could not be reached: {type(error).__name__}."
         pause_s = None if problem is None else pause_after(status, row["webhook_tries"])
         state = "delivered" if problem is None else "failed" if pause_s is None else "waiting"
+        self.tries["again" if state == "waiting" else state] += 1
         async with self._database.system() as connection:
             await connection.execute(
                 _QUERIES["end_webhook"],
@@ -129,7 +142,7 @@ class Deliverer:
             "webhook-signature": sign(secrets, row["job_id"], timestamp, body),
         }
         async with asyncio.timeout(_ANSWER_S):
-            return await _post(place, await find_address(place), headers, body)
+            return await _post(place, await find_address(place), self._tls, headers, body)
 
 
 def _message(call: LaterCall) -> bytes:
@@ -137,11 +150,20 @@ def _message(call: LaterCall) -> bytes:
     return msgspec.json.encode({"type": kind, "timestamp": call.finished_at, "data": view_call(call)})
 
 
-async def _post(place: Place, address: str, headers: Mapping[str, str], body: bytes) -> int:
+def _trusting(ca_file: Path | None) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(ca_file)
+        except OSError as error:
+            raise ConfigError(f"BACKSTAY_WEBHOOK_CA: {ca_file} is not a PEM file of certificates: {error}.") from error
+    return context
+
+
+async def _post(place: Place, address: str, tls: ssl.SSLContext, headers: Mapping[str, str], body: bytes) -> int:
     """Post to an address that was found to be allowed, and read the status alone: redirects are not followed."""
-    context = ssl.create_default_context() if place.is_tls else None
     reader, writer = await asyncio.open_connection(
-        address, place.port, ssl=context, server_hostname=place.host if place.is_tls else None
+        address, place.port, ssl=tls if place.is_tls else None, server_hostname=place.host if place.is_tls else None
     )
     try:
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())

@@ -91,12 +91,18 @@ class FileWriter:
         if self._held_bytes >= CHUNK_BYTES:
             await self._flush()
 
-    async def end(self, filename: str) -> File:
-        """Complete the file, under a name."""
+    async def end(self, filename: str, *, expires_after_s: int | None = None) -> File:
+        """Complete the file, under a name; it is let go of so long after it was begun, or when it is deleted."""
         await self._flush()
         async with self._database.tenant(self._tenant_id, timeout_s=_CHUNK_S) as connection:
             cursor = await connection.execute(
-                _QUERIES["end_file"], {**self._values(), "filename": filename, "size_bytes": self.size_bytes}
+                _QUERIES["end_file"],
+                {
+                    **self._values(),
+                    "filename": filename,
+                    "size_bytes": self.size_bytes,
+                    "expires_after_s": expires_after_s,
+                },
             )
             return msgspec.convert(await cursor.fetchone(), File)
 
@@ -120,9 +126,10 @@ class FileWriter:
 
 
 async def visible(connection: Connection, caller: Caller) -> dict[str, Any]:
-    """Return what a query needs to find what a caller may see: an admin all of the tenant's, others their keys' own."""
+    """Return what a query needs to find what a caller may see: keys their own and those that they replaced, unless they
+    may administrate; people all of the tenant's, as they see its traces."""
     values: dict[str, Any] = {"tenant_id": caller.tenant_id, "key_ids": None}
-    if not caller.may("admin"):
+    if caller.kind == "key" and not caller.may("admin"):
         cursor = await connection.execute(_QUERIES["keys_of"], {"tenant_id": caller.tenant_id, "key_id": caller.id})
         values["key_ids"] = [row["key_id"] for row in await cursor.fetchall()]
     return values

@@ -18,23 +18,25 @@ insert into file_chunks (tenant_id, file_id, number, data)
 values (%(tenant_id)s, %(file_id)s, %(number)s, %(data)s)
 
 -- name: end_file
-update files set status = 'processed', filename = %(filename)s, size_bytes = %(size_bytes)s
+update files set status = 'processed', filename = %(filename)s, size_bytes = %(size_bytes)s,
+  expires_at = created_at + make_interval(secs => %(expires_after_s)s)
 where tenant_id = %(tenant_id)s and file_id = %(file_id)s and status = 'writing'
-returning file_id, key_id, purpose, filename, size_bytes, created_at
+returning file_id, key_id, purpose, filename, size_bytes, created_at, expires_at
 
 -- name: drop_file
 delete from files where tenant_id = %(tenant_id)s and file_id = %(file_id)s
 
 -- name: find_file
-select file_id, key_id, purpose, filename, size_bytes, created_at
+select file_id, key_id, purpose, filename, size_bytes, created_at, expires_at
 from files
 where tenant_id = %(tenant_id)s and file_id = %(file_id)s and status = 'processed'
+  and (expires_at is null or expires_at > now())
   and (%(key_ids)s::text[] is null or key_id = any(%(key_ids)s))
 
 -- name: list_files
-select file_id, key_id, purpose, filename, size_bytes, created_at
+select file_id, key_id, purpose, filename, size_bytes, created_at, expires_at
 from files
-where tenant_id = %(tenant_id)s and status = 'processed'
+where tenant_id = %(tenant_id)s and status = 'processed' and (expires_at is null or expires_at > now())
   and (%(key_ids)s::text[] is null or key_id = any(%(key_ids)s))
   and (%(purpose)s::text is null or purpose = %(purpose)s)
   and (%(after)s::text is null or (created_at, file_id) < (
@@ -43,9 +45,9 @@ order by created_at desc, file_id desc
 limit %(limit)s
 
 -- name: list_files_upwards
-select file_id, key_id, purpose, filename, size_bytes, created_at
+select file_id, key_id, purpose, filename, size_bytes, created_at, expires_at
 from files
-where tenant_id = %(tenant_id)s and status = 'processed'
+where tenant_id = %(tenant_id)s and status = 'processed' and (expires_at is null or expires_at > now())
   and (%(key_ids)s::text[] is null or key_id = any(%(key_ids)s))
   and (%(purpose)s::text is null or purpose = %(purpose)s)
   and (%(after)s::text is null or (created_at, file_id) > (
@@ -62,6 +64,16 @@ delete from files where status = 'writing' and created_at < now() - interval '1 
   and not exists (select from batches b where b.tenant_id = files.tenant_id
                   and files.file_id in (b.output_file_id, b.error_file_id))
 
+-- name: sweep_expired_files
+-- Whose time is over; one that a batch is being read from stays until it is.
+delete from files where (tenant_id, file_id) in (
+  select tenant_id, file_id from files f
+  where expires_at < now() and not exists (
+    select from batches b
+    where b.tenant_id = f.tenant_id and b.input_file_id = f.file_id and b.status = 'validating')
+  limit 100
+)
+
 -- Batches
 
 -- name: create_batch
@@ -73,10 +85,14 @@ values (%(tenant_id)s, %(batch_id)s, %(key_id)s, %(endpoint)s, %(input_file_id)s
 select pg_notify('backstay_jobs', '')
 
 -- name: find_batch
-select b.*, coalesce(c.completed, b.completed) as completed, coalesce(c.failed, b.failed) as failed
+select b.*, coalesce(c.completed, b.completed) as completed, coalesce(c.failed, b.failed) as failed,
+       coalesce(c.cost_nanousd, b.cost_nanousd)::bigint as cost_nanousd,
+       coalesce(c.unknown_costs, b.unknown_costs)::int as unknown_costs
 from batches b
 left join lateral (
-  select count(*) filter (where state = 'done') as completed, count(*) filter (where state = 'failed') as failed
+  select count(*) filter (where state = 'done') as completed, count(*) filter (where state = 'failed') as failed,
+         coalesce(sum(cost_nanousd), 0) as cost_nanousd,
+         count(*) filter (where state = 'done' and cost_nanousd is null) as unknown_costs
   from job_calls c
   where c.tenant_id = b.tenant_id and c.batch_id = b.batch_id
 ) c on b.status in ('in_progress', 'finalizing', 'cancelling')
@@ -84,10 +100,14 @@ where b.tenant_id = %(tenant_id)s and b.batch_id = %(batch_id)s
   and (%(key_ids)s::text[] is null or b.key_id = any(%(key_ids)s))
 
 -- name: list_batches
-select b.*, coalesce(c.completed, b.completed) as completed, coalesce(c.failed, b.failed) as failed
+select b.*, coalesce(c.completed, b.completed) as completed, coalesce(c.failed, b.failed) as failed,
+       coalesce(c.cost_nanousd, b.cost_nanousd)::bigint as cost_nanousd,
+       coalesce(c.unknown_costs, b.unknown_costs)::int as unknown_costs
 from batches b
 left join lateral (
-  select count(*) filter (where state = 'done') as completed, count(*) filter (where state = 'failed') as failed
+  select count(*) filter (where state = 'done') as completed, count(*) filter (where state = 'failed') as failed,
+         coalesce(sum(cost_nanousd), 0) as cost_nanousd,
+         count(*) filter (where state = 'done' and cost_nanousd is null) as unknown_costs
   from job_calls c
   where c.tenant_id = b.tenant_id and c.batch_id = b.batch_id
 ) c on b.status in ('in_progress', 'finalizing', 'cancelling')
@@ -105,6 +125,19 @@ returning batch_id
 -- name: drop_waiting
 update job_calls set state = 'cancelled', finished_at = now(), error = %(error)s::jsonb
 where tenant_id = %(tenant_id)s and batch_id = %(batch_id)s and state = 'waiting'
+
+-- name: standing
+-- How much of a tenant's is open, and which webhooks do not arrive.
+select
+  (select count(*)::int from batches
+   where tenant_id = %(tenant_id)s and status in ('validating', 'in_progress', 'finalizing', 'cancelling')) as batches,
+  count(*) filter (where state = 'waiting')::int as waiting,
+  count(*) filter (where state = 'running')::int as running,
+  (select count(*)::int from job_calls
+   where tenant_id = %(tenant_id)s and webhook_state = 'waiting' and webhook_tries > 0 and webhook_error is not null
+  ) as late_webhooks
+from job_calls
+where tenant_id = %(tenant_id)s and state in ('waiting', 'running')
 
 -- Who runs them
 
@@ -163,6 +196,33 @@ where tenant_id = %(tenant_id)s and batch_id = %(batch_id)s and status = 'valida
 -- name: drop_lines
 delete from job_calls where tenant_id = %(tenant_id)s and batch_id = %(batch_id)s
 
+-- name: keep_failed_lines
+-- Of a batch that has ended, the first lines that failed stay for people to look at, without what was asked.
+with kept as (
+  update job_calls set body = null
+  where tenant_id = %(tenant_id)s and job_id in (
+    select job_id from job_calls
+    where tenant_id = %(tenant_id)s and batch_id = %(batch_id)s and state = 'failed'
+    order by line limit %(most)s)
+  returning job_id
+)
+delete from job_calls
+where tenant_id = %(tenant_id)s and batch_id = %(batch_id)s and job_id not in (select job_id from kept)
+
+-- name: failed_lines
+-- The first of them. Long answers are left out: the error file has them.
+select line, custom_id, trace_id, tries, http_status, error,
+       case when length(answer) <= 16384 then answer end as answer
+from job_calls
+where tenant_id = %(tenant_id)s and batch_id = %(batch_id)s and state = 'failed'
+order by line
+limit %(limit)s
+
+-- name: open_lines
+select count(*) filter (where state = 'waiting')::int as waiting, count(*) filter (where state = 'running')::int as running
+from job_calls
+where tenant_id = %(tenant_id)s and batch_id = %(batch_id)s and state in ('waiting', 'running')
+
 -- name: add_lines
 insert into job_calls (tenant_id, job_id, batch_id, line, key_id, custom_id, path, body, terms, state, error,
                        expires_at, trace_id, finished_at)
@@ -212,7 +272,13 @@ update batches set
   cancelled_at = case when cancelling_at is not null then now() end,
   completed_at = case when cancelling_at is null and expired_at is null then now() end,
   output_file_id = %(output_file_id)s, error_file_id = %(error_file_id)s,
-  completed = %(completed)s, failed = %(failed)s, owner = null
+  completed = %(completed)s, failed = %(failed)s, owner = null,
+  (cost_nanousd, unknown_costs) = (
+    select coalesce(sum(entry.cost_nanousd), 0), count(*) filter (where entry.cost_nanousd is null)
+    from job_calls c
+    join ledger_entries entry on entry.tenant_id = c.tenant_id and entry.trace_id = c.trace_id
+    where c.tenant_id = batches.tenant_id and c.batch_id = batches.batch_id
+      and entry.at >= now() - interval '3 days')
 where tenant_id = %(tenant_id)s and batch_id = %(batch_id)s and status = 'finalizing'
 
 -- Calls
@@ -259,6 +325,23 @@ returning c.tenant_id, c.job_id, c.key_id, c.batch_id, c.path, c.body, c.terms, 
 -- When the next call that waits for its time is due, in seconds from now.
 select extract(epoch from min(due_at) - now())::float8 as in_s from job_calls where state = 'waiting'
 
+-- name: backlog
+-- What is open, of all tenants. Each count is of one partial index alone.
+with waiting as (
+  select count(*)::int as calls, extract(epoch from now() - min(due_at))::float8 as overdue_s
+  from job_calls where state = 'waiting'
+), waiting_single as (
+  select count(*)::int as calls from job_calls where batch_id is null and state = 'waiting'
+), running as (
+  select count(*)::int as calls, count(*) filter (where batch_id is null)::int as single
+  from job_calls where state = 'running'
+)
+select waiting.calls - waiting_single.calls as waiting_lines, waiting_single.calls as waiting_calls,
+       running.calls - running.single as running_lines, running.single as running_calls,
+       greatest(waiting.overdue_s, 0) as overdue_s,
+       (select count(*)::int from job_calls where webhook_state = 'waiting') as waiting_webhooks
+from waiting, waiting_single, running
+
 -- name: put_back
 update job_calls set state = 'waiting', owner = null, due_at = now() + make_interval(secs => %(after_s)s),
   tries = tries - %(uncounted)s
@@ -273,13 +356,17 @@ where tenant_id = %(tenant_id)s and job_id = %(job_id)s and owner = %(owner)s an
 -- name: merge_jobs
 -- Answers that came by the journal. One that is there already stays.
 with told as materialized (
-  select doc->>'tenant_id' as tenant_id, doc->'job'->>'job_id' as job_id, doc->'job'->>'answer' as answer
+  select doc->>'tenant_id' as tenant_id, doc->'job'->>'job_id' as job_id, doc->'job'->>'answer' as answer,
+         (select case when not bool_or(entry->'cost_nanousd' = 'null') then sum((entry->>'cost_nanousd')::bigint)
+                      when count(*) = 0 then 0 end
+          from jsonb_array_elements(doc->'entries') entry) as cost_nanousd
   from shipment
   where doc->'job' is not null
   order by 1, 2
 ), done as (
   update job_calls c
   set state = 'done', owner = null, http_status = 200, answer = decode(told.answer, 'base64'), finished_at = now(),
+      cost_nanousd = told.cost_nanousd,
       webhook_state = case when webhook_url is not null then 'waiting' end, webhook_due_at = now()
   from told
   where c.tenant_id = told.tenant_id and c.job_id = told.job_id and c.state in ('running', 'waiting')
@@ -289,11 +376,27 @@ select pg_notify('backstay_jobs', '') where exists (select from done)
 
 -- Single calls
 
+-- name: lock_takes
+-- One call of a tenant is taken in after the other, so that what is counted includes all that were taken before: each
+-- statement sees what was committed when it began.
+select pg_advisory_xact_lock(hashtextextended('backstay take_call ' || %(tenant_id)s, 0))
+
 -- name: take_call
+-- Unless the key or the tenant has as many unfinished ones as it may.
 insert into job_calls (tenant_id, job_id, key_id, path, body, terms, trace_id, expires_at, webhook_url)
-values (%(tenant_id)s, %(job_id)s, %(key_id)s, %(path)s, %(body)s, %(terms)s::jsonb, %(trace_id)s,
-        now() + make_interval(secs => %(within_s)s), %(webhook_url)s)
+select %(tenant_id)s, %(job_id)s, %(key_id)s, %(path)s, %(body)s, %(terms)s::jsonb, %(trace_id)s,
+       now() + make_interval(secs => %(within_s)s), %(webhook_url)s
+where (select count(*) from job_calls
+       where tenant_id = %(tenant_id)s and key_id = %(key_id)s and batch_id is null and state in ('waiting', 'running')
+      ) < %(per_key)s
+  and (select count(*) from job_calls
+       where tenant_id = %(tenant_id)s and batch_id is null and state in ('waiting', 'running')) < %(per_tenant)s
 on conflict (tenant_id, job_id) do nothing
+
+-- name: unfinished
+select count(*) filter (where key_id = %(key_id)s)::int as per_key, count(*)::int as per_tenant
+from job_calls
+where tenant_id = %(tenant_id)s and batch_id is null and state in ('waiting', 'running')
 
 -- name: look_at_call
 select job_id, state, path = %(path)s and body = %(body)s as is_same
@@ -306,6 +409,27 @@ select job_id, path, state, trace_id, http_status, answer, error, webhook_url, w
 from job_calls
 where tenant_id = %(tenant_id)s and job_id = %(job_id)s and batch_id is null
   and (%(key_ids)s::text[] is null or key_id = any(%(key_ids)s))
+
+-- name: list_calls
+-- Single calls of all that the caller may see, the newest first. Answers are left out, but for short ones of failures.
+select job_id, path, state, trace_id, key_id, http_status, error, webhook_url, webhook_state, webhook_tries,
+       webhook_error, webhook_due_at, tries, cost_nanousd, created_at, finished_at,
+       case when state = 'failed' and length(answer) <= 16384 then answer end as answer
+from job_calls
+where tenant_id = %(tenant_id)s and batch_id is null
+  and (%(key_ids)s::text[] is null or key_id = any(%(key_ids)s))
+  and (%(after)s::text is null or (created_at, job_id) < (
+    select created_at, job_id from job_calls where tenant_id = %(tenant_id)s and job_id = %(after)s))
+order by created_at desc, job_id desc
+limit %(limit)s
+
+-- name: sweep_lines
+delete from job_calls
+where (tenant_id, job_id) in (
+  select tenant_id, job_id from job_calls
+  where batch_id is not null and state = 'failed' and finished_at < now() - interval '30 days'
+  limit 1000
+)
 
 -- name: sweep_calls
 delete from job_calls

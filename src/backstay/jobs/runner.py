@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Literal, get_args
 
 from backstay.core.errors import BackstayError, StoreUnavailable
 from backstay.jobs.retry import pause_before_next
@@ -18,6 +19,10 @@ Ask = Callable[[Job], Awaitable[Answered]]
 """Makes the call of a job, once. A good answer is in the journal when it returns.
 
 Raises ``StoreUnavailable`` where Postgres must say first who calls."""
+
+TryEnd = Literal["answered", "failed", "again", "limited", "expired"]
+"""``answered``: well. ``failed``: for good. ``again``: a fault, it is tried again. ``limited``: its key had reached a
+limit. ``expired``: its time was over before it was made."""
 
 _BUSY_S = 1.0
 """How often a runner with open batches looks whether one is run through."""
@@ -37,6 +42,8 @@ class Runner:
         self._upkeep = upkeep
         self._ask = ask
         self._concurrency = concurrency
+        self.tries: dict[TryEnd, int] = dict.fromkeys(get_args(TryEnd), 0)
+        """Tries that have ended here, by what came of them."""
         self._running: set[asyncio.Task[None]] = set()
         self._paused: dict[str, float] = {}
         """Keys that have reached a limit, as ``tenant/key``, and until when (monotonic)."""
@@ -112,6 +119,7 @@ class Runner:
 
     async def _make(self, job: Job) -> None:
         if job.left_s <= 0:
+            self.tries["expired"] += 1
             await _insist(lambda: self._store.fail(job, None, _TOO_LATE))
             return
         try:
@@ -124,19 +132,24 @@ class Runner:
             await _insist(lambda: self._store.put_back(job, FAULT_S, counts=False))
             return
         except Exception:  # noqa: BLE001 - the edge of a job: a fault of ours must not lose it
+            self.tries["again"] += 1
             _log.exception("job %s failed inside the runner; it is tried again", job.job_id)
             await _insist(lambda: self._store.put_back(job, _IDLE_S))
             return
-        if not answered.is_good:
+        if answered.is_good:
+            self.tries["answered"] += 1
+        else:
             await self._after_failure(job, answered)
 
     async def _after_failure(self, job: Job, answered: Answered) -> None:
         if answered.is_limited:
+            self.tries["limited"] += 1
             pause_s = max(answered.retry_after_s or FAULT_S, 0.05)
             self._paused[f"{job.tenant_id}/{job.key_id}"] = time.monotonic() + pause_s
             await _insist(lambda: self._store.put_back(job, pause_s, counts=False))
             return
         pause_s = pause_before_next(answered, job.tries, job.left_s, self._chance.random())
+        self.tries["failed" if pause_s is None else "again"] += 1
         if pause_s is None:
             await _insist(lambda: self._store.fail(job, answered))
         else:

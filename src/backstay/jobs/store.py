@@ -7,7 +7,7 @@ import msgspec
 
 from backstay.jobs.batches import CANCELLED, read_batch
 from backstay.jobs.lines import BadLine, Line
-from backstay.jobs.types import Answered, Batch, Failure, Job, line_id, trace_of
+from backstay.jobs.types import FAILED_LINES_KEPT, Answered, Backlog, Batch, Failure, Job, line_id, trace_of
 from backstay.store import Database, load_queries
 
 _QUERIES = load_queries("backstay.jobs")
@@ -43,7 +43,9 @@ class JobStore:
             if before is not None and before["ago_s"] < SILENCE_S / 2:
                 await connection.execute(_QUERIES["take_over"], {"silence_s": SILENCE_S})
             await connection.execute(_QUERIES["sweep_calls"])
+            await connection.execute(_QUERIES["sweep_lines"])
             await connection.execute(_QUERIES["sweep_files"])
+            await connection.execute(_QUERIES["sweep_expired_files"])
 
     async def take_back(self) -> int:
         """Let the calls that were under way here before be made again; return how many those are."""
@@ -111,7 +113,7 @@ class JobStore:
     async def finish(
         self, batch: Batch, *, output_file_id: str | None, error_file_id: str | None, completed: int, failed: int
     ) -> None:
-        """End a batch whose results are written. Its lines are let go: they are in the files."""
+        """End a batch whose results are written. Its lines go, all but some that failed: they are in the files."""
         values = {
             **_of(batch),
             "output_file_id": output_file_id,
@@ -121,7 +123,13 @@ class JobStore:
         }
         async with self._database.system(timeout_s=_LONG_S) as connection:
             await connection.execute(_QUERIES["finish_batch"], values)
-            await connection.execute(_QUERIES["drop_lines"], _of(batch))
+            await connection.execute(_QUERIES["keep_failed_lines"], {**_of(batch), "most": FAILED_LINES_KEPT})
+
+    async def backlog(self) -> Backlog:
+        """Count what is open, of all tenants."""
+        async with self._database.system(timeout_s=_LONG_S) as connection:
+            row = await (await connection.execute(_QUERIES["backlog"])).fetchone()
+        return msgspec.convert(row, Backlog)
 
     async def claim_calls(self, most: int, paused: Iterable[str]) -> list[Job]:
         """Take up to so many calls that are due; ``paused`` are keys, as ``tenant/key``, of which none is."""

@@ -7,11 +7,15 @@ from typing import Any, Literal
 
 import msgspec
 
+from backstay.core.money import NanoUSD
+
 MAX_LINES = 50_000
 """Lines of one batch. Source: OpenAI, Batch API guide (2025-11)."""
 COMPLETION_WINDOW = "24h"
 """The one that there is. Source: OpenAI's OpenAPI document, CreateBatchRequest (2025-11)."""
 WINDOW_S = 24 * 3600.0
+FAILED_LINES_KEPT = 100
+"""Of an ended batch, for people to look at; its error file has all."""
 CHUNK_BYTES = 1024 * 1024
 """A file is kept in pieces of this size, and never held whole."""
 
@@ -32,6 +36,8 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     filename: str
     size_bytes: int
     created_at: dt.datetime
+    expires_at: dt.datetime | None
+    """When it is let go of; ``None``: when it is deleted."""
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +57,10 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     total: int
     completed: int
     failed: int
+    cost_nanousd: NanoUSD | None
+    """What is known of it so far; ``None``: the batch ended before sums were kept, or was never begun."""
+    unknown_costs: int
+    """Attempts of an ended batch of which nobody knows what they cost."""
     created_at: dt.datetime
     expires_at: dt.datetime
     in_progress_at: dt.datetime | None
@@ -69,6 +79,54 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     message: str
     line: int | None = None
     """Of the batch's file, from 1."""
+
+
+class FailedLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of a batch without a good answer, as people look at it."""
+
+    line: int
+    custom_id: str | None
+    trace_id: str
+    tries: int
+    http_status: int | None
+    error: Failure | None
+    answer: bytes | None
+    """``None``: none came, or it is long."""
+
+    @property
+    def was_made(self) -> bool:
+        """Whether it became a call, which has a trace."""
+        return self.tries > 0
+
+
+class OpenLines(msgspec.Struct, frozen=True, kw_only=True):
+    """How many lines of a batch are not made yet, and how many are under way."""
+
+    waiting: int
+    running: int
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a tenant's is open."""
+
+    batches: int
+    waiting: int
+    """Calls, of batches and single ones."""
+    running: int
+    late_webhooks: int
+    """Webhooks that a try did not deliver, and that are tried again."""
+
+
+class Backlog(msgspec.Struct, frozen=True, kw_only=True):
+    """What of all tenants' is open: lines of batches, single calls, and webhooks that are to be delivered."""
+
+    waiting_lines: int
+    waiting_calls: int
+    running_lines: int
+    running_calls: int
+    overdue_s: float
+    """For how long the call that is due longest has waited to be made; 0: none is due."""
+    waiting_webhooks: int
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

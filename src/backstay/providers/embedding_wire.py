@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from backstay.core.embeddings import EmbeddingInput
 from backstay.core.errors import InvalidRequest
@@ -39,6 +40,7 @@ class _Item(msgspec.Struct):
 class _Usage(msgspec.Struct):
     prompt_tokens: int
     total_tokens: int
+    x_backstay_estimated: bool | UnsetType = UNSET
 
 
 class _Response(msgspec.Struct):
@@ -76,15 +78,21 @@ def write_embeddings_response(rows: Iterable[bytes], request: EmbeddingsRequest,
     return _write(vectors, request.model, tokens)
 
 
-def write_vectors(vectors: Iterable[Sequence[float]], *, model: str, as_base64: bool, tokens: int) -> bytes:
-    """Write the answer from numbers, which stay as they are unless they are wanted as base64 of float32."""
+def write_vectors(
+    vectors: Iterable[Sequence[float]], *, model: str, as_base64: bool, tokens: int, is_estimated: bool = False
+) -> bytes:
+    """Write the answer from numbers, which stay as they are unless they are wanted as base64 of float32.
+
+    Args:
+        is_estimated: Whether the vendor did not say how many tokens.
+    """
     written = [
         base64.b64encode(array("f", vector).tobytes()).decode() if as_base64 else list(vector) for vector in vectors
     ]
-    return _write(written, model, tokens)
+    return _write(written, model, tokens, is_estimated=is_estimated)
 
 
-def _write(vectors: Iterable[list[float] | str], model: str, tokens: int) -> bytes:
+def _write(vectors: Iterable[list[float] | str], model: str, tokens: int, *, is_estimated: bool = False) -> bytes:
     items = [_Item(index=index, embedding=vector) for index, vector in enumerate(vectors)]
-    usage = _Usage(prompt_tokens=tokens, total_tokens=tokens)
+    usage = _Usage(tokens, tokens, x_backstay_estimated=is_estimated or UNSET)
     return msgspec.json.encode(_Response(data=items, model=model, usage=usage))

@@ -7,8 +7,10 @@ import importlib
 import importlib.util
 import logging
 import os
+from collections.abc import Iterable
 from typing import Any
 
+from backstay.core.embeddings import EmbeddingInput
 from backstay.core.errors import ConfigError
 
 _ENVIRONMENT = {
@@ -43,6 +45,19 @@ def _warm_up(litellm: Any) -> None:
     """Make it load here what it else would load at the first call, for 0.3 s in the event loop. Nothing is sent."""
     for _ in litellm.completion(model="openai/none", messages=[], mock_response="warm", stream=True):
         pass
+
+
+def count_tokens(litellm: Any, messages: Any, answer: Any) -> dict[str, int]:
+    """Count what a chat has used, as litellm does for streams whose vendor does not tell: call it in a thread."""
+    said = "".join(choice.message.content or "" for choice in answer.choices)
+    prompt: int = litellm.token_counter(messages=messages)
+    completion: int = litellm.token_counter(text=said, count_response_tokens=True)
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+def count_inputs(litellm: Any, inputs: Iterable[EmbeddingInput]) -> int:
+    """Count the tokens of what is embedded: call it in a thread."""
+    return sum(litellm.token_counter(text=each) if isinstance(each, str) else len(each) for each in inputs)
 
 
 def timeout(total_s: float, connect_s: float) -> Any:

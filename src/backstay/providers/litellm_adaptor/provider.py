@@ -13,6 +13,7 @@ from backstay.core.errors import (
     ProviderUnreachable,
     Untranslatable,
 )
+from backstay.providers.embedding_wire import read_embeddings_request
 from backstay.providers.http import Deadline
 from backstay.providers.litellm_adaptor import library
 from backstay.providers.litellm_adaptor.failures import explain
@@ -21,6 +22,7 @@ from backstay.providers.litellm_adaptor.translation import (
     read_chat,
     read_embeddings,
     read_headers,
+    reports_usage,
     write_answer,
     write_chunk,
     write_embeddings,
@@ -38,6 +40,9 @@ _PRICE_PROVIDERS: Mapping[str, str] = {
     "xai": "x-ai",
 }
 """litellm's name of a vendor to that of genai-prices, where they differ (litellm 1.110.2, genai-prices 0.2.3)."""
+
+_ESTIMATING = frozenset({"a2a", "predibase", "replicate", "sagemaker"})
+"""Vendors whose every usage litellm counts itself. Source: litellm 1.110.2, ``llms/`` (2026-11)."""
 
 
 class LiteLLMProvider:
@@ -76,6 +81,7 @@ class LiteLLMProvider:
         self.price_provider: str | None = _PRICE_PROVIDERS.get(vendor, vendor)
         self.problem: str | None = None
         self._vendor = vendor
+        self._estimates = vendor in _ESTIMATING
         self._secrets = (key, *secrets)
         self._timeouts = timeouts or Timeouts()
         self._always: dict[str, Any] = {
@@ -140,10 +146,19 @@ class LiteLLMProvider:
             # What it chains holds prompts.
             raise explain(litellm, error, self._secrets) from None
         if request.stream:
-            stream = StreamExchange(answer, deadline, litellm, self._secrets)
+            stream = StreamExchange(answer, deadline, litellm, self._secrets, estimates=self._estimates)
             await stream.begin()
             return stream
-        written = write_answer(answer) if request.operation == "chat" else write_embeddings(answer, body)
+        if request.operation == "embeddings":
+            tokens = None
+            if not reports_usage(answer):
+                inputs = read_embeddings_request(body).inputs()
+                tokens = await asyncio.to_thread(library.count_inputs, litellm, inputs)
+            return WholeExchange(200, read_headers(answer), write_embeddings(answer, body, estimate=tokens))
+        estimate = None
+        if not reports_usage(answer):
+            estimate = await asyncio.to_thread(library.count_tokens, litellm, arguments["messages"], answer)
+        written = write_answer(answer, estimate=estimate, is_estimated=self._estimates)
         return WholeExchange(200, read_headers(answer), written)
 
     async def _library(self) -> Any:
@@ -182,12 +197,14 @@ class StreamExchange:
 
     status = 200
 
-    def __init__(self, stream: Any, deadline: Deadline, litellm: Any, secrets: tuple[Secret, ...]):
+    def __init__(self, stream: Any, deadline: Deadline, litellm: Any, secrets: tuple[Secret, ...], *, estimates: bool):
+        """Take a stream. ``estimates``: what usage there is, litellm has counted."""
         self.headers: Mapping[str, str] = read_headers(stream)
         self._stream = stream
         self._deadline = deadline
         self._litellm = litellm
         self._secrets = secrets
+        self._estimates = estimates
         self._first: Any = None
 
     async def begin(self) -> None:
@@ -221,7 +238,7 @@ class StreamExchange:
                 raise ProviderTimeout("The provider's answer stalled.")
             if self._is_made_up(chunk):
                 raise ProviderUnreachable("The vendor's stream ended before its end.")
-            yield write_chunk(chunk)
+            yield write_chunk(chunk, is_estimated=self._is_estimate(chunk))
             chunk = await self._next()
         yield END
 
@@ -233,6 +250,12 @@ class StreamExchange:
             raise ProviderTimeout("The provider's answer stalled.") from None
         except Exception as error:  # noqa: BLE001 - as in ``send``
             raise explain(self._litellm, error, self._secrets) from None
+
+    def _is_estimate(self, chunk: Any) -> bool:
+        """Whether litellm has counted the usage that comes with a piece: the vendor's is among what it keeps."""
+        if getattr(chunk, "usage", None) is None:
+            return False
+        return self._estimates or all(getattr(each, "usage", None) is None for each in self._stream.chunks)
 
     def _is_made_up(self, chunk: Any) -> bool:
         """Whether it is the end that litellm invents for streams which broke off without one."""

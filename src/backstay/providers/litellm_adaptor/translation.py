@@ -59,6 +59,9 @@ its own logs. Source: litellm 1.110.2, ``main.py`` (2026-11)."""
 
 EMBEDDING_FIELDS = frozenset({"input", "dimensions", "encoding_format", "user"})
 
+_ESTIMATED = {"x_backstay_estimated": True}
+"""In a usage: it is not the vendor's."""
+
 _HEADER_PREFIX = "llm_provider-"
 """What litellm puts before a vendor's headers."""
 
@@ -118,25 +121,46 @@ def _read_fields(body: bytes, known: frozenset[str]) -> dict[str, Any]:
     return given
 
 
-def write_answer(answer: Any) -> bytes:
-    """Write a whole answer, with the fields that OpenAI's dialect demands even where they are null."""
+def reports_usage(answer: Any) -> bool:
+    """Whether there is usage in a whole answer: where the vendor sent none, litellm says 0."""
+    usage = getattr(answer, "usage", None)
+    return usage is not None and bool(usage.prompt_tokens or usage.completion_tokens)
+
+
+def write_answer(answer: Any, *, estimate: Mapping[str, int] | None = None, is_estimated: bool = False) -> bytes:
+    """Write a whole answer, with the fields that OpenAI's dialect demands even where they are null.
+
+    Args:
+        estimate: Usage in the place of the answer's.
+        is_estimated: Whether the answer's own usage is counted by litellm.
+    """
     body: dict[str, Any] = answer.model_dump(mode="json", exclude_none=True)
+    if estimate is not None:
+        body["usage"] = {**estimate, **_ESTIMATED}
+    elif is_estimated:
+        body["usage"] |= _ESTIMATED
     for choice in body["choices"]:
         choice["message"] = {"content": None, "refusal": None} | choice["message"]
         choice.setdefault("logprobs", None)
     return msgspec.json.encode(body)
 
 
-def write_chunk(chunk: Any) -> bytes:
-    """Write one piece of a stream as a frame."""
+def write_chunk(chunk: Any, *, is_estimated: bool = False) -> bytes:
+    """Write one piece of a stream as a frame; ``is_estimated``: litellm has counted the usage in it."""
     body: dict[str, Any] = chunk.model_dump(mode="json", exclude_none=True)
+    if is_estimated:
+        body["usage"] |= _ESTIMATED
     for choice in body["choices"]:
         choice.setdefault("finish_reason", None)
     return write_frame(msgspec.json.encode(body))
 
 
-def write_embeddings(answer: Any, body: bytes) -> bytes:
-    """Write the answer to an embeddings body. Raises ``ProviderError`` where the vendor sent no numbers."""
+def write_embeddings(answer: Any, body: bytes, *, estimate: int | None = None) -> bytes:
+    """Write the answer to an embeddings body, with an estimate of its tokens where the vendor sent none.
+
+    Raises:
+        ProviderError: The vendor sent no numbers.
+    """
     request = read_embeddings_request(body)
     rows: list[dict[str, Any]] = answer.model_dump()["data"]
     vectors: list[Any] = [row["embedding"] for row in sorted(rows, key=lambda row: row["index"])]
@@ -146,7 +170,8 @@ def write_embeddings(answer: Any, body: bytes) -> bytes:
         vectors,
         model=answer.model or request.model,
         as_base64=request.encoding_format == "base64",
-        tokens=answer.usage.prompt_tokens if answer.usage is not None else 0,
+        tokens=answer.usage.prompt_tokens if estimate is None else estimate,
+        is_estimated=estimate is not None,
     )
 
 

@@ -31,6 +31,8 @@ class WireUsage(msgspec.Struct, gc=False):
     completion_tokens_details: CompletionDetails | None = None
     prompt_cache_hit_tokens: int | None = None
     """DeepSeek's name for cached tokens."""
+    x_backstay_estimated: bool = False
+    """Whether an adaptor of ours has counted, as the vendor did not."""
 
 
 class ChoiceSummary(msgspec.Struct, gc=False):
@@ -158,7 +160,9 @@ def read_usage(wire: WireUsage | None) -> Usage:
         return NO_USAGE
     prompt, completion = wire.prompt_tokens_details, wire.completion_tokens_details
     if prompt is None and completion is None and wire.prompt_cache_hit_tokens is None:
-        return Usage(input_tokens=wire.prompt_tokens, output_tokens=wire.completion_tokens)
+        return Usage(
+            input_tokens=wire.prompt_tokens, output_tokens=wire.completion_tokens, estimated=wire.x_backstay_estimated
+        )
     prompt, completion = prompt or PromptDetails(), completion or CompletionDetails()
     output, reasoning = wire.completion_tokens, completion.reasoning_tokens or 0
     if output is not None and reasoning and wire.total_tokens == (wire.prompt_tokens or 0) + output + reasoning:
@@ -171,6 +175,7 @@ def read_usage(wire: WireUsage | None) -> Usage:
         reasoning_tokens=reasoning,
         input_audio_tokens=prompt.audio_tokens or 0,
         output_audio_tokens=completion.audio_tokens or 0,
+        estimated=wire.x_backstay_estimated,
     )
 
 
