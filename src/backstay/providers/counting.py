@@ -11,12 +11,12 @@ _SAYS_NOTHING = frozenset({"model", "user", "metadata", "safety_identifier", "pr
 """Fields that no model reads."""
 
 _PER_REQUEST = 512
-"""What vendors add around a request, in tokens: marks of the chat's beginning and end, the date, how to answer. No vendor
-publishes it but for tools, which are added on their own; that it is less than this is not confirmed of all."""
+"""What vendors add around a request, in tokens: marks of the chat's beginning and end, the date, how to answer. No
+vendor publishes it but for tools, which are added on their own; that it is less than this is not confirmed of all."""
 
 _PER_REQUEST_OF = {"x-ai": 4_096}
-"""xAI bills a prompt of its own with each request, whose size it does not publish: a greeting to grok-4 was billed as 686
-tokens (doc.302.ai/api-263332597, 2026-01)."""
+"""xAI bills a prompt of its own with each request, whose size it does not publish: a greeting to grok-4 was billed as
+686 tokens (doc.302.ai/api-263332597, 2026-01)."""
 
 _TOOLS = 1_536
 """What vendors add where there are tools at all, and for a tool of the vendor's own. The largest that are known are
@@ -27,8 +27,8 @@ _ANY_CONTEXT = 10_000_000
 """The largest context of any listed model, Llama 4 Scout's (genai-prices 0.2.3), where a model's own is not known."""
 
 _ROUNDS = 10
-"""How often a provider goes on after tools of its own, where the caller does not say: Anthropic's default for a turn, of
-which its page on stop reasons says that it ends with ``pause_turn`` (2026-05). Other vendors' limits are not confirmed."""
+"""How often a provider goes on after tools of its own, where the caller does not say: Anthropic's default, after which
+a turn ends with ``pause_turn`` (its page on stop reasons, 2026-05). Other vendors' limits are not confirmed."""
 
 _MEDIA = re.compile(
     rb'"(?:image_url|input_image|image|input_audio|audio|file|input_file|document|video|computer_screenshot|'
