@@ -362,6 +362,17 @@ def test_the_cost_of_unknown_usage_is_unknown(book: PriceBook, usage: Usage):
     assert cost.source == f"genai-prices {genai_prices.__version__} openai/gpt-4o"
 
 
+def test_a_fast_mode_without_a_listed_price_is_unknown(book: PriceBook):
+    """It costs several times the standard price: that of a model without a listed one is not billed as standard."""
+    usage = Usage(input_tokens=1, output_tokens=1)
+
+    def amount(model_id: str) -> int | None:
+        cost = book.cost(provider="anthropic", model_id=model_id, usage=usage, at_ns=NOW_NS, service_tier="fast")
+        return cost.amount_nanousd
+
+    assert (amount("claude-opus-4-6"), amount("claude-opus-5")) == (None, 10_000 + 50_000)
+
+
 def test_the_cost_of_searches_without_a_price_is_unknown(book: PriceBook):
     """A web search on a model whose searches have no known price is not billed as free."""
     usage = Usage(input_tokens=1, output_tokens=1, web_searches=1)
@@ -546,6 +557,9 @@ def test_every_price_of_the_list_is_applied_as_genai_prices_does(
     cost = book.cost(
         provider=provider.id, model_id="m", usage=usage, at_ns=int(at.timestamp()) * 10**9, service_tier=tier
     )
+    if tier == "fast" and provider.id == "anthropic" and listed == model.get_prices(at):
+        assert cost.amount_nanousd is None
+        return
     if not set(UNITS) & {unit for unit, price in vars(listed).items() if price is not None}:
         assert cost.amount_nanousd is None
         return

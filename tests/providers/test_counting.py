@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backstay.providers import Fields
-from backstay.providers.counting import most_input_tokens, most_output_tokens, most_tool_rounds, ruled_out
+from backstay.providers.counting import asked_tier, most_input_tokens, most_output_tokens, most_tool_rounds, ruled_out
 from backstay.providers.model_limits import known_output_limit
 
 BIG = "A" * 4_000_000
@@ -170,6 +170,21 @@ def test_the_longest_answer_is_the_callers_limit_or_the_models(
 def test_only_limits_that_were_looked_up_are_known(provider: str | None, model_id: str, expected: int | None):
     """Dated names have their model's limit; unknown ones none, however they begin: they may write more."""
     assert known_output_limit(provider, model_id) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "tier"),
+    [
+        ({"speed": "fast", "service_tier": "auto"}, "fast"),
+        ({"speed": "standard", "service_tier": "auto"}, "auto"),
+        ({"service_tier": "flex"}, "flex"),
+        ({"service_tier": None, "speed": 7}, None),
+        ({}, None),
+    ],
+)
+def test_the_tier_that_is_asked_for_is_found(body: dict[str, Any], tier: str | None):
+    """Under either name; what is no tier is for the provider to refuse."""
+    assert asked_tier(fields_of(**body)) == tier
 
 
 def test_kinds_that_nobody_asked_for_are_ruled_out():

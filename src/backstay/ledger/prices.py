@@ -22,6 +22,10 @@ _MINUTE_NS = 60 * 1_000_000_000
 _MAX_READY = 4096
 """Prices kept ready. Far more than a policy has targets; service tiers come from outside, hence the bound."""
 
+_NEVER_STANDARD = frozenset({("anthropic", "fast")})
+"""Tiers that cost more wherever they are offered: a model's is unknown where the list has none. Source: Anthropic's
+page on fast mode: twice to six times the price of Opus 4.6 to 4.8, which the list (0.2.3) leaves out (2026-06)."""
+
 _UNKNOWN = Cost(amount_nanousd=None)
 _FREE = Cost(amount_nanousd=NanoUSD(0), source="free (local)")
 
@@ -165,6 +169,8 @@ class PriceBook:
         standard = prices = model.get_prices(at)
         if tier and any(model is own for own in provider.models):
             prices = model.get_prices(at, _tier_context(tier))
+            if prices == standard and (provider_id, tier) in _NEVER_STANDARD:
+                return None
         source = f"genai-prices {_LIST_VERSION} {provider.id}/{model.id}"
         return Rates(
             {unit: price for unit, price in vars(prices).items() if price is not None},

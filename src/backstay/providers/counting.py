@@ -137,6 +137,19 @@ def most_output_tokens(fields: Fields, model_limit: int | None) -> int | None:
     return (max(0, min(limits)) + foretold) * max(1, _whole(fields.get("n")) or 1)
 
 
+def asked_tier(fields: Fields) -> str | None:
+    """Return the service tier that a caller asks for; ``None`` where it is left to the provider.
+
+    Anthropic's fast mode is a ``speed`` on its wire, and billed as a tier is.
+    """
+    for name, only in (("speed", "fast"), ("service_tier", None)):
+        raw = fields.get(name)
+        asked = None if raw is None else _decoded(raw)
+        if isinstance(asked, str) and only in (None, asked):
+            return asked
+    return None
+
+
 def ruled_out(fields: Fields) -> frozenset[str]:
     """Name the kinds of tokens, by genai-prices' units, that a request cannot be billed for.
 

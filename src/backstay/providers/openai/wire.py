@@ -31,6 +31,8 @@ class WireUsage(msgspec.Struct, gc=False):
     completion_tokens_details: CompletionDetails | None = None
     prompt_cache_hit_tokens: int | None = None
     """DeepSeek's name for cached tokens."""
+    cached_tokens: int | None = None
+    """Moonshot's."""
 
 
 class ChoiceSummary(msgspec.Struct, gc=False):
@@ -157,7 +159,8 @@ def read_usage(wire: WireUsage | None) -> Usage:
     if wire is None:
         return NO_USAGE
     prompt, completion = wire.prompt_tokens_details, wire.completion_tokens_details
-    if prompt is None and completion is None and wire.prompt_cache_hit_tokens is None:
+    cached = wire.prompt_cache_hit_tokens or wire.cached_tokens
+    if prompt is None and completion is None and not cached:
         return Usage(input_tokens=wire.prompt_tokens, output_tokens=wire.completion_tokens)
     prompt, completion = prompt or PromptDetails(), completion or CompletionDetails()
     output, reasoning = wire.completion_tokens, completion.reasoning_tokens or 0
@@ -166,7 +169,7 @@ def read_usage(wire: WireUsage | None) -> Usage:
     return Usage(
         input_tokens=wire.prompt_tokens,
         output_tokens=output,
-        cache_read_tokens=prompt.cached_tokens or wire.prompt_cache_hit_tokens or 0,
+        cache_read_tokens=prompt.cached_tokens or cached or 0,
         cache_write_tokens=prompt.cache_write_tokens or 0,
         reasoning_tokens=reasoning,
         input_audio_tokens=prompt.audio_tokens or 0,
