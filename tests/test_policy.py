@@ -55,6 +55,7 @@ def test_without_a_file_there_are_the_built_in_models(monkeypatch: pytest.Monkey
         ('"acme/gpt-4o-mini", ', '"nobody/gpt", ', 8, "there is no provider 'nobody'. There are: acme"),
         ("[models.fast]", "[models.fast", 7, "not TOML"),
         ("input = 0.15", "input = -1", 11, "prices"),
+        ("input = 0.15", "input = 1\nvalid_from = 2026-02-01\nvalid_until = 2026-01-31", 10, "is before valid_from"),
         (
             'dialect  = "openai"',
             'dialect = "simulator"\nscript = { faults = [{ kind = "status", status = 503, after = 1 }] }',

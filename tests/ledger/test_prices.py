@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from backstay.core.usage import Usage
 from backstay.ledger import PriceBook, PriceOverride
 from backstay.ledger.rates import UNITS
+from backstay.policy import PolicyFile, policy_schema
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 NOW_NS = int(NOW.timestamp()) * 1_000_000_000
@@ -462,6 +463,97 @@ def test_the_operators_price_replaces_the_public_one():
     assert own.source == "backstay.toml"
     by_model = book.cost(provider="openai", model_id="gpt-4o", target="other/gpt-4o", usage=usage, at_ns=NOW_NS)
     assert by_model.amount_nanousd == 1_011_000
+
+
+def _day_ns(year: int, month: int, day: int) -> int:
+    return int(datetime(year, month, day, tzinfo=UTC).timestamp()) * 1_000_000_000
+
+
+def test_a_price_change_never_rewrites_history():
+    """Each day has its own price: of the table that holds on it, in UTC, and of the public list where none does."""
+    dated = PolicyFile.model_validate(
+        {
+            "prices": {
+                "openai/gpt-4o": [
+                    {"input": 3, "output": 0, "valid_from": date(2026, 11, 1)},
+                    {"input": 1, "output": 0, "valid_from": date(2026, 1, 1), "valid_until": date(2026, 3, 31)},
+                    {"input": 2, "output": 0, "valid_from": date(2026, 7, 1)},
+                ]
+            }
+        }
+    ).prices
+    book = PriceBook(dated)
+
+    def price(at_ns: int) -> tuple[int | None, str | None]:
+        cost = book.cost(
+            provider="openai", model_id="gpt-4o", usage=Usage(input_tokens=1, output_tokens=0), at_ns=at_ns
+        )
+        return cost.amount_nanousd, cost.source
+
+    public = (2_500, f"genai-prices {genai_prices.__version__} openai/gpt-4o")
+    assert price(_day_ns(2025, 12, 31)) == public
+    assert price(_day_ns(2026, 1, 1)) == (1_000, "backstay.toml since 2026-01-01")
+    assert price(_day_ns(2026, 4, 1) - 1) == (1_000, "backstay.toml since 2026-01-01")
+    assert price(_day_ns(2026, 4, 1)) == public
+    assert price(_day_ns(2026, 11, 1) - 1) == (2_000, "backstay.toml since 2026-07-01")
+    assert price(_day_ns(2026, 11, 1)) == (3_000, "backstay.toml since 2026-11-01")
+
+
+@pytest.mark.parametrize(
+    ("tables", "reason"),
+    [
+        ([{"input": 1}, {"input": 2}], "two prices begin on one day"),
+        (
+            [
+                {"input": 1, "valid_until": date(2026, 7, 1)},
+                {"input": 2, "valid_from": date(2026, 7, 1)},
+            ],
+            "valid_until = 2026-06-30",
+        ),
+        ([{"input": 1, "valid_from": date(2026, 7, 2), "valid_until": date(2026, 7, 1)}], "is before valid_from"),
+        ([], "at least 1 item"),
+        ([{"valid_from": date(2026, 7, 2), "valid_until": date(2026, 7, 9)}], "name at least one price"),
+    ],
+)
+def test_prices_whose_days_cannot_be_are_refused(tables: list[dict[str, Any]], reason: str):
+    """Two prices on one day, an end before the beginning, no price at all: each is refused with what to do."""
+    with pytest.raises(ValidationError, match=reason):
+        PolicyFile.model_validate({"prices": {"acme/x": tables}})
+
+
+def test_the_policys_schema_takes_one_table_or_several():
+    """Editors are told both forms."""
+    prices = policy_schema()["properties"]["prices"]
+    one, several = next(iter(prices["patternProperties"].values()))["anyOf"]
+    assert (one["type"], several["type"], several["items"]) == ("object", "array", one)
+    assert {"per_second", "valid_until"} <= one["properties"].keys()
+
+
+def test_a_model_of_ones_own_is_billed_by_the_second():
+    """The attempt's time is billed to the millisecond, whatever the model says that it used, beside its tokens."""
+    book = PriceBook(
+        {
+            "own/llama": PriceOverride(per_second=Decimal("0.0004")),
+            "own/qwen": PriceOverride(per_second=Decimal("0.0004"), output=Decimal(1)),
+        }
+    )
+    name: dict[str, Any] = {"provider": None, "at_ns": NOW_NS}
+    timed = book.cost(**name, model_id="llama", target="own/llama", usage=Usage(), duration_ms=1_501)
+    assert timed.amount_nanousd == 1_501 * 400
+    assert [(line.unit, line.quantity, line.usd_per_million) for line in timed.lines] == [("duration_ms", 1_501, "0.4")]
+    both = book.cost(
+        **name, model_id="qwen", target="own/qwen", usage=Usage(input_tokens=9, output_tokens=7), duration_ms=1_501
+    )
+    assert both.amount_nanousd == 1_501 * 400 + 7 * 1_000
+    unknown = book.cost(**name, model_id="qwen", target="own/qwen", usage=Usage(), duration_ms=1_501)
+    assert unknown.amount_nanousd is None
+
+    def most(duration_ms: int | None) -> int | None:
+        return book.most(
+            **name, model_id="qwen", target="own/qwen", input_tokens=9, output_tokens=7, duration_ms=duration_ms
+        )
+
+    assert (most(60_000), most(None)) == (60_000 * 400 + 7 * 1_000, None)
 
 
 def test_the_operators_price_begins_on_its_day():

@@ -1,6 +1,6 @@
 """Owns the price book: which unit prices apply to a model at a moment, from the public list and the operator's own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ from backstay.core.clock import Clock, SystemClock
 from backstay.core.money import NanoUSD
 from backstay.core.usage import Usage
 from backstay.ledger.model_names import names_on_the_list
-from backstay.ledger.overrides import PriceOverride
+from backstay.ledger.overrides import PriceOverride, price_at
 from backstay.ledger.rates import NOTHING, Rates
 from backstay.ledger.types import Cost
 
@@ -36,15 +36,23 @@ class PriceBook:
     The list is the one installed (nothing is downloaded), so the prices are those of the lock file.
     """
 
-    def __init__(self, overrides: Mapping[str, PriceOverride] | None = None, *, clock: Clock | None = None):
+    def __init__(
+        self,
+        overrides: Mapping[str, PriceOverride | Sequence[PriceOverride]] | None = None,
+        *,
+        clock: Clock | None = None,
+    ):
         """Open the book.
 
         Args:
             overrides: The operator's prices by target (``acme/gpt-4o-mini``), or by provider id of genai-prices and
-                model id (``openai/gpt-4o-mini``); the target goes first.
+                model id (``openai/gpt-4o-mini``); the target goes first. Several prices are in the order of their days.
             clock: For ``describe``, which tells today's prices.
         """
-        self._overrides = dict(overrides or {})
+        self._overrides = {
+            name: (prices,) if isinstance(prices, PriceOverride) else prices
+            for name, prices in (overrides or {}).items()
+        }
         self._clock = clock or SystemClock()
         self._list = get_snapshot()
         self._models: dict[tuple[str, str], tuple[Provider, ModelInfo] | None] = {}
@@ -60,6 +68,7 @@ class PriceBook:
         service_tier: str | None = None,
         target: str | None = None,
         is_free: bool = False,
+        duration_ms: int = 0,
     ) -> Cost:
         """Price one attempt.
 
@@ -71,12 +80,13 @@ class PriceBook:
             service_tier: What the provider says of the tier that served it: ``flex``, ``priority``, ``batch``, …
             target: The target's name, for the operator's own prices.
             is_free: Whether it costs nothing unless the operator has set a price.
+            duration_ms: How long it took, for prices by the second.
 
         Returns:
             A cost whose amount is ``None`` where the price or the usage is not known.
         """
         rates = self._rates(target, provider, model_id, service_tier, is_free, at_ns // _MINUTE_NS)
-        return rates if isinstance(rates, Cost) else rates.cost(usage)
+        return rates if isinstance(rates, Cost) else rates.cost(usage, duration_ms)
 
     def most(
         self,
@@ -87,6 +97,7 @@ class PriceBook:
         input_tokens: int,
         output_tokens: int,
         web_searches: int = 0,
+        duration_ms: int | None = None,
         without: frozenset[str] = NOTHING,
         service_tier: str | None = None,
         target: str | None = None,
@@ -101,6 +112,7 @@ class PriceBook:
             input_tokens: The most that it may read, cached ones included.
             output_tokens: The most that it may write, reasoning included, of all candidates together.
             web_searches: The most that the provider may run.
+            duration_ms: The longest that it may take; ``None`` is any time: a price by the second has no bound then.
             without: Units of genai-prices' names that it cannot be billed for (``cache_write_1h_mtok``, …).
             service_tier: What the caller asks for. ``None`` and ``auto`` leave it to the provider, which may take any
                 that its customer can have set as a default.
@@ -116,7 +128,7 @@ class PriceBook:
             rates = self._rates(target, provider, model_id, tier, is_free, minute)
             if isinstance(rates, Cost):
                 return rates.amount_nanousd
-            bound = rates.most(input_tokens, output_tokens, web_searches, without=without)
+            bound = rates.most(input_tokens, output_tokens, web_searches, duration_ms=duration_ms, without=without)
             if bound is None:
                 return None
             if most is None or bound > most:
@@ -156,9 +168,9 @@ class PriceBook:
 
     def _own_rates(self, target: str | None, provider: str | None, model_id: str, at: datetime) -> Rates | None:
         for name in (target, f"{provider}/{model_id}"):
-            override = self._overrides.get(name or "")
-            if override is not None and override.applies(at):
-                return Rates(override.prices(), source="backstay.toml")
+            override = price_at(self._overrides.get(name or "", ()), at)
+            if override is not None:
+                return Rates(override.prices(), source=override.source)
         return None
 
     def _public_rates(self, provider_id: str | None, model_id: str, tier: str | None, at: datetime) -> Rates | None:

@@ -15,6 +15,9 @@ from backstay.ledger.types import Cost, CostLine
 
 _MILLION = 1_000_000
 
+DURATION = "duration_ms"
+"""The time that an attempt took, in milliseconds and priced per second: Backstay's own unit."""
+
 # Unit by genai-prices' name: how many of it one price is for, and the units that it is a part of. A part with a price
 # of its own is taken out of the wholes, so that nothing is billed twice.
 # Source: genai-prices 0.2.3, `genai_prices.data_units` (2026-11-23).
@@ -30,9 +33,12 @@ _UNITS: dict[str, tuple[int, tuple[str, ...]]] = {
     "output_audio_mtok": (_MILLION, ("output_mtok",)),
     "web_searches_kcount": (1_000, ()),
     "requests_kcount": (1_000, ()),
+    DURATION: (1_000, ()),
 }
 UNITS = tuple(_UNITS)
-"""What can be billed: everything that ``Usage`` counts. Prices for other units (image tokens, seconds) go unused."""
+"""What can be billed: everything that ``Usage`` counts, and time. Prices for other units (image tokens) go unused."""
+
+_WITHOUT_USAGE = frozenset({"requests_kcount", DURATION})
 
 _POSITION = {unit: position for position, unit in enumerate(_UNITS)}
 
@@ -42,7 +48,7 @@ _ANY = -1
 NOTHING: frozenset[str] = frozenset()
 
 
-def _counts(usage: Usage, requests: int = 1) -> tuple[int, ...]:
+def _counts(usage: Usage, requests: int = 1, duration_ms: int = 0) -> tuple[int, ...]:
     """Count each unit of ``UNITS``, in its order; parts are still within their wholes."""
     return (
         usage.input_tokens or 0,
@@ -56,6 +62,7 @@ def _counts(usage: Usage, requests: int = 1) -> tuple[int, ...]:
         usage.output_audio_tokens,
         usage.web_searches,
         requests,
+        duration_ms,
     )
 
 
@@ -74,6 +81,7 @@ class _Ceiling(NamedTuple):
     output: int
     search: int
     request: int
+    millisecond: int
 
 
 class Rates:
@@ -106,16 +114,19 @@ class Rates:
         self._bills_input = "input_mtok" in billed
         self._bills_output = "output_mtok" in billed
         self._bills_searches = "web_searches_kcount" in self._prices
+        self._bills_time = DURATION in billed
+        self._bills_usage = not self._prices.keys() <= _WITHOUT_USAGE
         self._ceilings: dict[frozenset[str], tuple[_Ceiling, ...]] = {}
 
-    def cost(self, usage: Usage) -> Cost:
-        """Price what was used. The amount is ``None`` where the usage of something that costs is not known.
+    def cost(self, usage: Usage, duration_ms: int = 0) -> Cost:
+        """Price what was used, and the time that it took.
 
-        Parts that a provider reports as larger than their whole are billed as reported, and the rest of the whole as 0.
+        The amount is ``None`` where the usage of something that costs is not known. Parts that a provider reports as
+        larger than their whole are billed as reported, and the rest of the whole as 0.
         """
         if not self._is_known(usage):
             return Cost(amount_nanousd=None, source=self.source)
-        counts, scale = _counts(usage), self._scale
+        counts, scale = _counts(usage, 1, duration_ms), self._scale
         terms = self._base
         for start, dearer in self._tiers:
             if counts[0] > start:
@@ -143,25 +154,40 @@ class Rates:
         return Cost(amount_nanousd=NanoUSD(billed), lines=tuple(lines), source=self.source)
 
     def most(
-        self, input_tokens: int, output_tokens: int, web_searches: int = 0, *, without: frozenset[str] = NOTHING
+        self,
+        input_tokens: int,
+        output_tokens: int,
+        web_searches: int = 0,
+        *,
+        duration_ms: int | None = None,
+        without: frozenset[str] = NOTHING,
     ) -> NanoUSD | None:
         """Say the most that any usage within these counts can cost; ``None`` where some of it has no price.
 
         It is exact: some usage within the counts costs as much. Each part is at most its whole.
 
         Args:
+            input_tokens: At most so many, and so on.
+            output_tokens: Of all candidates together.
+            web_searches: Of the provider's own.
+            duration_ms: ``None`` where it may take any time: then what is billed by the second has no bound.
             without: Units that the call cannot be billed for.
         """
         if not self._prices or (web_searches and not self._bills_searches):
             return None
+        if duration_ms is None:
+            if self._bills_time:
+                return None
+            duration_ms = 0
         ceilings = self._ceilings.get(without)
         if ceilings is None:
             ceilings = self._ceilings[without] = self._find_ceilings(without)
         most = 0
-        for above, up_to, dearest_input, dearest_output, search, request in ceilings:
+        for above, up_to, dearest_input, dearest_output, search, request, millisecond in ceilings:
             if input_tokens > above:
                 longest = input_tokens if up_to is None or input_tokens < up_to else up_to
                 bound = longest * dearest_input + output_tokens * dearest_output + web_searches * search + request
+                bound += duration_ms * millisecond
                 if bound > most:
                     most = bound
         return NanoUSD(most if self._scale == 1 else _half_even(most, self._scale))
@@ -178,6 +204,7 @@ class Rates:
                 max(_amount(terms, _counts(corner, 0), excluded) for corner in output_corners()),
                 _amount(terms, _counts(Usage(web_searches=1), 0), excluded),
                 _amount(terms, _counts(Usage(), 1), excluded),
+                _amount(terms, _counts(Usage(), 0, 1), excluded),
             )
             for above, up_to, terms in zip([_ANY, *starts], [*starts, None], tiers, strict=True)
         )
@@ -206,7 +233,11 @@ class Rates:
         )
 
     def _is_known(self, usage: Usage) -> bool:
-        if not self._prices or not usage.is_known:
+        if not self._prices:
+            return False
+        if not self._bills_usage:
+            return True
+        if not usage.is_known:
             return False
         if usage.web_searches and not self._bills_searches:
             return False
