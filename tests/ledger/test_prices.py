@@ -398,7 +398,7 @@ def test_a_free_target_costs_nothing_whatever_it_reports(book: PriceBook):
     free = book.cost(provider=None, model_id="smollm2", usage=Usage(), at_ns=NOW_NS, is_free=True)
     assert (free.amount_nanousd, free.source) == (0, "free (local)")
     described = book.describe(None, "smollm2", is_free=True)
-    assert described == {"usd_per_million": {}, "tiers": [], "source": "free (local)"}
+    assert described == {"usd_per_million": {}, "tiers": [], "source": "free (local)", "since": None}
     charged = PriceBook({"local/smollm2": PriceOverride(output=Decimal("0.01"))}).cost(
         provider=None,
         model_id="smollm2",

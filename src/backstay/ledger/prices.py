@@ -1,18 +1,17 @@
 """Owns the price book: which unit prices apply to a model at a moment, from the public list and the operator's own."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
-from genai_prices import __version__ as _LIST_VERSION
-from genai_prices.data_snapshot import get_snapshot
-from genai_prices.types import ModelInfo, Provider
+from genai_prices.types import ModelInfo, ModelPrice, Provider, StartDateConstraint
 
 from backstay.core.clock import Clock, SystemClock
 from backstay.core.money import NanoUSD
 from backstay.core.usage import Usage
 from backstay.ledger.model_names import names_on_the_list
 from backstay.ledger.overrides import PriceOverride, price_at
+from backstay.ledger.price_list import PriceList, installed_list
 from backstay.ledger.rates import NOTHING, Rates
 from backstay.ledger.types import Cost
 
@@ -33,13 +32,15 @@ _FREE = Cost(amount_nanousd=NanoUSD(0), source="free (local)")
 class PriceBook:
     """Prices attempts: the operator's own price first, then free targets, then the public list of ``genai-prices``.
 
-    The list is the one installed (nothing is downloaded), so the prices are those of the lock file.
+    Nothing is downloaded: the list is the one installed, whose prices are those of the lock file, or one that the
+    operator has put in force.
     """
 
     def __init__(
         self,
         overrides: Mapping[str, PriceOverride | Sequence[PriceOverride]] | None = None,
         *,
+        price_list: PriceList | None = None,
         clock: Clock | None = None,
     ):
         """Open the book.
@@ -47,6 +48,7 @@ class PriceBook:
         Args:
             overrides: The operator's prices by target (``acme/gpt-4o-mini``), or by provider id of genai-prices and
                 model id (``openai/gpt-4o-mini``); the target goes first. Several prices are in the order of their days.
+            price_list: ``None`` is the installed one.
             clock: For ``describe``, which tells today's prices.
         """
         self._overrides = {
@@ -54,7 +56,7 @@ class PriceBook:
             for name, prices in (overrides or {}).items()
         }
         self._clock = clock or SystemClock()
-        self._list = get_snapshot()
+        self.price_list = price_list or installed_list()
         self._models: dict[tuple[str, str], tuple[Provider, ModelInfo] | None] = {}
         self._ready: dict[tuple[str | None, str | None, str, str | None, bool], tuple[int, Rates | Cost]] = {}
 
@@ -142,12 +144,15 @@ class PriceBook:
 
         Returns:
             ``{"usd_per_million": {unit: exact decimal}, "tiers": [{"above_input_tokens", "usd_per_million"}],
-            "source"}``, units by genai-prices' name; a tier lists what changes past that much input.
+            "source", "since"}``, units by genai-prices' name; a tier lists what changes past that much input; ``since``
+            is the first day of the price, ``None`` where nobody says.
         """
         rates = self._rates(target, provider, model_id, None, is_free, self._clock.now_ns() // _MINUTE_NS)
         if isinstance(rates, Rates):
             return rates.describe()
-        return None if rates is _UNKNOWN else {"usd_per_million": {}, "tiers": [], "source": rates.source}
+        return (
+            None if rates is _UNKNOWN else {"usd_per_million": {}, "tiers": [], "source": rates.source, "since": None}
+        )
 
     def _rates(
         self, target: str | None, provider: str | None, model_id: str, tier: str | None, is_free: bool, minute: int
@@ -170,7 +175,7 @@ class PriceBook:
         for name in (target, f"{provider}/{model_id}"):
             override = price_at(self._overrides.get(name or "", ()), at)
             if override is not None:
-                return Rates(override.prices(), source=override.source)
+                return Rates(override.prices(), source=override.source, since=override.valid_from)
         return None
 
     def _public_rates(self, provider_id: str | None, model_id: str, tier: str | None, at: datetime) -> Rates | None:
@@ -183,10 +188,11 @@ class PriceBook:
             prices = model.get_prices(at, _tier_context(tier))
             if prices == standard and (provider_id, tier) in _NEVER_STANDARD:
                 return None
-        source = f"genai-prices {_LIST_VERSION} {provider.id}/{model.id}"
+        source = f"{self.price_list.name} {provider.id}/{model.id}"
         return Rates(
             {unit: price for unit, price in vars(prices).items() if price is not None},
             source=source if prices == standard else f"{source} {tier}",
+            since=_since(model, standard),
         )
 
     def _model(self, provider_id: str, model_id: str) -> tuple[Provider, ModelInfo] | None:
@@ -198,9 +204,17 @@ class PriceBook:
 
     def _find(self, provider_id: str, model_id: str) -> tuple[Provider, ModelInfo] | None:
         try:
-            return self._list.find_provider_model(model_id, None, provider_id, None)
+            return self.price_list.snapshot.find_provider_model(model_id, None, provider_id, None)
         except LookupError:
             return None
+
+
+def _since(model: ModelInfo, prices: ModelPrice) -> date | None:
+    """Find the first day of a listed price, where the list has it."""
+    for dated in model.prices if isinstance(model.prices, list) else ():
+        if dated.prices is prices and isinstance(dated.constraint, StartDateConstraint):
+            return dated.constraint.start_date
+    return None
 
 
 def served_tiers(provider: str | None, asked: str | None) -> tuple[str | None, ...]:

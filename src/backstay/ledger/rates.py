@@ -1,6 +1,7 @@
 """Owns the arithmetic of a price: token counts times unit prices, exact, rounded once to the nano-dollar."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from math import lcm
@@ -91,12 +92,13 @@ class Rates:
     difference of two rounded running totals: lines add up to the total, each within a nano-dollar of its own product.
     """
 
-    def __init__(self, prices: Mapping[str, Decimal | TieredPrices], *, source: str):
+    def __init__(self, prices: Mapping[str, Decimal | TieredPrices], *, source: str, since: date | None = None):
         """Prepare prices in USD by unit of ``UNITS``, as genai-prices gives them; other units are left aside.
 
         A tiered price goes by the whole input of a call: past a tier's start, all of its tokens cost that tier's price.
         """
         self.source = source
+        self.since = since
         self._prices = {unit: prices[unit] for unit in UNITS if unit in prices}
         starts = {
             tier.start for price in self._prices.values() if isinstance(price, TieredPrices) for tier in price.tiers
@@ -218,6 +220,7 @@ class Rates:
                 for start, terms in reversed(self._tiers)
             ],
             "source": self.source,
+            "since": self.since and self.since.isoformat(),
         }
 
     def _terms(self, start: int) -> tuple[_Term, ...]:

@@ -6,7 +6,7 @@ The names below are what the rooms above use; the nouns are described in ``types
 from backstay.providers.accumulate import accumulate, summarize
 from backstay.providers.anthropic import ANTHROPIC
 from backstay.providers.config import ProviderConfig, TimeoutsConfig, implicit_providers
-from backstay.providers.counting import asked_tier, most_input_tokens, most_output_tokens, most_tool_rounds, ruled_out
+from backstay.providers.counting import most_input_tokens, most_output_tokens, most_tool_rounds, ruled_out
 from backstay.providers.dialects import DIALECTS
 from backstay.providers.embedding_client import ProviderEmbedder
 from backstay.providers.model_limits import known_output_limit
@@ -50,7 +50,6 @@ __all__ = [
     "Timeouts",
     "TimeoutsConfig",
     "accumulate",
-    "asked_tier",
     "implicit_providers",
     "known_output_limit",
     "most_input_tokens",
