@@ -298,6 +298,9 @@ def test_a_model_of_ones_own_is_billed_by_the_second():
     unknown = book.cost(**name, model_id="qwen", target="own/qwen", usage=Usage(), duration_ms=1_501)
     assert unknown.amount_nanousd is None
 
+    searched = book.cost(**name, model_id="llama", target="own/llama", usage=Usage(web_searches=1), duration_ms=1_501)
+    assert searched.amount_nanousd is None
+
     def most(duration_ms: int | None) -> int | None:
         return book.most(
             **name, model_id="qwen", target="own/qwen", input_tokens=9, output_tokens=7, duration_ms=duration_ms

@@ -236,13 +236,11 @@ class Rates:
         )
 
     def _is_known(self, usage: Usage) -> bool:
-        if not self._prices:
+        if not self._prices or (usage.web_searches and not self._bills_searches):
             return False
         if not self._bills_usage:
             return True
         if not usage.is_known:
-            return False
-        if usage.web_searches and not self._bills_searches:
             return False
         return not (
             (self._bills_input and usage.input_tokens is None) or (self._bills_output and usage.output_tokens is None)
