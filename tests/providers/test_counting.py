@@ -52,7 +52,9 @@ def test_no_text_has_more_tokens_than_its_bound(texts: list[str], ascii_only: bo
         ("anthropic", "claude-sonnet-4-5", 1_640),
         ("anthropic", "claude-opus-5", 4_784),
         ("google", "gemini-2.5-flash", 24 * 258),
-        (None, "llava", 24_600),
+        ("openai", "gpt-5", 24_600),
+        ("openai", "gpt-5.6-sol", 73_800),
+        (None, "llava", 73_800),
     ],
 )
 def test_images_are_bounded_by_their_vendors_formula(provider: str, model_id: str, tokens: int):
