@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from backstay.core.errors import ConfigError
+from backstay.ledger.price_list import KEPT_AS
 from backstay.live_policy import LivePolicy
 from backstay.policy import load_policy, policy_schema
 
@@ -55,6 +56,7 @@ def test_without_a_file_there_are_the_built_in_models(monkeypatch: pytest.Monkey
         ('"acme/gpt-4o-mini", ', '"nobody/gpt", ', 8, "there is no provider 'nobody'. There are: acme"),
         ("[models.fast]", "[models.fast", 7, "not TOML"),
         ("input = 0.15", "input = -1", 11, "prices"),
+        ("input = 0.15", "input = 1\nvalid_from = 2026-02-01\nvalid_until = 2026-01-31", 10, "is before valid_from"),
         (
             'dialect  = "openai"',
             'dialect = "simulator"\nscript = { faults = [{ kind = "status", status = 503, after = 1 }] }',
@@ -134,3 +136,15 @@ async def test_a_missing_credential_is_named_and_changes_nothing(tmp_path: Path)
             live.load()
     finally:
         await live.close()
+
+
+async def test_a_damaged_price_list_leaves_the_one_in_force(tmp_path: Path) -> None:
+    """It is refused with the way back, and calls keep their prices."""
+    live = LivePolicy(write(tmp_path, GOOD), {"ACME_KEY": "k"}, tmp_path)
+    live.load()
+    before = live.prices
+    (tmp_path / KEPT_AS).write_bytes(b"{")
+    with pytest.raises(ConfigError, match="--revert"):
+        live.load()
+    assert live.prices is before
+    await live.close()

@@ -62,7 +62,7 @@ class CallPath:
         self.clock = SystemClock()
         self.secret = read_secret(settings.data_dir)
         self.database = database
-        self.policy = LivePolicy(settings.config, os.environ)
+        self.policy = LivePolicy(settings.config, os.environ, settings.data_dir)
         self.ring = KeyRing(database, self.secret, self.clock, knows_all=knows_all_keys)
         self.limiter = Limiter(database, self.clock)
         self.journal = Journal.open(settings.data_dir / "journal" / slot)

@@ -11,24 +11,30 @@ from backstay.core.errors import ConfigError
 from backstay.gateway import Models
 from backstay.health import RateLimits
 from backstay.ledger import PriceBook
+from backstay.ledger.price_list import KEPT_AS, PriceList, list_in_force
 from backstay.limits import LimitRules
 from backstay.policy import DEFAULT_FILE, PolicyFile, load_policy
 from backstay.providers import Provider, Providers
 
 _log = logging.getLogger("backstay.policy")
 
+_Stamp = tuple[int, int, int] | None
+
 CHECK_S = 1.0
 """How often the file is looked at, in seconds."""
 
 
 class LivePolicy:
-    """One worker's policy. A bad edit is refused with its line, and what was in force stays in force."""
+    """One worker's policy, with the public prices. A bad edit is refused with its line, and nothing changes."""
 
-    def __init__(self, path: Path | None, environ: Mapping[str, str]):
+    def __init__(self, path: Path | None, environ: Mapping[str, str], data_dir: Path | None = None):
+        """``data_dir`` is where a newer public price list may be."""
         self._path = path
+        self._data_dir = data_dir
         self._environ = environ
         self._providers = Providers(environ)
         self._seen = self._stamp()
+        self._price_list: tuple[_Stamp, PriceList] | None = None
         self._again = asyncio.Event()
         self.problem: ConfigError | None = None
         """Why the file as it is now is not in force; ``None`` when it is."""
@@ -48,7 +54,7 @@ class LivePolicy:
         """
         policy = load_policy(self._path, self._environ)
         providers = self._providers.build(policy.providers)
-        models, prices = build_models(policy, providers), PriceBook(policy.prices)
+        models, prices = build_models(policy, providers), PriceBook(policy.prices, price_list=self._prices_in_force())
         self.models, self.prices, self.problem = models, prices, None
         self.rate_limits = rate_limits(policy)
         self.limits = LimitRules(policy.limits)
@@ -85,10 +91,23 @@ class LivePolicy:
         self._again.clear()
         self._seen = self._stamp()
 
-    def _stamp(self) -> tuple[int, int, int] | None:
-        """Tell one state of the file from another: by inode, size and time of change; ``None`` where there is none."""
-        try:
-            state = (self._path or DEFAULT_FILE).stat()
-        except OSError:
-            return None
-        return state.st_ino, state.st_size, state.st_mtime_ns
+    def _prices_in_force(self) -> PriceList:
+        """Read the public prices, again only when their file has changed: it takes a tenth of a second."""
+        stamp = self._stamp()[1]
+        if self._price_list is None or self._price_list[0] != stamp:
+            self._price_list = stamp, list_in_force(self._data_dir)
+        return self._price_list[1]
+
+    def _stamp(self) -> tuple[_Stamp, _Stamp]:
+        """Tell one state of the policy's file and of the prices' from another."""
+        prices = None if self._data_dir is None else _stamp(self._data_dir / KEPT_AS)
+        return _stamp(self._path or DEFAULT_FILE), prices
+
+
+def _stamp(path: Path) -> _Stamp:
+    """Tell a file's states apart by inode, size and time of change; ``None`` where there is none."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_ino, state.st_size, state.st_mtime_ns

@@ -13,7 +13,7 @@ from backstay.cache import CacheConfig
 from backstay.core.errors import ConfigError
 from backstay.core.routing import OnBrokenStream, Strategy
 from backstay.core.toml_lines import explain, line_of, not_toml
-from backstay.ledger import PriceOverride
+from backstay.ledger.overrides import DatedPrices
 from backstay.limits import LimitConfig
 from backstay.providers import ProviderConfig, TimeoutsConfig, implicit_providers
 
@@ -107,7 +107,7 @@ class PolicyFile(_Table):
     providers: dict[str, ProviderConfig] = Field(default_factory=dict[str, ProviderConfig])
     models: dict[ModelName, ModelConfig] = Field(default_factory=dict[str, ModelConfig])
     targets: dict[TargetName, TargetConfig] = Field(default_factory=dict[str, TargetConfig])
-    prices: dict[TargetName, PriceOverride] = Field(default_factory=dict[str, PriceOverride])
+    prices: dict[TargetName, DatedPrices] = Field(default_factory=dict[str, DatedPrices])
     budgets: dict[str, BudgetConfig] = Field(
         default_factory=dict[str, BudgetConfig], description="What may be spent, in each tenant."
     )

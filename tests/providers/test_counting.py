@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backstay.providers import Fields
-from backstay.providers.counting import most_input_tokens, most_output_tokens, most_tool_rounds, ruled_out
+from backstay.providers.counting import asked_tier, most_input_tokens, most_output_tokens, most_tool_rounds, ruled_out
 from backstay.providers.model_limits import known_output_limit
 
 BIG = "A" * 4_000_000
@@ -48,11 +48,13 @@ def test_no_text_has_more_tokens_than_its_bound(texts: list[str], ascii_only: bo
     [
         ("openai", "gpt-4o", 85 + 8 * 170),
         ("openai", "gpt-4o-mini", 2_833 + 8 * 5_667),
-        ("openai", "gpt-5.4", 10_000),
+        ("openai", "gpt-5.4", 24_600),
         ("anthropic", "claude-sonnet-4-5", 1_640),
         ("anthropic", "claude-opus-5", 4_784),
-        ("google", "gemini-2.5-flash", 16 * 258),
-        (None, "llava", 10_000),
+        ("google", "gemini-2.5-flash", 24 * 258),
+        ("openai", "gpt-5", 24_600),
+        ("openai", "gpt-5.6-sol", 73_800),
+        (None, "llava", 73_800),
     ],
 )
 def test_images_are_bounded_by_their_vendors_formula(provider: str, model_id: str, tokens: int):
@@ -70,10 +72,11 @@ def test_images_are_bounded_by_their_vendors_formula(provider: str, model_id: st
         {"type": "document", "source": {"type": "url", "url": "https://x.example/a.pdf"}},
         {"type": "file", "file": {"file_id": "file-1"}},
         {"type": "input_file", "file_data": "data:application/pdf;base64," + BIG},
+        {"type": "input_audio", "input_audio": {"data": "T2dn", "format": "opus"}},
     ],
 )
 def test_files_of_unknown_length_are_bounded_by_the_context(part: dict[str, Any]):
-    """A PDF's pages cannot be counted from here: no more than the model's context can be billed."""
+    """A PDF's pages, or the seconds of silence in a sound, cannot be counted from here: the context bounds them."""
     assert most(user(part), context_tokens=200_000) == 200_000
 
 
@@ -152,13 +155,38 @@ def test_the_longest_answer_is_the_callers_limit_or_the_models(
         ("anthropic", "claude-sonnet-4-5-20250929", 64_000),
         ("anthropic", "claude-opus-4-1-20250805", 32_000),
         ("google", "gemini-2.5-pro", 65_536),
+        ("openai", "gpt-4.1-mini-2025-04-14", 32_768),
+        ("openai", "o4-mini", 100_000),
+        ("openai", "gpt-5.4-nano", 128_000),
+        ("deepseek", "deepseek-chat", 393_216),
+        ("mistral", "mistral-large-2512", 262_144),
+        ("x-ai", "grok-4.5", 500_000),
+        ("google", "gemini-4-argon", 1_048_576),
         ("openai", "unheard-of", None),
+        ("openai", "gpt-5-image", None),
+        ("openai", "gpt-4o-64k-output-alpha", None),
+        ("anthropic", "claude-opus-4-9", None),
         (None, "gpt-4o", None),
     ],
 )
-def test_the_longest_beginning_of_a_models_name_decides(provider: str | None, model_id: str, expected: int | None):
-    """Dated names have their model's limit; unknown ones none."""
+def test_only_limits_that_were_looked_up_are_known(provider: str | None, model_id: str, expected: int | None):
+    """Dated names have their model's limit; unknown ones none, however they begin: they may write more."""
     assert known_output_limit(provider, model_id) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "tier"),
+    [
+        ({"speed": "fast", "service_tier": "auto"}, "fast"),
+        ({"speed": "standard", "service_tier": "auto"}, "auto"),
+        ({"service_tier": "flex"}, "flex"),
+        ({"service_tier": None, "speed": 7}, None),
+        ({}, None),
+    ],
+)
+def test_the_tier_that_is_asked_for_is_found(body: dict[str, Any], tier: str | None):
+    """Under either name; what is no tier is for the provider to refuse."""
+    assert asked_tier(fields_of(**body)) == tier
 
 
 def test_kinds_that_nobody_asked_for_are_ruled_out():
@@ -168,3 +196,12 @@ def test_kinds_that_nobody_asked_for_are_ruled_out():
     assert ruled_out(fields_of(messages=[{"cache_control": {"type": "ephemeral", "ttl": "1h"}}])) == audio
     assert ruled_out(fields_of(modalities=["text", "audio"])) == {"cache_write_1h_mtok"}
     assert ruled_out({"messages": msgspec.Raw(rb'"\u0031h"')}) == frozenset()
+
+
+def test_a_sound_costs_no_more_than_its_bound():
+    """Gemini's 32 tokens a second, of the lowest rate of MP3: a minute at 8 kbit/s."""
+    minute = "A" * (60 * 8_000 // 8 * 4 // 3)
+    bound = most(
+        user({"type": "input_audio", "input_audio": {"data": minute, "format": "mp3"}}), "google", "gemini-2.5-pro"
+    )
+    assert 60 * 32 < bound < len(minute)

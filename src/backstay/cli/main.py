@@ -16,6 +16,7 @@ from backstay.cli.keys import keys
 from backstay.cli.models import models
 from backstay.cli.output import dump, say
 from backstay.cli.people import people
+from backstay.cli.prices import prices
 from backstay.cli.routes import routes
 from backstay.cli.serve import serve
 from backstay.cli.signin import login
@@ -41,7 +42,7 @@ def version(cli: Cli) -> None:
 
 
 for _command in (
-    serve, demo, check, ask, keys, traces, costs, budgets, audit, workers, models, routes, cache, simulate, drill,
-    people, login, webhooks, completion, version,
+    serve, demo, check, ask, keys, traces, costs, budgets, audit, workers, prices, models, routes, cache, simulate,
+    drill, people, login, webhooks, completion, version,
 ):  # fmt: skip
     main.add_command(_command)

@@ -56,6 +56,7 @@ def _price(prices: PriceBook, recording: Recording, attempt: Attempt, summary: R
         service_tier=summary.service_tier,
         target=target.name,
         is_free=target.is_free,
+        duration_ms=-(-(attempt.ended_ns - attempt.started_ns) // 1_000_000),
     )
 
 

@@ -1,10 +1,14 @@
 """Owns the prices that an operator writes down: the ``[prices."provider/model"]`` tables of ``backstay.toml``."""
 
-from datetime import UTC, date, datetime
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated
+from itertools import pairwise
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+from backstay.ledger.rates import DURATION
 
 Price = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 
@@ -33,19 +37,22 @@ class PriceOverride(BaseModel):
     reasoning: Price | None = Field(default=None, description="USD per million reasoning tokens.")
     web_search: Price | None = Field(default=None, description="USD per web search that the provider ran.")
     per_request: Price | None = Field(default=None, description="USD per request, whatever its size.")
-    valid_from: date | None = Field(
-        default=None, description="First day (UTC) of this price; before it, the public one."
-    )
+    per_second: Price | None = Field(default=None, description="USD per second that the attempt took.")
+    valid_from: date | None = Field(default=None, description="First day (UTC) of this price.")
+    valid_until: date | None = Field(default=None, description="Last day (UTC) of this price.")
 
     @model_validator(mode="after")
     def _has_a_price(self) -> "PriceOverride":
-        if not self.model_fields_set - {"valid_from"}:
+        if not self.model_fields_set - {"valid_from", "valid_until"}:
             raise ValueError("name at least one price, such as `input = 0.15`")
+        if self.valid_until is not None and self.valid_until < (self.valid_from or date.min):
+            raise ValueError(f"valid_until ({self.valid_until}) is before valid_from ({self.valid_from})")
         return self
 
-    def applies(self, at: datetime) -> bool:
-        """Whether the price is in force at this moment."""
-        return self.valid_from is None or at.astimezone(UTC).date() >= self.valid_from
+    @property
+    def source(self) -> str:
+        """Say in the ledger where the price is from and since when it holds."""
+        return "backstay.toml" if self.valid_from is None else f"backstay.toml since {self.valid_from}"
 
     def prices(self) -> dict[str, Decimal]:
         """Name the prices as genai-prices does: USD by unit, for a million tokens or a thousand of the rest."""
@@ -60,5 +67,55 @@ class PriceOverride(BaseModel):
             "output_reasoning_mtok": self.reasoning,
             "web_searches_kcount": None if self.web_search is None else self.web_search * 1_000,
             "requests_kcount": None if self.per_request is None else self.per_request * 1_000,
+            DURATION: self.per_second,
         }
         return {unit: usd for unit, usd in named.items() if usd is not None}
+
+
+def price_at(prices: Sequence[PriceOverride], at: datetime) -> PriceOverride | None:
+    """Find the price of a moment among those of one target; ``None`` on days that none of them is for.
+
+    A price holds from its first day to its last, or until the next one begins.
+    """
+    day = at.astimezone(UTC).date()
+    latest = next((price for price in reversed(prices) if (price.valid_from or date.min) <= day), None)
+    return None if latest is None or (latest.valid_until or date.max) < day else latest
+
+
+def in_order(prices: Sequence[PriceOverride]) -> tuple[PriceOverride, ...]:
+    """Order the prices of one target by their first day.
+
+    Raises:
+        ValueError: Two of them hold on one day.
+    """
+    ordered = tuple(sorted(prices, key=lambda price: price.valid_from or date.min))
+    for earlier, later in pairwise(ordered):
+        begins = later.valid_from or date.min
+        if begins == (earlier.valid_from or date.min):
+            raise ValueError("two prices begin on one day: give each its own valid_from")
+        if earlier.valid_until is not None and earlier.valid_until >= begins:
+            raise ValueError(
+                f"two prices hold on {begins}: end the earlier one with valid_until = {begins - timedelta(days=1)}, "
+                "or leave its valid_until out"
+            )
+    return ordered
+
+
+def _as_list(written: Any) -> Any:
+    """Read one table for itself, so that what is wrong with it is not said of the first of a list."""
+    return (PriceOverride.model_validate(written),) if isinstance(written, dict) else written
+
+
+def _json_schema() -> dict[str, Any]:
+    one = PriceOverride.model_json_schema()
+    return {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
+
+
+DatedPrices = Annotated[
+    tuple[PriceOverride, ...],
+    Field(min_length=1),
+    BeforeValidator(_as_list),
+    AfterValidator(in_order),
+    WithJsonSchema(_json_schema()),
+]
+"""The prices of one target, in the order of their days: written as one table, or as a list of them."""

@@ -1,18 +1,17 @@
 """Owns the price book: which unit prices apply to a model at a moment, from the public list and the operator's own."""
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
 from typing import Any
 
-from genai_prices import __version__ as _LIST_VERSION
-from genai_prices.data_snapshot import get_snapshot
-from genai_prices.types import ModelInfo, Provider
+from genai_prices.types import ModelInfo, ModelPrice, Provider, StartDateConstraint
 
 from backstay.core.clock import Clock, SystemClock
 from backstay.core.money import NanoUSD
 from backstay.core.usage import Usage
 from backstay.ledger.model_names import names_on_the_list
-from backstay.ledger.overrides import PriceOverride
+from backstay.ledger.overrides import PriceOverride, price_at
+from backstay.ledger.price_list import PriceList, installed_list
 from backstay.ledger.rates import NOTHING, Rates
 from backstay.ledger.types import Cost
 
@@ -22,6 +21,10 @@ _MINUTE_NS = 60 * 1_000_000_000
 _MAX_READY = 4096
 """Prices kept ready. Far more than a policy has targets; service tiers come from outside, hence the bound."""
 
+_NEVER_STANDARD = frozenset({("anthropic", "fast")})
+"""Tiers that cost more wherever they are offered: a model's is unknown where the list has none. Source: Anthropic's
+page on fast mode: twice to six times the price of Opus 4.6 to 4.8, which the list (0.2.3) leaves out (2026-06)."""
+
 _UNKNOWN = Cost(amount_nanousd=None)
 _FREE = Cost(amount_nanousd=NanoUSD(0), source="free (local)")
 
@@ -29,20 +32,31 @@ _FREE = Cost(amount_nanousd=NanoUSD(0), source="free (local)")
 class PriceBook:
     """Prices attempts: the operator's own price first, then free targets, then the public list of ``genai-prices``.
 
-    The list is the one installed (nothing is downloaded), so the prices are those of the lock file.
+    Nothing is downloaded: the list is the one installed, whose prices are those of the lock file, or one that the
+    operator has put in force.
     """
 
-    def __init__(self, overrides: Mapping[str, PriceOverride] | None = None, *, clock: Clock | None = None):
+    def __init__(
+        self,
+        overrides: Mapping[str, PriceOverride | Sequence[PriceOverride]] | None = None,
+        *,
+        price_list: PriceList | None = None,
+        clock: Clock | None = None,
+    ):
         """Open the book.
 
         Args:
             overrides: The operator's prices by target (``acme/gpt-4o-mini``), or by provider id of genai-prices and
-                model id (``openai/gpt-4o-mini``); the target goes first.
+                model id (``openai/gpt-4o-mini``); the target goes first. Several prices are in the order of their days.
+            price_list: ``None`` is the installed one.
             clock: For ``describe``, which tells today's prices.
         """
-        self._overrides = dict(overrides or {})
+        self._overrides = {
+            name: (prices,) if isinstance(prices, PriceOverride) else prices
+            for name, prices in (overrides or {}).items()
+        }
         self._clock = clock or SystemClock()
-        self._list = get_snapshot()
+        self.price_list = price_list or installed_list()
         self._models: dict[tuple[str, str], tuple[Provider, ModelInfo] | None] = {}
         self._ready: dict[tuple[str | None, str | None, str, str | None, bool], tuple[int, Rates | Cost]] = {}
 
@@ -56,6 +70,7 @@ class PriceBook:
         service_tier: str | None = None,
         target: str | None = None,
         is_free: bool = False,
+        duration_ms: int = 0,
     ) -> Cost:
         """Price one attempt.
 
@@ -67,12 +82,13 @@ class PriceBook:
             service_tier: What the provider says of the tier that served it: ``flex``, ``priority``, ``batch``, …
             target: The target's name, for the operator's own prices.
             is_free: Whether it costs nothing unless the operator has set a price.
+            duration_ms: How long it took, for prices by the second.
 
         Returns:
             A cost whose amount is ``None`` where the price or the usage is not known.
         """
         rates = self._rates(target, provider, model_id, service_tier, is_free, at_ns // _MINUTE_NS)
-        return rates if isinstance(rates, Cost) else rates.cost(usage)
+        return rates if isinstance(rates, Cost) else rates.cost(usage, duration_ms)
 
     def most(
         self,
@@ -83,6 +99,7 @@ class PriceBook:
         input_tokens: int,
         output_tokens: int,
         web_searches: int = 0,
+        duration_ms: int | None = None,
         without: frozenset[str] = NOTHING,
         service_tier: str | None = None,
         target: str | None = None,
@@ -97,6 +114,7 @@ class PriceBook:
             input_tokens: The most that it may read, cached ones included.
             output_tokens: The most that it may write, reasoning included, of all candidates together.
             web_searches: The most that the provider may run.
+            duration_ms: The longest that it may take; ``None`` is any time: a price by the second has no bound then.
             without: Units of genai-prices' names that it cannot be billed for (``cache_write_1h_mtok``, …).
             service_tier: What the caller asks for. ``None`` and ``auto`` leave it to the provider, which may take any
                 that its customer can have set as a default.
@@ -112,7 +130,7 @@ class PriceBook:
             rates = self._rates(target, provider, model_id, tier, is_free, minute)
             if isinstance(rates, Cost):
                 return rates.amount_nanousd
-            bound = rates.most(input_tokens, output_tokens, web_searches, without=without)
+            bound = rates.most(input_tokens, output_tokens, web_searches, duration_ms=duration_ms, without=without)
             if bound is None:
                 return None
             if most is None or bound > most:
@@ -126,12 +144,15 @@ class PriceBook:
 
         Returns:
             ``{"usd_per_million": {unit: exact decimal}, "tiers": [{"above_input_tokens", "usd_per_million"}],
-            "source"}``, units by genai-prices' name; a tier lists what changes past that much input.
+            "source", "since"}``, units by genai-prices' name; a tier lists what changes past that much input; ``since``
+            is the first day of the price, ``None`` where nobody says.
         """
         rates = self._rates(target, provider, model_id, None, is_free, self._clock.now_ns() // _MINUTE_NS)
         if isinstance(rates, Rates):
             return rates.describe()
-        return None if rates is _UNKNOWN else {"usd_per_million": {}, "tiers": [], "source": rates.source}
+        return (
+            None if rates is _UNKNOWN else {"usd_per_million": {}, "tiers": [], "source": rates.source, "since": None}
+        )
 
     def _rates(
         self, target: str | None, provider: str | None, model_id: str, tier: str | None, is_free: bool, minute: int
@@ -152,9 +173,9 @@ class PriceBook:
 
     def _own_rates(self, target: str | None, provider: str | None, model_id: str, at: datetime) -> Rates | None:
         for name in (target, f"{provider}/{model_id}"):
-            override = self._overrides.get(name or "")
-            if override is not None and override.applies(at):
-                return Rates(override.prices(), source="backstay.toml")
+            override = price_at(self._overrides.get(name or "", ()), at)
+            if override is not None:
+                return Rates(override.prices(), source=override.source, since=override.valid_from)
         return None
 
     def _public_rates(self, provider_id: str | None, model_id: str, tier: str | None, at: datetime) -> Rates | None:
@@ -165,10 +186,13 @@ class PriceBook:
         standard = prices = model.get_prices(at)
         if tier and any(model is own for own in provider.models):
             prices = model.get_prices(at, _tier_context(tier))
-        source = f"genai-prices {_LIST_VERSION} {provider.id}/{model.id}"
+            if prices == standard and (provider_id, tier) in _NEVER_STANDARD:
+                return None
+        source = f"{self.price_list.name} {provider.id}/{model.id}"
         return Rates(
             {unit: price for unit, price in vars(prices).items() if price is not None},
             source=source if prices == standard else f"{source} {tier}",
+            since=_since(model, standard),
         )
 
     def _model(self, provider_id: str, model_id: str) -> tuple[Provider, ModelInfo] | None:
@@ -180,9 +204,17 @@ class PriceBook:
 
     def _find(self, provider_id: str, model_id: str) -> tuple[Provider, ModelInfo] | None:
         try:
-            return self._list.find_provider_model(model_id, None, provider_id, None)
+            return self.price_list.snapshot.find_provider_model(model_id, None, provider_id, None)
         except LookupError:
             return None
+
+
+def _since(model: ModelInfo, prices: ModelPrice) -> date | None:
+    """Find the first day of a listed price, where the list has it."""
+    for dated in model.prices if isinstance(model.prices, list) else ():
+        if dated.prices is prices and isinstance(dated.constraint, StartDateConstraint):
+            return dated.constraint.start_date
+    return None
 
 
 def served_tiers(provider: str | None, asked: str | None) -> tuple[str | None, ...]:

@@ -1,6 +1,7 @@
 """Owns the arithmetic of a price: token counts times unit prices, exact, rounded once to the nano-dollar."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from math import lcm
@@ -14,6 +15,9 @@ from backstay.ledger.dearest import input_corners, output_corners
 from backstay.ledger.types import Cost, CostLine
 
 _MILLION = 1_000_000
+
+DURATION = "duration_ms"
+"""The time that an attempt took, in milliseconds and priced per second: Backstay's own unit."""
 
 # Unit by genai-prices' name: how many of it one price is for, and the units that it is a part of. A part with a price
 # of its own is taken out of the wholes, so that nothing is billed twice.
@@ -30,9 +34,12 @@ _UNITS: dict[str, tuple[int, tuple[str, ...]]] = {
     "output_audio_mtok": (_MILLION, ("output_mtok",)),
     "web_searches_kcount": (1_000, ()),
     "requests_kcount": (1_000, ()),
+    DURATION: (1_000, ()),
 }
 UNITS = tuple(_UNITS)
-"""What can be billed: everything that ``Usage`` counts. Prices for other units (image tokens, seconds) go unused."""
+"""What can be billed: everything that ``Usage`` counts, and time. Prices for other units (image tokens) go unused."""
+
+_WITHOUT_USAGE = frozenset({"requests_kcount", DURATION})
 
 _POSITION = {unit: position for position, unit in enumerate(_UNITS)}
 
@@ -42,7 +49,7 @@ _ANY = -1
 NOTHING: frozenset[str] = frozenset()
 
 
-def _counts(usage: Usage, requests: int = 1) -> tuple[int, ...]:
+def _counts(usage: Usage, requests: int = 1, duration_ms: int = 0) -> tuple[int, ...]:
     """Count each unit of ``UNITS``, in its order; parts are still within their wholes."""
     return (
         usage.input_tokens or 0,
@@ -56,6 +63,7 @@ def _counts(usage: Usage, requests: int = 1) -> tuple[int, ...]:
         usage.output_audio_tokens,
         usage.web_searches,
         requests,
+        duration_ms,
     )
 
 
@@ -74,6 +82,7 @@ class _Ceiling(NamedTuple):
     output: int
     search: int
     request: int
+    millisecond: int
 
 
 class Rates:
@@ -83,12 +92,13 @@ class Rates:
     difference of two rounded running totals: lines add up to the total, each within a nano-dollar of its own product.
     """
 
-    def __init__(self, prices: Mapping[str, Decimal | TieredPrices], *, source: str):
+    def __init__(self, prices: Mapping[str, Decimal | TieredPrices], *, source: str, since: date | None = None):
         """Prepare prices in USD by unit of ``UNITS``, as genai-prices gives them; other units are left aside.
 
         A tiered price goes by the whole input of a call: past a tier's start, all of its tokens cost that tier's price.
         """
         self.source = source
+        self.since = since
         self._prices = {unit: prices[unit] for unit in UNITS if unit in prices}
         starts = {
             tier.start for price in self._prices.values() if isinstance(price, TieredPrices) for tier in price.tiers
@@ -106,16 +116,19 @@ class Rates:
         self._bills_input = "input_mtok" in billed
         self._bills_output = "output_mtok" in billed
         self._bills_searches = "web_searches_kcount" in self._prices
+        self._bills_time = DURATION in billed
+        self._bills_usage = not self._prices.keys() <= _WITHOUT_USAGE
         self._ceilings: dict[frozenset[str], tuple[_Ceiling, ...]] = {}
 
-    def cost(self, usage: Usage) -> Cost:
-        """Price what was used. The amount is ``None`` where the usage of something that costs is not known.
+    def cost(self, usage: Usage, duration_ms: int = 0) -> Cost:
+        """Price what was used, and the time that it took.
 
-        Parts that a provider reports as larger than their whole are billed as reported, and the rest of the whole as 0.
+        The amount is ``None`` where the usage of something that costs is not known. Parts that a provider reports as
+        larger than their whole are billed as reported, and the rest of the whole as 0.
         """
         if not self._is_known(usage):
             return Cost(amount_nanousd=None, source=self.source)
-        counts, scale = _counts(usage), self._scale
+        counts, scale = _counts(usage, 1, duration_ms), self._scale
         terms = self._base
         for start, dearer in self._tiers:
             if counts[0] > start:
@@ -143,25 +156,40 @@ class Rates:
         return Cost(amount_nanousd=NanoUSD(billed), lines=tuple(lines), source=self.source)
 
     def most(
-        self, input_tokens: int, output_tokens: int, web_searches: int = 0, *, without: frozenset[str] = NOTHING
+        self,
+        input_tokens: int,
+        output_tokens: int,
+        web_searches: int = 0,
+        *,
+        duration_ms: int | None = None,
+        without: frozenset[str] = NOTHING,
     ) -> NanoUSD | None:
         """Say the most that any usage within these counts can cost; ``None`` where some of it has no price.
 
         It is exact: some usage within the counts costs as much. Each part is at most its whole.
 
         Args:
+            input_tokens: At most so many, and so on.
+            output_tokens: Of all candidates together.
+            web_searches: Of the provider's own.
+            duration_ms: ``None`` where it may take any time: then what is billed by the second has no bound.
             without: Units that the call cannot be billed for.
         """
         if not self._prices or (web_searches and not self._bills_searches):
             return None
+        if duration_ms is None:
+            if self._bills_time:
+                return None
+            duration_ms = 0
         ceilings = self._ceilings.get(without)
         if ceilings is None:
             ceilings = self._ceilings[without] = self._find_ceilings(without)
         most = 0
-        for above, up_to, dearest_input, dearest_output, search, request in ceilings:
+        for above, up_to, dearest_input, dearest_output, search, request, millisecond in ceilings:
             if input_tokens > above:
                 longest = input_tokens if up_to is None or input_tokens < up_to else up_to
                 bound = longest * dearest_input + output_tokens * dearest_output + web_searches * search + request
+                bound += duration_ms * millisecond
                 if bound > most:
                     most = bound
         return NanoUSD(most if self._scale == 1 else _half_even(most, self._scale))
@@ -178,6 +206,7 @@ class Rates:
                 max(_amount(terms, _counts(corner, 0), excluded) for corner in output_corners()),
                 _amount(terms, _counts(Usage(web_searches=1), 0), excluded),
                 _amount(terms, _counts(Usage(), 1), excluded),
+                _amount(terms, _counts(Usage(), 0, 1), excluded),
             )
             for above, up_to, terms in zip([_ANY, *starts], [*starts, None], tiers, strict=True)
         )
@@ -191,6 +220,7 @@ class Rates:
                 for start, terms in reversed(self._tiers)
             ],
             "source": self.source,
+            "since": self.since and self.since.isoformat(),
         }
 
     def _terms(self, start: int) -> tuple[_Term, ...]:
@@ -206,9 +236,11 @@ class Rates:
         )
 
     def _is_known(self, usage: Usage) -> bool:
-        if not self._prices or not usage.is_known:
+        if not self._prices or (usage.web_searches and not self._bills_searches):
             return False
-        if usage.web_searches and not self._bills_searches:
+        if not self._bills_usage:
+            return True
+        if not usage.is_known:
             return False
         return not (
             (self._bills_input and usage.input_tokens is None) or (self._bills_output and usage.output_tokens is None)

@@ -22,7 +22,8 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     amount_nanousd: NanoUSD | None
     lines: tuple[CostLine, ...] = ()
     source: str | None = None
-    """Where the price is from: ``genai-prices 0.2.3 openai/gpt-4o-mini``, ``backstay.toml`` or ``free (local)``."""
+    """Where the price is from: ``genai-prices 0.2.3 openai/gpt-4o-mini``, ``backstay.toml since 2026-01-01`` or
+    ``free (local)``."""
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -11,23 +11,24 @@ _SAYS_NOTHING = frozenset({"model", "user", "metadata", "safety_identifier", "pr
 """Fields that no model reads."""
 
 _PER_REQUEST = 512
-"""What vendors add around a request, in tokens: marks of the chat's beginning and end, the date, how to answer. The
-largest that is published is Anthropic's for tools, 346 to 530 with the calls' own marks (platform.claude.com, tool use,
-"pricing", 2026-11) and that is added on its own."""
+"""What vendors add around a request, in tokens: marks of the chat's beginning and end, the date, how to answer. No
+vendor publishes it but for tools, which are added on their own; that it is less than this is not confirmed of all."""
 
 _PER_REQUEST_OF = {"x-ai": 4_096}
-"""xAI bills a prompt of its own with each request; its size is not published, measured ones have about 700 tokens."""
+"""xAI bills a prompt of its own with each request, whose size it does not publish: a greeting to grok-4 was billed as
+686 tokens (doc.302.ai/api-263332597, 2026-01)."""
 
-_TOOLS = 1_024
-"""What vendors add where there are tools at all, and for a tool of the vendor's own: Anthropic's largest is the
-computer's with 735 tokens after 499 (platform.claude.com, computer use, "pricing", 2026-11)."""
+_TOOLS = 1_536
+"""What vendors add where there are tools at all, and for a tool of the vendor's own. The largest that are known are
+Anthropic's: 530 for Claude 3 Opus, 346 for newer models (docs.anthropic.com, "tool use pricing and tokens"), and 735
+and up to 499 for the computer's (claudecodeguides.com, "computer use token cost", 2026; the 499 is not confirmed)."""
 
-_ANY_CONTEXT = 2_000_000
-"""The largest context of any listed model (genai-prices 0.2.3), where a model's own is not known."""
+_ANY_CONTEXT = 10_000_000
+"""The largest context of any listed model, Llama 4 Scout's (genai-prices 0.2.3), where a model's own is not known."""
 
 _ROUNDS = 10
-"""How often a provider goes on after tools of its own, where the caller does not say: Anthropic's limit
-(platform.claude.com, server tools, 2026-11)."""
+"""How often a provider goes on after tools of its own, where the caller does not say: Anthropic's default, after which
+a turn ends with ``pause_turn`` (its page on stop reasons, 2026-05). Other vendors' limits are not confirmed."""
 
 _MEDIA = re.compile(
     rb'"(?:image_url|input_image|image|input_audio|audio|file|input_file|document|video|computer_screenshot|'
@@ -134,6 +135,19 @@ def most_output_tokens(fields: Fields, model_limit: int | None) -> int | None:
         return None
     foretold = memoryview(fields["prediction"]).nbytes if "prediction" in fields else 0
     return (max(0, min(limits)) + foretold) * max(1, _whole(fields.get("n")) or 1)
+
+
+def asked_tier(fields: Fields) -> str | None:
+    """Return the service tier that a caller asks for; ``None`` where it is left to the provider.
+
+    Anthropic's fast mode is a ``speed`` on its wire, and billed as a tier is.
+    """
+    for name, only in (("speed", "fast"), ("service_tier", None)):
+        raw = fields.get(name)
+        asked = None if raw is None else _decoded(raw)
+        if isinstance(asked, str) and only in (None, asked):
+            return asked
+    return None
 
 
 def ruled_out(fields: Fields) -> frozenset[str]:

@@ -3,11 +3,17 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-_ANY_IMAGE = 10_000
-"""An image of any vendor: the largest published budget, OpenAI's for ``detail: original``."""
+_ANY_IMAGE = 73_800
+"""An image of any vendor: OpenAI's limit since GPT-5.6, 30,000 patches that are not scaled down, times its largest
+factor, 2.46. The newer models' own factor is not confirmed. Source: OpenAI's guide "images and vision" as of
+2026-09-25, quoted in public code with a refusal "exceeding the limit of 30000"."""
+
+_10_000_PATCHES = 24_600
+"""The budget of ``detail: original`` before that, by the same factor; measured ones are 1.2 to 1.5
+(community.openai.com/t/1377015, 2026-03)."""
 
 _TILES = 8
-"""What fits into 2,048 × 2,048 with a short side of 768, in squares of 512 (OpenAI, images and vision, 2026-11)."""
+"""What fits into 2,048 × 2,048 with a short side of 768, in squares of 512."""
 
 _OPENAI_IMAGES: tuple[tuple[str, int], ...] = (
     ("gpt-4o-mini", 2_833 + _TILES * 5_667),
@@ -18,15 +24,31 @@ _OPENAI_IMAGES: tuple[tuple[str, int], ...] = (
     ("o4-mini", 2_642),
     ("o1", 75 + _TILES * 150),
     ("o3", 75 + _TILES * 150),
+    *((name, _10_000_PATCHES) for name in ("gpt-5-", "gpt-5.1", "gpt-5.2", "gpt-5.3", "gpt-5.4", "gpt-5.5")),
 )
 """How a model's name begins and its largest image: tiles, or 1,536 patches times the model's factor (1.62, 2.46, 1.72).
-Source: developers.openai.com/api/docs/guides/images-vision, "calculating costs" (2026-11)."""
+Source: OpenAI's guide "images and vision", "calculating costs" (a copy of 2025: openai-hd4n6.mintlify.app/docs/guides/
+images); that the whole gpt-4.1 is billed by tiles, and the maxima of mini, nano and o4-mini, were measured
+(community.openai.com/t/1230130, /t/1281361 and /t/1377015)."""
 
 _LOWER_RESOLUTION = ("claude-3", "claude-sonnet-4", "claude-opus-4-0", "claude-opus-4-1", "claude-opus-4-2025",
                      "claude-opus-4-5", "claude-opus-4-6", "claude-haiku-4-5")  # fmt: skip
+"""Models of the lower resolution: those before Opus 4.7."""
+
+_GEMINI_TILES = 24
+"""The most that an image is cut into. It is scaled down into 3,072 × 3,072; a tile is as long as the short side divided
+by 1.5, within 256 to 768: 3,072 × 384 is the worst (firebase.google.com/docs/vertex-ai/input-file-requirements, of
+Gemini 1.5; not confirmed of later models, whose pages name the same tiles)."""
+
+_AUDIO_FORMATS = frozenset({"wav", "mp3"})
+"""Those with a least rate: MP3 has 8 kbit/s or more, PCM more than that. FLAC or Opus of silence have hardly any."""
+
 _AUDIO_CHARACTERS_PER_TOKEN = 16
-"""Of base64. Gemini counts 32 tokens a second (ai.google.dev, audio understanding, 2026-11); speech codecs use at least
-6 kbit/s, which are 1,000 characters of base64: twice as many tokens as that makes."""
+"""Of base64. Gemini counts 32 tokens a second (ai.google.dev/gemini-api/docs/tokens, 2026-11), the most that is
+known; 8 kbit/s are 1,333 characters of base64 a second: over twice as many tokens as that makes."""
+
+_AUDIO_MARKS = 1_024
+"""What stands around a sound, in tokens. No vendor publishes it."""
 
 
 class Media(NamedTuple):
@@ -41,17 +63,17 @@ class Media(NamedTuple):
 def most_image_tokens(price_provider: str | None, model_id: str) -> int:
     """Return the most tokens that an image of unknown size can be.
 
-    Anthropic scales images down to about 1,600 tokens, newer models to 4,784 (platform.claude.com, vision, 2026-11).
-    Gemini cuts them into tiles of 258 tokens, in Gemini 3 by a resolution of up to 2,240 tokens (ai.google.dev, image
-    understanding and media resolution, 2026-11): 16 tiles are an image five times as long as wide.
+    Anthropic scales images down to 1,568 tokens and a long side of as many pixels, for models since Opus 4.7 to 4,784
+    and 2,576 (platform.claude.com/docs/en/build-with-claude/vision, 2026). Gemini cuts them into tiles of 258 tokens
+    (ai.google.dev/gemini-api/docs/tokens); Gemini 3 takes up to 2,240 by its media resolution (not confirmed).
     """
     if price_provider == "openai":
-        sizes = [(len(name), size) for name, size in _OPENAI_IMAGES if model_id.startswith(name)]
+        sizes = [(len(name), size) for name, size in _OPENAI_IMAGES if f"{model_id}-".startswith(name)]
         return max(sizes)[1] if sizes else _ANY_IMAGE
     if price_provider == "anthropic":
         return 1_640 if model_id.startswith(_LOWER_RESOLUTION) else 4_784
     if price_provider == "google":
-        return 16 * 258
+        return _GEMINI_TILES * 258
     return _ANY_IMAGE
 
 
@@ -64,8 +86,8 @@ def weigh(value: Any, image_tokens: int) -> Media:
         data += size
         if kind == "image":
             tokens += image_tokens
-        elif kind == "audio":
-            tokens += size // _AUDIO_CHARACTERS_PER_TOKEN + image_tokens
+        elif kind == "audio" and _audio_format(payload) in _AUDIO_FORMATS:
+            tokens += size // _AUDIO_CHARACTERS_PER_TOKEN + _AUDIO_MARKS
         else:
             is_unbounded = True
     return Media(data, tokens, is_unbounded)
@@ -103,6 +125,11 @@ def _kind(fields: Mapping[str, Any]) -> str | None:
     if any(name in fields for name in ("inlineData", "inline_data", "fileData", "file_data")):
         return "file"
     return None
+
+
+def _audio_format(fields: Mapping[str, Any]) -> object:
+    sound = fields.get("input_audio")
+    return sound.get("format") if isinstance(sound, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 
 def _is_text(fields: Mapping[str, Any]) -> bool:

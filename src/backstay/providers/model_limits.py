@@ -1,50 +1,79 @@
 """Owns what is known of the longest answers that models write, by vendor and model."""
 
-_OUTPUT_TOKENS: tuple[tuple[str, str, int], ...] = (
-    # OpenAI, developers.openai.com/api/docs/models, "max output tokens" of each model (2026-11)
-    ("openai", "gpt-3.5-turbo", 4_096),
-    ("openai", "gpt-4-turbo", 4_096),
-    ("openai", "gpt-4o", 16_384),
-    ("openai", "gpt-4.1", 32_768),
-    ("openai", "o1", 100_000),
-    ("openai", "o3", 100_000),
-    ("openai", "o4-mini", 100_000),
-    ("openai", "gpt-5", 128_000),
-    ("openai", "gpt-5-pro", 272_000),
-    # Anthropic, platform.claude.com/docs/models/overview and each model's page, "max output" (2026-11).
-    # 3.7 Sonnet writes twice its 64,000 with the beta header output-128k-2025-02-19.
-    ("anthropic", "claude-3-", 4_096),
-    ("anthropic", "claude-3-5-", 8_192),
-    ("anthropic", "claude-3-7-", 128_000),
-    ("anthropic", "claude-sonnet-4", 64_000),
-    ("anthropic", "claude-sonnet-4-6", 128_000),
-    ("anthropic", "claude-opus-4-0", 32_000),
-    ("anthropic", "claude-opus-4-1", 32_000),
-    ("anthropic", "claude-opus-4-2025", 32_000),
-    ("anthropic", "claude-opus-4-5", 64_000),
-    ("anthropic", "claude-opus-4-6", 128_000),
-    ("anthropic", "claude-opus-4-7", 128_000),
-    ("anthropic", "claude-opus-4-8", 128_000),
-    ("anthropic", "claude-haiku-4-5", 64_000),
-    ("anthropic", "claude-opus-5", 128_000),
-    ("anthropic", "claude-sonnet-5", 128_000),
-    ("anthropic", "claude-fable-5", 128_000),
-    # Google, ai.google.dev/gemini-api/docs/models, "output token limit" (2026-11)
-    ("google", "gemini-2.0-flash", 8_192),
-    ("google", "gemini-2.5-", 65_536),
-    ("google", "gemini-3-", 65_536),
-)
-"""Provider by genai-prices' id, how a model's name begins, and its longest answer in tokens, reasoning included.
+import re
 
-The longest beginning wins. A model that is not here may write as much as its context holds.
-"""
+# A limit that is too low breaks the bound of what a call can cost, so only what was looked up stands here, model by
+# model. What is left out is bounded by its context: newer models too, until somebody has looked.
+# Source, unless said otherwise: model_prices_and_context_window.json of LiteLLM 1.106 (read 2026-11-24), which
+# transcribes the vendors' model pages; where it has two figures for one name, the larger one.
+_NAMES_BY_LIMIT: dict[tuple[str, int], str] = {
+    # gpt-3.5-turbo-16k is left out: the page says 4,096, but its first version was bound by the context alone.
+    ("openai", 4_096): "gpt-3.5-turbo gpt-3.5-turbo-0125 gpt-3.5-turbo-1106 gpt-4-1106-preview gpt-4-turbo",
+    ("openai", 16_384): (
+        "gpt-4o gpt-4o-mini gpt-4o-audio-preview gpt-4o-mini-audio-preview gpt-4o-search-preview "
+        "gpt-4o-mini-search-preview gpt-audio gpt-audio-1.5 gpt-audio-mini gpt-5-chat gpt-5-chat-latest "
+        "gpt-5.1-chat-latest gpt-5.2-chat-latest gpt-5.3-chat-latest"
+    ),
+    ("openai", 32_768): "gpt-4.1 gpt-4.1-mini gpt-4.1-nano",
+    ("openai", 100_000): "o1 o1-pro o3 o3-deep-research o3-mini o3-pro o4-mini o4-mini-deep-research",
+    ("openai", 128_000): (
+        "gpt-5 gpt-5-codex gpt-5-mini gpt-5-nano gpt-5-search-api gpt-5.1 gpt-5.1-codex gpt-5.1-codex-max "
+        "gpt-5.1-codex-mini gpt-5.2 gpt-5.2-codex gpt-5.2-pro gpt-5.3-codex gpt-5.4 gpt-5.4-mini gpt-5.4-nano "
+        "gpt-5.4-pro gpt-5.5 gpt-5.5-pro gpt-5.6 gpt-5.6-cyber gpt-5.6-luna gpt-5.6-sol gpt-5.6-terra gpt-6-astra "
+        "gpt-6-cyber gpt-6-luna gpt-6-rosalind gpt-6-sol gpt-6.1-sol gpt-6.1-terra"
+    ),
+    ("openai", 272_000): "gpt-5-pro",
+    ("anthropic", 4_096): "claude-3-haiku claude-3-opus claude-3-opus-latest claude-3-sonnet",
+    ("anthropic", 8_192): "claude-3-5-haiku claude-3-5-haiku-latest claude-3-5-sonnet claude-3-5-sonnet-latest",
+    ("anthropic", 32_000): "claude-opus-4 claude-opus-4-0 claude-opus-4-1",
+    ("anthropic", 64_000): "claude-haiku-4-5 claude-opus-4-5 claude-sonnet-4 claude-sonnet-4-0 claude-sonnet-4-5",
+    # 3.7 Sonnet writes 64,000, and twice that with the header `anthropic-beta: output-128k-2025-02-19`.
+    ("anthropic", 128_000): (
+        "claude-3-7-sonnet claude-3-7-sonnet-latest claude-fable-5 claude-fable-5-1 claude-haiku-5-5 claude-mythos-5 "
+        "claude-mythos-5-1 claude-opus-4-6 claude-opus-4-7 claude-opus-4-8 claude-opus-5 claude-opus-5-5 "
+        "claude-sonnet-4-6 claude-sonnet-5 claude-sonnet-5-5"
+    ),
+    # ai.google.dev/gemini-api/docs/tokens: "an output limit of about 8,000 tokens"; 8,192 by the model's page.
+    ("google", 8_192): "gemini-2.0-flash gemini-2.0-flash-001 gemini-2.0-flash-lite gemini-2.0-flash-lite-001",
+    ("google", 65_536): (
+        "gemini-2.5-flash gemini-2.5-flash-lite gemini-2.5-pro gemini-3-flash-preview gemini-3-pro-preview "
+        "gemini-3.1-flash-lite gemini-3.1-flash-lite-preview gemini-3.1-pro-preview gemini-3.5-flash "
+        "gemini-3.5-flash-lite gemini-3.6-flash gemini-3.7-flash gemini-3.8-flash"
+    ),
+    ("google", 1_048_576): "gemini-4-argon gemini-4-hydrogen",
+    # api-docs.deepseek.com/quick_start/pricing (2026-04): "max output: 384K" of all V4 models, which the old names
+    # deepseek-chat and deepseek-reasoner (8,192 and 65,536 before) have stood for since.
+    ("deepseek", 393_216): "deepseek-chat deepseek-flash deepseek-reasoner deepseek-v4-flash deepseek-v4-pro",
+    ("deepseek", 163_840): "deepseek-v3.2",
+    # Mistral and xAI publish no limit but the context.
+    ("mistral", 128_000): "codestral-2508 codestral-latest pixtral-large-latest",
+    ("mistral", 131_072): "ministral-3b-2512 ministral-3b-latest",
+    ("mistral", 256_000): "devstral-latest devstral-medium-latest devstral-small-latest",
+    ("mistral", 262_144): (
+        "magistral-medium-latest magistral-small-latest ministral-14b-2512 ministral-14b-latest ministral-8b-2512 "
+        "ministral-8b-latest mistral-large-2512 mistral-medium-3-5 mistral-medium-latest mistral-small-2603 "
+        "mistral-small-latest"
+    ),
+    ("mistral", 1_048_576): "mistral-large-4 mistral-large-4-0",
+    ("x-ai", 256_000): "grok-build-0.1 grok-code-fast grok-code-fast-1",
+    ("x-ai", 500_000): "grok-4.5 grok-4.5-latest grok-4.6 grok-4.7",
+    ("x-ai", 1_000_000): (
+        "grok-4.3 grok-4.3-latest grok-4.20 grok-4.20-0309-reasoning grok-4.20-0309-non-reasoning "
+        "grok-4.20-multi-agent grok-4.20-multi-agent-0309 grok-4.20-non-reasoning grok-4.20-reasoning"
+    ),
+}
+"""Provider by genai-prices' id and the longest answer in tokens, reasoning included, of these models."""
+
+_OUTPUT_TOKENS = {(provider, name): limit for (provider, limit), names in _NAMES_BY_LIMIT.items()
+                  for name in names.split()}  # fmt: skip
+
+_DATE = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|20\d{6})$")
+"""How OpenAI and Anthropic name one version of a model."""
 
 
 def known_output_limit(price_provider: str | None, model_id: str) -> int | None:
     """Return the most tokens that one answer of a model can have; ``None`` where that is not known."""
-    limits = [
-        (len(beginning), limit)
-        for provider, beginning, limit in _OUTPUT_TOKENS
-        if provider == price_provider and model_id.startswith(beginning)
-    ]
-    return max(limits)[1] if limits else None
+    if price_provider is None:
+        return None
+    limit = _OUTPUT_TOKENS.get((price_provider, model_id))
+    return _OUTPUT_TOKENS.get((price_provider, _DATE.sub("", model_id))) if limit is None else limit

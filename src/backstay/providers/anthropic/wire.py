@@ -32,6 +32,7 @@ class WireUsage(msgspec.Struct, gc=False):
     output_tokens_details: OutputDetails | None = None
     server_tool_use: ServerTools | None = None
     service_tier: str | None = None
+    speed: str | None = None
 
 
 class Summary(msgspec.Struct, gc=False):
@@ -124,6 +125,9 @@ def read_stop(reason: str) -> FinishReason:
 
 
 def read_tier(usage: WireUsage) -> str | None:
+    """Read the service tier that the call was served in; the fast mode, which is billed as one, is a ``speed`` here."""
+    if usage.speed == "fast":
+        return "fast"
     return None if usage.service_tier is None else READ_TIER.get(usage.service_tier, usage.service_tier)
 
 
@@ -177,5 +181,7 @@ def write_usage(usage: Usage) -> dict[str, Any]:
 
 
 def write_tier(tier: str | None) -> dict[str, str]:
+    if tier == "fast":
+        return {"service_tier": "standard", "speed": "fast"}
     written = {"default": "standard", "priority": "priority", "batch": "batch"}.get(tier or "")
     return {} if written is None else {"service_tier": written}

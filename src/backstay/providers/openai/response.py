@@ -43,7 +43,10 @@ def read_summary(body: bytes) -> ReplySummary:
 def read_embeddings_summary(body: bytes) -> ReplySummary:
     """Read what the books need of an embeddings answer. Raises ``ProviderError`` if it is none."""
     found = decode_answer(_embeddings, body)
-    return ReplySummary(model=found.model, usage=wire.read_usage(found.usage))
+    usage = found.usage
+    if usage is not None and usage.prompt_tokens is None:
+        usage.prompt_tokens = usage.total_tokens  # all that Voyage says
+    return ReplySummary(model=found.model, usage=wire.read_usage(usage))
 
 
 def read_response(body: bytes) -> ChatResponse:

@@ -33,6 +33,8 @@ class WireUsage(msgspec.Struct, gc=False):
     """DeepSeek's name for cached tokens."""
     x_backstay_estimated: bool = False
     """Whether an adaptor of ours has counted, as the vendor did not."""
+    cached_tokens: int | None = None
+    """Moonshot's."""
 
 
 class ChoiceSummary(msgspec.Struct, gc=False):
@@ -159,7 +161,8 @@ def read_usage(wire: WireUsage | None) -> Usage:
     if wire is None:
         return NO_USAGE
     prompt, completion = wire.prompt_tokens_details, wire.completion_tokens_details
-    if prompt is None and completion is None and wire.prompt_cache_hit_tokens is None:
+    cached = wire.prompt_cache_hit_tokens or wire.cached_tokens
+    if prompt is None and completion is None and not cached:
         return Usage(
             input_tokens=wire.prompt_tokens, output_tokens=wire.completion_tokens, estimated=wire.x_backstay_estimated
         )
@@ -170,7 +173,7 @@ def read_usage(wire: WireUsage | None) -> Usage:
     return Usage(
         input_tokens=wire.prompt_tokens,
         output_tokens=output,
-        cache_read_tokens=prompt.cached_tokens or wire.prompt_cache_hit_tokens or 0,
+        cache_read_tokens=prompt.cached_tokens or cached or 0,
         cache_write_tokens=prompt.cache_write_tokens or 0,
         reasoning_tokens=reasoning,
         input_audio_tokens=prompt.audio_tokens or 0,

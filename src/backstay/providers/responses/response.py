@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -41,8 +41,15 @@ def summarize_whole(found: wire.Whole, *, has_refusal: bool) -> ReplySummary:
 
 
 def count_searches(found: wire.Whole) -> int:
-    """Count the searches of the hosted web search, which are billed one by one."""
-    return sum(item.type == "web_search_call" for item in found.output)
+    """Count the searches of the hosted web search, which are billed one by one; to open a page costs nothing.
+
+    Source: OpenAI's guide "web search", ``action`` of ``web_search_call``: "search actions incur a tool call cost".
+    """
+    return sum(item.type == "web_search_call" and _is_search(item.action) for item in found.output)
+
+
+def _is_search(action: Any) -> bool:
+    return not isinstance(action, dict) or cast("dict[str, Any]", action).get("type", "search") == "search"
 
 
 def _has_refusal(found: wire.Whole) -> bool:

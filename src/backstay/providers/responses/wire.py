@@ -65,6 +65,8 @@ class Item(msgspec.Struct, gc=False):
     name: Any = ""
     arguments: Any = ""
     """Text of a function's call; hosted tools may have an object."""
+    action: Any = None
+    """What a web search did: ``search``, which is billed, or ``open_page`` and the like, which are not."""
 
 
 class Incomplete(msgspec.Struct, gc=False):
