@@ -23,7 +23,7 @@ from backstay.core.money import NanoUSD
 from backstay.gateway import Model, Models, RouteBoard, Target
 from backstay.health import HealthStore
 from backstay.jobs import Later, WebhookSecrets
-from backstay.ledger import MERGE_ENTRIES, CostLine, LedgerEntry, LedgerStore
+from backstay.ledger import MERGE_ENTRIES, CostLine, LedgerEntry, LedgerExport, LedgerStore
 from backstay.providers import DIALECTS
 from backstay.providers.simulator import Simulator
 from backstay.store import Database
@@ -57,6 +57,7 @@ async def app(database: Database) -> AsyncIterator[Starlette]:
         audit=AuditLog(database),
         traces=TraceStore(database),
         ledger=LedgerStore(database),
+        export=LedgerExport(database),
         cache=Cache(database, SystemClock(), memory_bytes=0),
         later=Later(database),
         webhooks=WebhookSecrets(database, SECRET),

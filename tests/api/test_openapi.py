@@ -32,7 +32,7 @@ from backstay.core.clock import SystemClock
 from backstay.gateway import Model, Models, RouteBoard, Target
 from backstay.health import HealthStore
 from backstay.jobs import Later, WebhookSecrets
-from backstay.ledger import LedgerStore
+from backstay.ledger import LedgerExport, LedgerStore
 from backstay.providers.simulator import Simulator
 from backstay.store import Database
 from backstay.tracing import TraceStore, read_call
@@ -88,6 +88,7 @@ def build(url: str) -> Starlette:
         audit=AuditLog(database),
         traces=TraceStore(database),
         ledger=LedgerStore(database),
+        export=LedgerExport(database),
         cache=Cache(database, SystemClock(), memory_bytes=0),
         later=Later(database),
         webhooks=WebhookSecrets(database, SECRET),

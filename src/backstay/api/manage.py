@@ -14,7 +14,18 @@ from backstay.access import AuditLog, Keys, People, Sessions
 from backstay.access.types import CreatedKey, Invitation, Key, LoginLink, NewKey, Person
 from backstay.api.answers import call_row, cost_group, cost_total, model_view, moment, trace_tree
 from backstay.api.auth import Authenticate
+from backstay.api.cost_shapes import (
+    DearestCalls,
+    DearestQuery,
+    ExportQuery,
+    Invoice,
+    InvoiceQuery,
+    WasteQuery,
+    WasteReport,
+)
+from backstay.api.costs import dearest, export, invoice, waste
 from backstay.api.endpoint import Asked, Endpoint, Nothing, build_routes, get, post
+from backstay.api.filters import call_filter, own_key
 from backstay.api.openapi import openapi_document
 from backstay.api.pairs import find_wrong, pair_row
 from backstay.api.routes import route_target, routes_view
@@ -48,12 +59,12 @@ from backstay.api.shapes import (
 )
 from backstay.cache import Cache, Purge
 from backstay.core.caller import Caller
-from backstay.core.errors import BackstayError, Conflict, Forbidden, InvalidRequest, NotFound, Unauthenticated
+from backstay.core.errors import BackstayError, Conflict, InvalidRequest, NotFound, Overloaded, Unauthenticated
 from backstay.core.money import usd
 from backstay.gateway import RouteBoard
 from backstay.jobs import Later, WebhookSecrets
 from backstay.jobs.views import LaterView, view_call
-from backstay.ledger import LedgerStore
+from backstay.ledger import LedgerExport, LedgerStore
 from backstay.tracing import CallFilter, CallReading, StoredSpan, TraceStore
 
 _COST_ROWS = 1_000
@@ -71,6 +82,7 @@ class ManageDeps:
     audit: AuditLog
     traces: TraceStore
     ledger: LedgerStore
+    export: LedgerExport
     cache: Cache
     later: Later
     webhooks: WebhookSecrets
@@ -144,7 +156,7 @@ async def list_audit(deps: ManageDeps, asked: Asked[AuditQuery, Nothing]) -> Aud
 
 
 async def list_traces(deps: ManageDeps, asked: Asked[CallPageQuery, Nothing]) -> CallList:
-    wanted = _filter(asked.caller, asked.query)
+    wanted = call_filter(asked.caller, asked.query)
     page = await deps.traces.list_calls(
         asked.caller.tenant_id, wanted, limit=asked.query.limit, before=asked.query.before
     )
@@ -153,7 +165,7 @@ async def list_traces(deps: ManageDeps, asked: Asked[CallPageQuery, Nothing]) ->
 
 async def tail_traces(deps: ManageDeps, asked: Asked[CallQuery, Nothing]) -> Response:
     """Stream new calls as server-sent events, until the client goes away or its credential ends."""
-    wanted = _filter(asked.caller, asked.query)
+    wanted = call_filter(asked.caller, asked.query)
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     if asked.request.method == "HEAD":
         return Response(headers=headers, media_type="text/event-stream")
@@ -161,7 +173,7 @@ async def tail_traces(deps: ManageDeps, asked: Asked[CallQuery, Nothing]) -> Res
 
 
 async def show_trace(deps: ManageDeps, asked: Asked[Nothing, Nothing]) -> TraceView:
-    tenant_id, own = asked.caller.tenant_id, _own_key(asked.caller)
+    tenant_id, own = asked.caller.tenant_id, own_key(asked.caller)
     trace = await deps.traces.get_trace(tenant_id, asked.path("trace_id"), key_id=own)
     entries = await deps.ledger.entries(tenant_id, trace.trace_id, key_id=own)
     readings = {span.span_id: deps.read_call(span) for span in trace.spans if span.kind == "call"}
@@ -175,7 +187,7 @@ async def costs(deps: ManageDeps, asked: Asked[CostQuery, Nothing]) -> CostRepor
     window: dict[str, Any] = {
         "since": moment(query.since, now, "since"),
         "until": now if query.until is None else moment(query.until, now, "until"),
-        "key_id": _own_key(asked.caller),
+        "key_id": own_key(asked.caller),
     }
     rows = await deps.ledger.costs(tenant_id, by=by, limit=_COST_ROWS, **window)
     (total,) = await deps.ledger.costs(tenant_id, **window)
@@ -266,31 +278,6 @@ async def undrain_target(deps: ManageDeps, asked: Asked[Nothing, Nothing]) -> Ro
     return route_target(await deps.routes.undrain(asked.caller, asked.request.path_params["target"]))
 
 
-def _own_key(caller: Caller) -> str | None:
-    """Return the key whose calls alone the caller may read; ``None`` for all of the tenant."""
-    return caller.id if caller.kind == "key" and not caller.may("admin") else None
-
-
-def _filter(caller: Caller, query: CallQuery) -> CallFilter:
-    now = dt.datetime.now(dt.UTC)
-    own = _own_key(caller)
-    if own is not None and query.key not in (None, own):
-        raise Forbidden("This key reads its own calls only. Leave `key` out, or use a key with the right `admin`.")
-    return CallFilter(
-        since=None if query.since is None else moment(query.since, now, "since"),
-        until=None if query.until is None else moment(query.until, now, "until"),
-        model=query.model,
-        target=query.target,
-        tried=query.tried,
-        user=query.user,
-        feature=query.feature,
-        tag=query.tag,
-        key_id=own or query.key,
-        status=query.status,
-        q=query.q,
-    )
-
-
 async def _events(deps: ManageDeps, asked: Asked[CallQuery, Nothing], wanted: CallFilter) -> AsyncIterator[bytes]:
     yield b": listening\n\n"
     try:
@@ -357,6 +344,22 @@ ENDPOINTS: tuple[Endpoint[ManageDeps, Any, Any], ...] = (
     get(
         "/v1/costs", "Add up costs by user, feature, model and more", costs,
         answer=CostReport, query=CostQuery, right="read",
+    ),
+    get(
+        "/v1/costs/requests", "List the calls that cost most", dearest,
+        answer=DearestCalls, query=DearestQuery, right="read",
+    ),
+    get(
+        "/v1/costs/waste", "Add up attempts whose answer nobody has, and what caches saved", waste,
+        answer=WasteReport, query=WasteQuery, right="read",
+    ),
+    get(
+        "/v1/costs/export", "Stream ledger entries as CSV, FOCUS 1.2 or Parquet", export,
+        answer=str, query=ExportQuery, right="read", errors=(Overloaded,), media_type="text/csv",
+    ),
+    get(
+        "/v1/costs/invoice", "Write a month's invoice of the tenant", invoice,
+        answer=Invoice, query=InvoiceQuery, right="admin",
     ),
     get(
         "/v1/cache", "Show which answers are kept and what they saved, by model and feature", cache_stats,

@@ -15,6 +15,7 @@ from backstay.gateway.body import read_asked_model
 from backstay.gateway.resolve import Resolved
 from backstay.gateway.tries import Reason
 from backstay.gateway.types import Incoming, Target
+from backstay.gateway.waste import why_unused
 from backstay.health import Outcome
 from backstay.idempotency import Claim
 from backstay.jobs import JobEnd
@@ -306,6 +307,7 @@ class Recording:
             estimated=usage.estimated,
             price_source=cost.source,
             lines=cost.lines,
+            unused="shadow" if self.incoming.is_shadow else why_unused(attempt, self.attempts, self.status),
         )
 
 

@@ -1,9 +1,10 @@
 """Owns what calls cost: the price of an attempt, the entries that record it, and reports over them."""
 
+from backstay.ledger.export import Format, LedgerExport
 from backstay.ledger.overrides import PriceOverride
 from backstay.ledger.prices import PriceBook
 from backstay.ledger.store import MERGE_ENTRIES, LedgerStore
-from backstay.ledger.types import Cost, CostLine, LedgerEntry
+from backstay.ledger.types import Cost, CostLine, LedgerEntry, Unused
 from backstay.ledger.views import Books, CostRow, Dimension
 
 __all__ = [
@@ -13,8 +14,11 @@ __all__ = [
     "CostLine",
     "CostRow",
     "Dimension",
+    "Format",
     "LedgerEntry",
+    "LedgerExport",
     "LedgerStore",
     "PriceBook",
     "PriceOverride",
+    "Unused",
 ]
