@@ -112,9 +112,8 @@ class App:
     def _build_asgi(self, authenticate: api.Authenticator) -> api.FrontDoor:
         settings, path = self._settings, self._path
         database, secret, clock = path.database, path.secret, path.clock
-        mailer = None
-        if settings.smtp_url is not None:
-            mailer = Mailer(settings.smtp_url.get_secret_value(), settings.mail_from)
+        smtp = settings.smtp_url
+        mailer = None if smtp is None else Mailer(smtp.get_secret_value(), settings.mail_from)
         traces, ledger, audit = TraceStore(database), LedgerStore(database), AuditLog(database)
         routes = RouteBoard(lambda: self._path.gateway.models, HealthStore(database), audit, clock)
         keys, sessions = Keys(database, secret, clock), Sessions(database, secret, clock)

@@ -6,7 +6,9 @@ import subprocess
 import sys
 import time
 import urllib.request
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +55,29 @@ def test_costs_are_told_apart_by_what_is_asked_for(server: Server, asked: dict[s
     assert {"user": "ada", "feature": "clock", "model": "sim", "calls": 1}.items() <= row.items()
     assert row["cost_usd"] == asked["cost_usd"]
     assert "ada" in server.run("costs", "--by", "user").stdout
+
+
+def test_reports_equal_what_the_journal_holds(server: Server, asked: dict[str, str]) -> None:
+    """By user, feature and request, and in an export, costs are sums computed straight from the journal's files."""
+    documents: list[dict[str, Any]] = []
+    for file in (server.data_dir / "journal").rglob("*"):
+        data = file.read_bytes() if file.is_file() else b""
+        for start in (found.start() for found in re.finditer(rb'\{"tenant_id":"default","spans":', data)):
+            text = data[start:].decode("utf-8", "replace")
+            documents.append(json.JSONDecoder().raw_decode(text)[0])
+    entries = {(e["call_id"], e["attempt"]): e for document in documents for e in document["entries"]}
+    assert entries, "the journal is kept for a while after it was shipped"
+    mine = [entry for entry in entries.values() if entry.get("user_id") == "ada"]
+    expected = Decimal(sum(entry["cost_nanousd"] for entry in mine)) / 10**9
+    for by, name in (("user", "ada"), ("feature", "clock")):
+        (row,) = [row for row in server.ask("costs", "--by", by)["rows"] if row[by] == name]
+        assert Decimal(row["cost_usd"]) == expected
+    (request,) = [row for row in server.ask("costs", "--by", "request")["requests"] if row["user"] == "ada"]
+    assert (request["trace_id"], Decimal(request["cost_usd"])) == (mine[0]["trace_id"], expected)
+    exported = server.run("costs", "export", "--since", "1d").stdout
+    assert f",{mine[0]['call_id']}," in exported
+    assert "user,calls" in server.run("costs", "--by", "user", "--csv").stdout
+    assert server.ask("costs", "waste")["answered_calls"] >= 1
 
 
 def test_traces_are_listed_filtered_and_shown(server: Server, asked: dict[str, str]) -> None:

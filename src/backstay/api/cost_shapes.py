@@ -7,7 +7,8 @@ from msgspec import Meta
 
 from backstay.access.types import Instant
 from backstay.api.shapes import CallQuery, CallRow, ExactUSD, Moment
-from backstay.ledger import Format, Unused
+from backstay.ledger import Format
+from backstay.ledger.types import Unused
 
 
 class DearestQuery(CallQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):

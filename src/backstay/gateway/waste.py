@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from backstay.gateway.tries import Reason
-from backstay.ledger import Unused
+from backstay.ledger.types import Unused
 from backstay.tracing import SpanStatus
 
 _LOST_TO: dict[Reason, Unused] = {

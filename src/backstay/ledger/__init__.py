@@ -4,7 +4,7 @@ from backstay.ledger.export import Format, LedgerExport
 from backstay.ledger.overrides import PriceOverride
 from backstay.ledger.prices import PriceBook
 from backstay.ledger.store import MERGE_ENTRIES, LedgerStore
-from backstay.ledger.types import Cost, CostLine, LedgerEntry, Unused
+from backstay.ledger.types import Cost, CostLine, LedgerEntry
 from backstay.ledger.views import Books, CostRow, Dimension
 
 __all__ = [
@@ -20,5 +20,4 @@ __all__ = [
     "LedgerStore",
     "PriceBook",
     "PriceOverride",
-    "Unused",
 ]
