@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from backstay.access.types import Instant
 from backstay.api.shapes import CallQuery, CallRow, ExactUSD, Moment
-from backstay.ledger import Format
+from backstay.ledger.export import Format
 from backstay.ledger.types import Unused
 
 
