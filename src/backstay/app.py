@@ -22,7 +22,8 @@ from backstay.health import HealthStore
 from backstay.health.figures import watch as watch_targets
 from backstay.jobs import Batches, Files, Later, WebhookSecrets
 from backstay.jobs.webhooks import read_hosts
-from backstay.ledger import LedgerExport, LedgerStore
+from backstay.ledger import LedgerStore
+from backstay.ledger.export import LedgerExport
 from backstay.providers import DIALECTS
 from backstay.store import Database
 from backstay.tracing import CallMetrics, TraceStore, read_call

@@ -23,7 +23,8 @@ from backstay.core.money import NanoUSD
 from backstay.gateway import Model, Models, RouteBoard, Target
 from backstay.health import HealthStore
 from backstay.jobs import Later, WebhookSecrets
-from backstay.ledger import MERGE_ENTRIES, CostLine, LedgerEntry, LedgerExport, LedgerStore
+from backstay.ledger import MERGE_ENTRIES, CostLine, LedgerEntry, LedgerStore
+from backstay.ledger.export import LedgerExport
 from backstay.providers import DIALECTS
 from backstay.providers.simulator import Simulator
 from backstay.store import Database

@@ -32,7 +32,8 @@ from backstay.core.clock import SystemClock
 from backstay.gateway import Model, Models, RouteBoard, Target
 from backstay.health import HealthStore
 from backstay.jobs import Later, WebhookSecrets
-from backstay.ledger import LedgerExport, LedgerStore
+from backstay.ledger import LedgerStore
+from backstay.ledger.export import LedgerExport
 from backstay.providers.simulator import Simulator
 from backstay.store import Database
 from backstay.tracing import TraceStore, read_call

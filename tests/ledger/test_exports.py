@@ -17,7 +17,8 @@ import msgspec
 import pytest
 
 from backstay.core.money import NanoUSD
-from backstay.ledger import CostLine, LedgerEntry, LedgerExport, LedgerStore
+from backstay.ledger import CostLine, LedgerEntry, LedgerStore
+from backstay.ledger.export import LedgerExport
 from backstay.ledger.invoice import write_invoice
 from backstay.ledger.parquet import COLUMNS
 from backstay.store import Database

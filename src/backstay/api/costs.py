@@ -22,7 +22,8 @@ from backstay.api.filters import call_filter, own_key
 from backstay.cache import Cache
 from backstay.core.errors import InvalidRequest
 from backstay.core.money import NanoUSD, usd
-from backstay.ledger import LedgerExport, LedgerStore
+from backstay.ledger import LedgerStore
+from backstay.ledger.export import LedgerExport
 from backstay.ledger.invoice import write_invoice
 from backstay.tracing import TraceStore
 

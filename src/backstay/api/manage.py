@@ -64,7 +64,8 @@ from backstay.core.money import usd
 from backstay.gateway import RouteBoard
 from backstay.jobs import Later, WebhookSecrets
 from backstay.jobs.views import LaterView, view_call
-from backstay.ledger import LedgerExport, LedgerStore
+from backstay.ledger import LedgerStore
+from backstay.ledger.export import LedgerExport
 from backstay.tracing import CallFilter, CallReading, StoredSpan, TraceStore
 
 _COST_ROWS = 1_000

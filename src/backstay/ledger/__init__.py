@@ -1,6 +1,5 @@
 """Owns what calls cost: the price of an attempt, the entries that record it, and reports over them."""
 
-from backstay.ledger.export import LedgerExport
 from backstay.ledger.overrides import PriceOverride
 from backstay.ledger.prices import PriceBook
 from backstay.ledger.store import MERGE_ENTRIES, LedgerStore
@@ -15,7 +14,6 @@ __all__ = [
     "CostRow",
     "Dimension",
     "LedgerEntry",
-    "LedgerExport",
     "LedgerStore",
     "PriceBook",
     "PriceOverride",
