@@ -3,6 +3,8 @@
 import asyncio
 import datetime as dt
 import json
+import sys
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
@@ -617,3 +619,31 @@ async def _follow(app: Starlette, query: bytes, credential: str, received: async
             received.put_nowait(message["body"])
 
     await app(scope, receive, send)
+
+
+@pytest.mark.parametrize("form", ["csv", "focus", "parquet"])
+async def test_exports_come_over_http(operator: httpx.AsyncClient, ship: Ship, tenant: str, form: str) -> None:
+    """Each form has its type and a file's name, plain and packed alike, and says how many calls have no known cost."""
+    known, unknown = call_span(1), call_span(2, cost_nanousd=None)
+    await ship([known, unknown], [entry_of(known, 7), entry_of(unknown, None)])
+    plain = await operator.get(f"/v1/costs/export?format={form}")
+    packed = await operator.get(f"/v1/costs/export?format={form}&gzip=true")
+    assert (plain.status_code, plain.headers["x-backstay-unknown-cost-calls"]) == (200, "1")
+    assert (form in plain.headers["content-disposition"], packed.headers["content-type"]) == (True, "application/gzip")
+    assert zlib.decompress(packed.content, 31) == plain.content
+    if form == "parquet":
+        assert (plain.content[:4], plain.content[-4:]) == (b"PAR1", b"PAR1")
+    else:
+        lines = plain.text.splitlines()
+        assert len(lines) == {"csv": 3, "focus": 2}[form], "FOCUS has no charge of unknown cost"
+        assert known.span_id in plain.text
+
+
+async def test_a_missing_library_is_told_how_to_get(
+    operator: httpx.AsyncClient, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without pyarrow, Parquet is refused before a byte is sent, with the command that installs it."""
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    answer = await operator.get("/v1/costs/export?format=parquet")
+    assert answer.status_code == 400
+    assert "pip install 'backstay[parquet]'" in answer.json()["detail"]

@@ -167,4 +167,4 @@ def test_no_schema_holds_a_secret() -> None:
     with_secret = {
         name for name, found in DOCUMENT["components"]["schemas"].items() if {"key", "token"} & set(found["properties"])
     }
-    assert with_secret == {"CreatedKey", "LoginLink", "CostGroup"}
+    assert with_secret == {"CreatedKey", "LoginLink", "CostGroup", "InvoiceLine"}

@@ -2,11 +2,15 @@
 
 import json
 import re
+import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
+from datetime import UTC, datetime
 from decimal import Decimal
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -281,3 +285,55 @@ def test_a_wrong_script_is_a_wrong_configuration(tmp_path: Path) -> None:
     done = run("simulate", "--port", "0", "--script", str(script))
     assert done.returncode == 6
     assert "latency" in done.stderr
+
+
+def test_a_broken_export_leaves_no_file(tmp_path: Path) -> None:
+    """What ends before it is whole is not there, under no name, and a file from before stays as it was."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            peer, _ = listening.accept()
+            with peer:
+                peer.recv(65536)
+                peer.sendall(
+                    b"HTTP/1.1 200 OK\r\ncontent-type: text/csv\r\nx-backstay-unknown-cost-calls: 0\r\n"
+                    b"transfer-encoding: chunked\r\n\r\n5\r\nat,tr\r\n"
+                )
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        (tmp_path / "costs.csv").write_text("from before")
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        env = environment(BACKSTAY_URL=url, BACKSTAY_TOKEN="none", BACKSTAY_DATA_DIR=str(tmp_path / "data"))
+        done = run("costs", "export", "-o", "costs.csv", env=env, cwd=tmp_path)
+        thread.join(10)
+    assert done.returncode != 0, done.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["costs.csv"]
+    assert (tmp_path / "costs.csv").read_text() == "from before"
+
+
+def test_an_invoice_is_a_page(server: Server, asked: dict[str, str]) -> None:
+    """Every element is closed in its turn, and the page has what the invoice says."""
+    month = datetime.now(UTC).strftime("%Y-%m")
+    page = server.run("costs", "invoice", "--month", month, "--markup", "15%", "--html").stdout
+    reader = _Nesting()
+    reader.feed(page)
+    assert (reader.open, reader.wrong) == ([], [])
+    assert page.startswith("<!doctype html>")
+    assert server.ask("costs", "invoice", "--month", month, "--markup", "15")["amount_usd"] in page
+
+
+class _Nesting(HTMLParser):
+    """Follows which elements are open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open, self.wrong = list[str](), list[str]()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(tag)

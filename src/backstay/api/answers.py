@@ -34,7 +34,7 @@ _DEEPEST = 50
 
 
 def moment(text: str, now: dt.datetime, param: str) -> dt.datetime:
-    """Read a moment, kept between the years 1970 and 9000.
+    """Read a moment, kept between the years 1970 and 9000, in UTC.
 
     Raises:
         InvalidRequest: It is no span such as 7d, no date, nor RFC 3339 with a zone.
@@ -50,7 +50,7 @@ def moment(text: str, now: dt.datetime, param: str) -> dt.datetime:
             "2026-05-01T00:00:00Z.",
             param=param,
         ) from None
-    return min(max(_EARLIEST, found), _LATEST)
+    return min(max(_EARLIEST, found), _LATEST).astimezone(dt.UTC)  # Postgres takes no offset of 16 hours or more
 
 
 def call_row(span: Span) -> CallRow:

@@ -59,7 +59,9 @@ class ExportQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class InvoiceQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    month: Annotated[str, Meta(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$", description="Such as 2026-10, UTC.")]
+    month: Annotated[
+        str, Meta(pattern=r"^(19[7-9][0-9]|[2-8][0-9]{3})-(0[1-9]|1[0-2])$", description="Such as 2026-10, UTC.")
+    ]
     markup: Annotated[
         str, Meta(pattern=r"^[0-9]{1,4}(\.[0-9]{1,4})?$", description="Per cent that is added to each line.")
     ] = "0"

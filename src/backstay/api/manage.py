@@ -357,6 +357,7 @@ ENDPOINTS: tuple[Endpoint[ManageDeps, Any, Any], ...] = (
     get(
         "/v1/costs/export", "Stream ledger entries as CSV, FOCUS 1.2 or Parquet", export,
         answer=str, query=ExportQuery, right="read", errors=(Overloaded,), media_type="text/csv",
+        other_media_types=("application/vnd.apache.parquet", "application/gzip"),
     ),
     get(
         "/v1/costs/invoice", "Write a month's invoice of the tenant", invoice,

@@ -46,16 +46,23 @@ cross join lateral (
 {edges}
 
 -- name: user_parts
--- The same by user alone, from the sums that know nothing else.
+-- The same by user alone: whole days from the sums that know nothing else.
 select sums.at, name as "user", null::text as tag, null::text as feature, null::text as model, null::text as target,
        null::text as key, calls, unknown_calls as unknown_cost_calls, estimated_attempts, unconfirmed_attempts,
        input_tokens, output_tokens, cost_nanousd
 from unnest(%(grains_s)s::int[], %(whole_since)s::timestamptz[], %(whole_until)s::timestamptz[])
   as whole (grain_s, since, until)
 cross join lateral (
-  select * from user_rollups sums
-  where sums.tenant_id = %(tenant_id)s and sums.grain_s = whole.grain_s
-    and sums.at >= whole.since and sums.at < whole.until
+  select at, name, calls, unknown_calls, estimated_attempts, unconfirmed_attempts, input_tokens, output_tokens,
+         cost_nanousd
+  from user_days
+  where tenant_id = %(tenant_id)s and whole.grain_s = 86400 and at >= whole.since and at < whole.until
+  union all
+  select at, name, calls, unknown_calls, estimated_attempts, unconfirmed_attempts, input_tokens, output_tokens,
+         cost_nanousd
+  from cost_rollups
+  where tenant_id = %(tenant_id)s and kind = 'user' and grain_s = whole.grain_s and whole.grain_s <> 86400
+    and at >= whole.since and at < whole.until
   offset 0
 ) sums
 {edges}
@@ -130,16 +137,17 @@ from (
   ) span on span.span_id = entries.call_id
 ) both_books
 
--- name: compare_user_rollups
+-- name: compare_user_days
 -- The sums by user alone are what those by user and all else add up to, which are compared with the entries.
 with expected as (
-  select grain_s, at, name, (sum(calls), sum(unknown_calls), sum(estimated_attempts), sum(unconfirmed_attempts),
+  select at, name, (sum(calls), sum(unknown_calls), sum(estimated_attempts), sum(unconfirmed_attempts),
          sum(input_tokens), sum(output_tokens), sum(cost_nanousd))::text as sums
-  from cost_rollups where tenant_id = %(tenant_id)s and kind = 'user' group by 1, 2, 3
+  from cost_rollups where tenant_id = %(tenant_id)s and kind = 'user' and grain_s = 86400
+  group by 1, 2
 ), kept as (
-  select grain_s, at, name, (calls, unknown_calls, estimated_attempts, unconfirmed_attempts, input_tokens, output_tokens,
+  select at, name, (calls, unknown_calls, estimated_attempts, unconfirmed_attempts, input_tokens, output_tokens,
          cost_nanousd)::text as sums
-  from user_rollups where tenant_id = %(tenant_id)s
+  from user_days where tenant_id = %(tenant_id)s
 )
 select count(*) as differing
 from (

@@ -144,7 +144,7 @@ class LedgerStore:
         It reads the whole ledger. Raises ``StoreUnavailable`` if Postgres does not answer.
         """
         (row,) = await self._fetch(_QUERIES["compare_rollups"], tenant_id)
-        (by_user,) = await self._fetch(_QUERIES["compare_user_rollups"], tenant_id)
+        (by_user,) = await self._fetch(_QUERIES["compare_user_days"], tenant_id)
         return row["differing"] + by_user["differing"]
 
     async def check(self, tenant_id: str, *, since: datetime = _BEGINNING, until: datetime = _END) -> Books:

@@ -9,11 +9,11 @@ create index ledger_unused on ledger_entries (tenant_id, at) include (unused, ke
 create index spans_dearest on spans (tenant_id, cost_nanousd desc, started_at desc, span_id desc)
   where kind = 'call' and cost_nanousd > 0;
 
--- What each user's attempts cost, whatever their model, feature and key: a report by user alone reads a row for each user
--- and day. Kept as the sums of migration 0003 are, and after them.
-create table user_rollups (
+-- What each user's attempts cost in a day, whatever their model, feature and key, so that a report by user alone over
+-- months reads a row for each user and day. Parts of days come from the sums by user and all else. Kept as the sums of
+-- migration 0003 are, and after them.
+create table user_days (
   tenant_id            text collate "C" not null,
-  grain_s              int not null,
   at                   timestamptz not null,
   name                 text collate "C",
   calls                bigint not null,
@@ -24,31 +24,27 @@ create table user_rollups (
   output_tokens        bigint not null,
   cost_nanousd         bigint not null
 ) with (fillfactor = 70);
-create unique index user_rollups_key on user_rollups (tenant_id, grain_s, at, name) nulls not distinct;
+create unique index user_days_key on user_days (tenant_id, at, name) nulls not distinct;
 
 create function roll_up_users() returns trigger language plpgsql as $$
 begin
-  insert into user_rollups as sums (tenant_id, grain_s, at, name, calls, unknown_calls, estimated_attempts,
-                                    unconfirmed_attempts, input_tokens, output_tokens, cost_nanousd)
-  select tenant_id, grain_s, rollup_start(grain_s, entry.at) as start, user_id, count(*) filter (where is_first),
-         count(*) filter (where is_first_unknown), count(*) filter (where estimated), count(*) filter (where unconfirmed),
-         coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0), coalesce(sum(cost_nanousd), 0)
-  from (
-    select *,
-           attempt = 0 or not exists (
-             select from ledger_entries earlier
-             where earlier.tenant_id = added.tenant_id and earlier.at = added.at and earlier.call_id = added.call_id
-               and earlier.attempt < added.attempt) as is_first,
-           cost_nanousd is null and (attempt = 0 or not exists (
-             select from ledger_entries earlier
-             where earlier.tenant_id = added.tenant_id and earlier.at = added.at and earlier.call_id = added.call_id
-               and earlier.attempt < added.attempt and earlier.cost_nanousd is null)) as is_first_unknown
-    from added
-  ) entry
-  cross join rollup_grains() as grain_s
-  group by tenant_id, grain_s, start, user_id
-  order by tenant_id collate "C", grain_s, start, user_id collate "C"
-  on conflict (tenant_id, grain_s, at, name) do update
+  insert into user_days as sums (tenant_id, at, name, calls, unknown_calls, estimated_attempts, unconfirmed_attempts,
+                                 input_tokens, output_tokens, cost_nanousd)
+  select tenant_id, rollup_start(86400, at) as start, user_id,
+         count(*) filter (where attempt = 0 or not exists (
+           select from ledger_entries earlier
+           where earlier.tenant_id = added.tenant_id and earlier.at = added.at and earlier.call_id = added.call_id
+             and earlier.attempt < added.attempt)),
+         count(*) filter (where cost_nanousd is null and (attempt = 0 or not exists (
+           select from ledger_entries earlier
+           where earlier.tenant_id = added.tenant_id and earlier.at = added.at and earlier.call_id = added.call_id
+             and earlier.attempt < added.attempt and earlier.cost_nanousd is null))),
+         count(*) filter (where estimated), count(*) filter (where unconfirmed), coalesce(sum(input_tokens), 0),
+         coalesce(sum(output_tokens), 0), coalesce(sum(cost_nanousd), 0)
+  from added
+  group by tenant_id, start, user_id
+  order by tenant_id collate "C", start, user_id collate "C"
+  on conflict (tenant_id, at, name) do update
   set calls = sums.calls + excluded.calls,
       unknown_calls = sums.unknown_calls + excluded.unknown_calls,
       estimated_attempts = sums.estimated_attempts + excluded.estimated_attempts,
@@ -62,19 +58,19 @@ end $$;
 create trigger roll_up_users after insert on ledger_entries
   referencing new table as added for each statement execute function roll_up_users();
 
-alter table user_rollups enable row level security;
-alter table user_rollups force row level security;
-create policy one_tenant on user_rollups to backstay_app using (tenant_id = backstay_tenant())
+alter table user_days enable row level security;
+alter table user_days force row level security;
+create policy one_tenant on user_days to backstay_app using (tenant_id = backstay_tenant())
   with check (tenant_id = backstay_tenant());
-create policy all_tenants on user_rollups to backstay_system using (true) with check (true);
-grant select on user_rollups to backstay_app;
-grant select, insert, update on user_rollups to backstay_system;
+create policy all_tenants on user_days to backstay_system using (true) with check (true);
+grant select on user_days to backstay_app;
+grant select, insert, update on user_days to backstay_system;
 
 -- What is there already is in the sums by user, model, feature and key, which add up to these.
 set local role backstay_system;
-insert into user_rollups
-select tenant_id, grain_s, at, name, sum(calls), sum(unknown_calls), sum(estimated_attempts), sum(unconfirmed_attempts),
+insert into user_days
+select tenant_id, at, name, sum(calls), sum(unknown_calls), sum(estimated_attempts), sum(unconfirmed_attempts),
        sum(input_tokens), sum(output_tokens), sum(cost_nanousd)
-from cost_rollups where kind = 'user'
-group by tenant_id, grain_s, at, name;
+from cost_rollups where kind = 'user' and grain_s = 86400
+group by tenant_id, at, name;
 reset role;
