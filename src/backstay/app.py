@@ -10,8 +10,9 @@ from backstay import api, console
 from backstay.access import AuditLog, Keys, Mailer, People, Sessions
 from backstay.api.later import LaterCalls
 from backstay.cache.figures import watch as watch_cache
+from backstay.cache.request_key import request_digest
 from backstay.call_path import CallPath
-from backstay.catalog import describe
+from backstay.catalog import TargetPrices, describe
 from backstay.core.caller import Caller
 from backstay.core.errors import ConfigError
 from backstay.core.settings import Settings
@@ -24,6 +25,7 @@ from backstay.jobs import Batches, Files, Later, WebhookSecrets
 from backstay.jobs.webhooks import read_hosts
 from backstay.ledger import LedgerStore
 from backstay.ledger.export import LedgerExport
+from backstay.ledger.traffic import Traffic
 from backstay.providers import DIALECTS
 from backstay.store import Database
 from backstay.tracing import CallMetrics, TraceStore, read_call
@@ -119,6 +121,8 @@ class App:
         routes = RouteBoard(lambda: self._path.gateway.models, HealthStore(database), audit, clock)
         keys, sessions = Keys(database, secret, clock), Sessions(database, secret, clock)
         people = People(database, secret, public_url=settings.public_url, mailer=mailer)
+        traffic = Traffic(database, request_digest)
+        prices = TargetPrices(lambda: (path.gateway.models, path.gateway.prices), clock)
         manage = api.ManageDeps(
             authenticate=authenticate,
             keys=keys,
@@ -128,6 +132,8 @@ class App:
             traces=traces,
             ledger=ledger,
             export=LedgerExport(database),
+            traffic=traffic,
+            prices=prices,
             cache=self._path.cache,
             later=Later(database),
             webhooks=WebhookSecrets(database, secret),

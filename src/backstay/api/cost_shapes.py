@@ -1,6 +1,6 @@
 """Owns the shapes of the API's reports on costs: the dearest calls, waste, exports, invoices."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -8,6 +8,7 @@ from msgspec import Meta
 from backstay.access.types import Instant
 from backstay.api.shapes import CallQuery, CallRow, ExactUSD, Moment
 from backstay.ledger.export import Format
+from backstay.ledger.savings import Kind
 from backstay.ledger.types import Unused
 
 
@@ -97,3 +98,81 @@ class Invoice(msgspec.Struct, frozen=True, kw_only=True):
     unknown_cost_calls: int
     """Calls of unknown cost, for which nothing is asked."""
     rounding: str
+
+
+class WhatIfQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    model: Annotated[
+        str, Meta(min_length=1, max_length=200, description="Whose traffic: a model's or a target's name.")
+    ]
+    to: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    """At whose prices: a model's or a target's name; by default the same."""
+    since: Moment = "30d"
+    until: Moment | None = None
+
+
+Way = Literal["standard", "batch", "prompt_cache"]
+
+
+class Scenario(msgspec.Struct, frozen=True, kw_only=True):
+    """What the traffic would have cost in one way."""
+
+    name: Way
+    cost_usd: ExactUSD | None
+    """`null` where a price is not known."""
+    difference_usd: ExactUSD | None
+    """Less what it did cost; `null` where either is not known."""
+
+
+class WhatIf(msgspec.Struct, frozen=True, kw_only=True):
+    """A model's traffic at other prices: today's, rounded once for each tier of input length."""
+
+    since: Instant
+    until: Instant
+    model: str
+    to: str
+    target: str
+    attempts: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: ExactUSD
+    """What they did cost, as far as it is known."""
+    unknown_cost_attempts: int
+    unknown_usage_attempts: int
+    """Those left out."""
+    scenarios: list[Scenario]
+    prompt_cache_is_partial: bool
+    """Whether there were more calls than were looked through, so that prompts' caching would have saved more."""
+    note: str
+
+
+class SavingsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    since: Moment = "7d"
+    until: Moment | None = None
+
+
+class SavingRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Money that one change would have saved."""
+
+    kind: Kind
+    amount_usd: ExactUSD
+    calls: int
+    model: str
+    target: str | None
+    feature: str | None
+    key_id: str | None
+    prefix_tokens: int | None
+    """Of `prompt_cache`, estimated by the beginning's share of the prompt's bytes."""
+    trace_id: str
+    """One of the calls."""
+    advice: str
+
+
+class SavingsReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What could have been saved, the largest first. Savings of different kinds may be on the same calls."""
+
+    since: Instant
+    until: Instant
+    read_calls: int
+    is_partial: bool
+    """Whether there were more calls than were read, which are the newest."""
+    savings: list[SavingRow]

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from starlette.responses import Response, StreamingResponse
 
-from backstay.api.answers import call_row, moment
+from backstay.api.answers import call_row
 from backstay.api.cost_shapes import (
     DearestCalls,
     DearestQuery,
@@ -18,7 +18,7 @@ from backstay.api.cost_shapes import (
     WasteRow,
 )
 from backstay.api.endpoint import Asked, Nothing
-from backstay.api.filters import call_filter, own_key
+from backstay.api.filters import call_filter, own_key, window
 from backstay.cache import Cache
 from backstay.core.money import NanoUSD, usd
 from backstay.ledger import LedgerStore
@@ -52,7 +52,7 @@ async def dearest(deps: CostDeps, asked: Asked[DearestQuery, Nothing]) -> Deares
 
 async def waste(deps: CostDeps, asked: Asked[WasteQuery, Nothing]) -> WasteReport:
     tenant_id, own = asked.caller.tenant_id, own_key(asked.caller)
-    since, until = _window(asked.query.since, asked.query.until)
+    since, until = window(asked.query.since, asked.query.until)
     found = await deps.ledger.unused(tenant_id, since=since, until=until, key_id=own)
     (total,) = await deps.ledger.costs(tenant_id, since=since, until=until, key_id=own)
     models = await deps.traces.models(tenant_id, since=since, until=until, key_id=own)
@@ -82,7 +82,7 @@ async def waste(deps: CostDeps, asked: Asked[WasteQuery, Nothing]) -> WasteRepor
 async def export(deps: CostDeps, asked: Asked[ExportQuery, Nothing]) -> Response:
     """Stream the entries of a time. A stream that breaks lacks its last chunk, so that nobody takes it for whole."""
     query, tenant_id, own = asked.query, asked.caller.tenant_id, own_key(asked.caller)
-    since, until = _window(query.since, query.until)
+    since, until = window(query.since, query.until)
     (total,) = await deps.ledger.costs(tenant_id, since=since, until=until, key_id=own)
     name = f"backstay-{query.format}.{'parquet' if query.format == 'parquet' else 'csv'}{'.gz' if query.gzip else ''}"
     headers = {
@@ -132,8 +132,3 @@ async def invoice(deps: CostDeps, asked: Asked[InvoiceQuery, Nothing]) -> Invoic
         unknown_cost_calls=sum(row.unknown_cost_calls for row in rows),
         rounding="Each line's amount is rounded half to even at the nano-dollar; what is due, once, to the cent.",
     )
-
-
-def _window(since: str, until: str | None) -> tuple[dt.datetime, dt.datetime]:
-    now = dt.datetime.now(dt.UTC)
-    return moment(since, now, "since"), now if until is None else moment(until, now, "until")

@@ -32,3 +32,9 @@ def call_filter(caller: Caller, query: CallQuery) -> CallFilter:
         status=query.status,
         q=query.q,
     )
+
+
+def window(since: str, until: str | None) -> tuple[dt.datetime, dt.datetime]:
+    """Read a stretch of time; without an end it ends now."""
+    now = dt.datetime.now(dt.UTC)
+    return moment(since, now, "since"), now if until is None else moment(until, now, "until")

@@ -20,8 +20,12 @@ from backstay.api.cost_shapes import (
     ExportQuery,
     Invoice,
     InvoiceQuery,
+    SavingsQuery,
+    SavingsReport,
     WasteQuery,
     WasteReport,
+    WhatIf,
+    WhatIfQuery,
 )
 from backstay.api.costs import dearest, export, invoice, waste
 from backstay.api.endpoint import Asked, Endpoint, Nothing, build_routes, get, post
@@ -57,15 +61,25 @@ from backstay.api.shapes import (
     TraceView,
     WebhookSecret,
 )
+from backstay.api.what_if import Prices, savings, what_if
 from backstay.cache import Cache, Purge
 from backstay.core.caller import Caller
-from backstay.core.errors import BackstayError, Conflict, InvalidRequest, NotFound, Overloaded, Unauthenticated
+from backstay.core.errors import (
+    BackstayError,
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    Unauthenticated,
+    UnknownModel,
+)
 from backstay.core.money import usd
 from backstay.gateway import RouteBoard
 from backstay.jobs import Later, WebhookSecrets
 from backstay.jobs.views import LaterView, view_call
 from backstay.ledger import LedgerStore
 from backstay.ledger.export import LedgerExport
+from backstay.ledger.traffic import Traffic
 from backstay.tracing import CallFilter, CallReading, StoredSpan, TraceStore
 
 _COST_ROWS = 1_000
@@ -84,6 +98,8 @@ class ManageDeps:
     traces: TraceStore
     ledger: LedgerStore
     export: LedgerExport
+    traffic: Traffic
+    prices: Prices
     cache: Cache
     later: Later
     webhooks: WebhookSecrets
@@ -353,6 +369,14 @@ ENDPOINTS: tuple[Endpoint[ManageDeps, Any, Any], ...] = (
     get(
         "/v1/costs/waste", "Add up attempts whose answer nobody has, and what caches saved", waste,
         answer=WasteReport, query=WasteQuery, right="read",
+    ),
+    get(
+        "/v1/costs/what-if", "Price past traffic at another model's prices, in batches, with cached prompts", what_if,
+        answer=WhatIf, query=WhatIfQuery, right="read", errors=(UnknownModel, Overloaded),
+    ),
+    get(
+        "/v1/costs/savings", "List what could have been saved on past traffic, the largest first", savings,
+        answer=SavingsReport, query=SavingsQuery, right="read", errors=(Overloaded,),
     ),
     get(
         "/v1/costs/export", "Stream ledger entries as CSV, FOCUS 1.2 or Parquet", export,

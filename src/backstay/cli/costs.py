@@ -10,6 +10,7 @@ import click
 from backstay.cli.context import Cli, command
 from backstay.cli.invoice import invoice_page
 from backstay.cli.output import count, dump, hint, local_time, money, printable, say, table
+from backstay.cli.savings import savings, what_if
 from backstay.cli.values import CommaList
 from backstay.core.errors import InvalidRequest
 
@@ -57,7 +58,7 @@ def costs(cli: Cli, by: list[str], since: str, until: str | None, as_csv: bool) 
         rows.append([*("total", *[""] * len(by))[: len(by)], *_figures(answer["total"])])
         figures = ["calls", "input", "output", "cost", "unpriced"]
         table([*by, *figures], rows, right=figures)
-        hint("backstay costs --by user,feature,model", "backstay costs waste", "backstay traces")
+        hint("backstay costs --by user,feature,model", "backstay costs waste", "backstay costs savings")
 
 
 @costs.command()
@@ -142,6 +143,10 @@ def invoice(cli: Cli, month: str, markup: str, as_html: bool) -> None:
     rows.append(["total", "", "", "", money(bill["cost_usd"]), money(bill["amount_usd"])])
     table(["model", "feature", "key", "calls", "cost", "amount"], rows, right=["calls", "cost", "amount"])
     say(f"\ndue {money(bill['due_usd'])}   {bill['rounding']}")
+
+
+costs.add_command(what_if)
+costs.add_command(savings)
 
 
 def _requests(cli: Cli, answer: dict[str, Any], as_csv: bool) -> None:

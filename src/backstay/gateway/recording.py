@@ -253,6 +253,8 @@ class Recording:
             attributes["backstay.idempotency.origin"] = self.origin_id
         if self.incoming.is_shadow:
             attributes["backstay.cache.shadow"] = True
+        if self.incoming.priority != "interactive":
+            attributes["backstay.priority"] = self.incoming.priority
         return attributes | _cache_attributes(self.hit)
 
     def _first_token_ns(self) -> int | None:
