@@ -25,6 +25,7 @@ from backstay.jobs import Batches, Files, Later, WebhookSecrets
 from backstay.jobs.webhooks import read_hosts
 from backstay.ledger import LedgerStore
 from backstay.ledger.export import LedgerExport
+from backstay.ledger.savings import find_savings
 from backstay.ledger.traffic import Traffic
 from backstay.providers import DIALECTS
 from backstay.store import Database
@@ -151,6 +152,7 @@ class App:
             catalog=self._describe,
             routes=routes,
             read_trace=lambda span: read_call(span, DIALECTS),
+            find_savings=partial(find_savings, traffic, prices.price),
             clock=clock,
             secure_cookies=(settings.public_url or "").startswith("https:"),
             base_url=settings.public_url,

@@ -2,7 +2,20 @@
 
 from starlette.routing import Route
 
-from backstay.console import account, audit, costs, keys, live, models, overview, people, routing, trace, traces
+from backstay.console import (
+    account,
+    audit,
+    costs,
+    keys,
+    live,
+    models,
+    overview,
+    people,
+    routing,
+    savings,
+    trace,
+    traces,
+)
 from backstay.console.desk import Desk, Page
 from backstay.console.signin import SignIn
 from backstay.console.types import ConsoleDeps
@@ -16,6 +29,7 @@ PAGES = (
     Page("/traces/{trace_id}/raw", trace.raw),
     Page("/traces/{trace_id}/image", trace.image),
     Page("/costs", costs.show),
+    Page("/costs/savings", savings.show),
     Page("/models", models.show),
     Page("/routes", routing.show),
     Page("/routes/live", routing.live),
