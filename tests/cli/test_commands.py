@@ -287,6 +287,20 @@ def test_a_wrong_script_is_a_wrong_configuration(tmp_path: Path) -> None:
     assert "latency" in done.stderr
 
 
+def test_savings_and_what_if_are_told(server: Server) -> None:
+    """An equal request is found as a duplicate; traffic is priced elsewhere, for people and for programs."""
+    asked = [server.ask("ask", "Twice, please.", "--model", "sim", "--feature", "twice") for _ in range(2)]
+    eventually(lambda: all(server.run("traces", "show", one["trace_id"]).returncode == 0 for one in asked))
+    found = server.ask("costs", "savings", "--since", "1d")["savings"]
+    (twice,) = [one for one in found if one["feature"] == "twice"]
+    assert (twice["kind"], twice["calls"], twice["amount_usd"]) == ("duplicates", 1, asked[1]["cost_usd"])
+    assert "duplicates: Equal requests" in server.run("costs", "savings", "--since", "1d").stdout
+    answer = server.ask("costs", "what-if", "--model", "sim", "--since", "1d")
+    assert answer["scenarios"][0]["cost_usd"] == answer["cost_usd"], "at its own prices it costs what it did"
+    told = server.run("costs", "what-if", "--model", "sim", "--since", "1d").stdout
+    assert "did cost" in told and "tokenizer" in told
+
+
 def test_a_broken_export_leaves_no_file(tmp_path: Path) -> None:
     """What ends before it is whole is not there, under no name, and a file from before stays as it was."""
     with socket.create_server(("127.0.0.1", 0)) as listening:

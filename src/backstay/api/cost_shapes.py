@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from backstay.access.checks import Name
 from backstay.access.types import Instant
 from backstay.api.shapes import CallQuery, CallRow, ExactUSD, Moment
 from backstay.ledger.export import Format
@@ -101,11 +102,8 @@ class Invoice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WhatIfQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    model: Annotated[
-        str, Meta(min_length=1, max_length=200, description="Whose traffic: a model's or a target's name.")
-    ]
-    to: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
-    """At whose prices: a model's or a target's name; by default the same."""
+    model: Annotated[Name, Meta(description="Whose traffic: a model's or a target's name.")]
+    to: Annotated[Name, Meta(description="At whose prices; by default the same.")] | None = None
     since: Moment = "30d"
     until: Moment | None = None
 

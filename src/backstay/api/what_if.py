@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+from contextlib import aclosing
 from typing import Protocol
 
 from backstay.api.cost_shapes import SavingRow, SavingsQuery, SavingsReport, Scenario, Way, WhatIf, WhatIfQuery
@@ -100,10 +101,12 @@ async def _cached(
     def add_up(calls: list[PastCall]) -> int:
         return sum(prompts.saved(call, target, deps.prices.price) for call in calls)
 
-    async for some in deps.traffic.calls(
-        caller.tenant_id, since=since, until=until, model=model, key_id=own_key(caller)
-    ):
-        saved, is_partial = saved + await asyncio.to_thread(add_up, some.calls), some.is_partial
+    own = own_key(caller)
+    async with aclosing(
+        deps.traffic.calls(caller.tenant_id, since=since, until=until, model=model, key_id=own)
+    ) as calls:
+        async for some in calls:
+            saved, is_partial = saved + await asyncio.to_thread(add_up, some.calls), some.is_partial
     return saved, is_partial
 
 

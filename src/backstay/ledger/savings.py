@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import aclosing
 from datetime import datetime
 from typing import Literal
 
@@ -173,7 +174,8 @@ async def find_savings(
 ) -> FoundSavings:
     """Look for savings in the newest calls of a time. Raises what ``Traffic.calls`` raises."""
     finder, read_calls, is_partial = Savings(price), 0, False
-    async for some in traffic.calls(tenant_id, since=since, until=until, key_id=key_id):
-        await asyncio.to_thread(finder.add, some.calls)
-        read_calls, is_partial = read_calls + len(some.calls), some.is_partial
+    async with aclosing(traffic.calls(tenant_id, since=since, until=until, key_id=key_id)) as calls:
+        async for some in calls:
+            await asyncio.to_thread(finder.add, some.calls)
+            read_calls, is_partial = read_calls + len(some.calls), some.is_partial
     return FoundSavings(savings=finder.found(), read_calls=read_calls, is_partial=is_partial)
