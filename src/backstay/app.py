@@ -158,13 +158,7 @@ class App:
             base_url=settings.public_url,
         )
         site = Starlette(
-            routes=[
-                *api.health_routes(self._checks(), self._metrics.render),
-                *api.model_routes(authenticate, path.model_names),
-                *self._openai_routes(authenticate),
-                *api.manage_routes(manage),
-                *console.routes(pages),
-            ],
+            routes=[*self._machine_routes(authenticate), *api.manage_routes(manage), *console.routes(pages)],
             exception_handlers=api.EXCEPTION_HANDLERS,
         )
         return api.FrontDoor(self._wires(authenticate), site)
@@ -178,6 +172,13 @@ class App:
             read_hosts(settings.webhook_hosts),
         )
         return api.Wires(path.gateway, path.gate, authenticate, max_body_bytes=settings.max_body_bytes, later=later)
+
+    def _machine_routes(self, authenticate: api.Authenticator) -> list[Route]:
+        return [
+            *api.health_routes(self._checks(), self._metrics.render),
+            *api.model_routes(authenticate, self._path.model_names),
+            *self._openai_routes(authenticate),
+        ]
 
     def _openai_routes(self, authenticate: api.Authenticator) -> list[Route]:
         files = Files(self._path.database)
