@@ -5,6 +5,7 @@ import random
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import LiteralString
 
 import msgspec
 
@@ -101,9 +102,16 @@ def _make_document(rng: random.Random, tenant_id: str, days: int) -> Document:
     return Document(tenant_id=tenant_id, spans=(root, *tries), entries=entries)
 
 
-async def ship(database: Database, folder: Path, documents: Sequence[Document], *, batch: int = 20) -> None:
+async def ship(
+    database: Database,
+    folder: Path,
+    documents: Sequence[Document],
+    *,
+    batch: int = 20,
+    merge: LiteralString = MERGE_ENTRIES,
+) -> None:
     """Ship calls in batches, as a worker does. Nothing may be rejected."""
-    shipment = Shipment(database, [MERGE_SPANS, MERGE_ENTRIES], folder / "rejected")
+    shipment = Shipment(database, [MERGE_SPANS, merge], folder / "rejected")
     entries = [Entry.of(os.urandom(8), (msgspec.json.encode(document),)) for document in documents]
     for start in range(0, len(entries), batch):
         await shipment.ship(entries[start : start + batch])

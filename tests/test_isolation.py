@@ -100,6 +100,11 @@ async def test_a_tenant_sees_nothing_of_another(server: Server):
     for by in ("user", "feature", "model", "key", "target", "user,feature,model"):
         status, report = await fetch(server, rival["key"], f"/v1/costs?by={by}")
         assert (status, report["rows"]) == (200, []), by
+    for path in ("requests", "waste", "savings", "what-if?model=sim", "invoice?month=2026-11"):
+        status, report = await fetch(server, rival["key"], f"/v1/costs/{path}")
+        assert status == 200 and call["trace_id"] not in json.dumps(report), path
+        figures = [report.get(name) for name in ("answered_calls", "read_calls", "attempts", "due_usd")]
+        assert [one for one in figures if one not in (None, 0, "0.00")] == [], path
     _, keys = await fetch(server, rival["key"], "/v1/keys")
     assert [key["id"] for key in keys["keys"]] == [rival["id"]]
     for act in ("revoke", "rotate"):

@@ -18,7 +18,7 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from backstay.core.money import NanoUSD
-from backstay.ledger import CostRow, Dimension, LedgerEntry, LedgerStore
+from backstay.ledger import MERGE_ENTRIES, CostRow, Dimension, LedgerEntry, LedgerStore
 from backstay.ledger.views import DIMENSIONS
 from backstay.store import Database, migrate
 from backstay.store.grains import floor
@@ -27,7 +27,11 @@ from backstay.tracing import Span, TraceStore
 from rollup_books import DAY, TENANTS, Document, make_documents, ship
 
 FIELDS = {"user": "user_id", "key": "key_id", "feature": "feature", "model": "model", "target": "target"}
-TABLES = ("cost_rollups", "call_rollups", "latency_rollups")
+TABLES = ("cost_rollups", "call_rollups", "latency_rollups", "user_days")
+OLDER_MERGE = (
+    MERGE_ENTRIES.replace("lines, unused)", "lines)").replace("'[]'), unused", "'[]')").replace(", unused text", "")
+)
+"""How entries were merged before migration 0016."""
 
 
 @pytest.fixture
@@ -251,9 +255,11 @@ async def test_a_migration_adds_up_what_is_there_while_an_older_worker_ships(old
     worker = Database(older)
     async with worker.system() as connection:
         await connection.execute("insert into tenants (tenant_id) values ('acme')")
-    await ship(worker, tmp_path, documents[:200], batch=100)
-    applied, _ = await asyncio.gather(migrate(older), ship(worker, tmp_path, documents[200:500], batch=5))
-    await ship(worker, tmp_path, documents[500:])
+    await ship(worker, tmp_path, documents[:200], batch=100, merge=OLDER_MERGE)
+    applied, _ = await asyncio.gather(
+        migrate(older), ship(worker, tmp_path, documents[200:500], batch=5, merge=OLDER_MERGE)
+    )
+    await ship(worker, tmp_path, documents[500:], merge=OLDER_MERGE)
     assert applied[0] == "0003_rollups"
     assert await differing(worker) == 0
     assert await rows_of(worker, "ledger_entries") == sum(len(document.entries) for document in documents)

@@ -1,6 +1,6 @@
 """Owns the composition of one worker: the path of its calls, with the pages, the API and the metrics around it."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from starlette.applications import Starlette
@@ -11,8 +11,9 @@ from backstay.access import AuditLog, Keys, Mailer, People, Sessions
 from backstay.api.budgets import BudgetDeps
 from backstay.api.later import LaterCalls
 from backstay.cache.figures import watch as watch_cache
+from backstay.cache.request_key import request_digest
 from backstay.call_path import CallPath
-from backstay.catalog import describe
+from backstay.catalog import TargetPrices, describe
 from backstay.core.caller import Caller
 from backstay.core.errors import ConfigError
 from backstay.core.settings import Settings
@@ -25,6 +26,9 @@ from backstay.jobs import Batches, Files, Later, WebhookSecrets
 from backstay.jobs.later import Bounds
 from backstay.jobs.webhooks import read_hosts
 from backstay.ledger import LedgerStore
+from backstay.ledger.export import LedgerExport
+from backstay.ledger.savings import FoundSavings, find_savings
+from backstay.ledger.traffic import Traffic
 from backstay.providers import DIALECTS
 from backstay.store import Database
 from backstay.tracing import CallMetrics, TraceStore, read_call
@@ -115,15 +119,16 @@ class App:
     def _build_asgi(self, authenticate: api.Authenticator) -> api.FrontDoor:
         settings, path = self._settings, self._path
         database, secret, clock = path.database, path.secret, path.clock
-        mailer = None
-        if settings.smtp_url is not None:
-            mailer = Mailer(settings.smtp_url.get_secret_value(), settings.mail_from)
+        smtp = settings.smtp_url
+        mailer = None if smtp is None else Mailer(smtp.get_secret_value(), settings.mail_from)
         traces, ledger, audit = TraceStore(database), LedgerStore(database), AuditLog(database)
         routes = RouteBoard(lambda: self._path.gateway.models, HealthStore(database), audit, clock)
         keys, sessions = Keys(database, secret, clock), Sessions(database, secret, clock)
         people = People(database, secret, public_url=settings.public_url, mailer=mailer)
         files = Files(database)
         batches = Batches(database, files, BATCH_ENDPOINTS)
+        traffic = Traffic(database, request_digest)
+        prices = TargetPrices(lambda: (path.gateway.models, path.gateway.prices), clock)
         manage = api.ManageDeps(
             authenticate=authenticate,
             keys=keys,
@@ -132,6 +137,9 @@ class App:
             audit=audit,
             traces=traces,
             ledger=ledger,
+            export=LedgerExport(database),
+            traffic=traffic,
+            prices=prices,
             cache=self._path.cache,
             budget=BudgetDeps(database),
             later=Later(database),
@@ -142,17 +150,17 @@ class App:
         )
         site = Starlette(
             routes=[
-                *api.health_routes(self._checks(), self._metrics.render),
-                *api.model_routes(authenticate, path.model_names),
-                *self._openai_routes(authenticate, files, batches),
+                *self._machine_routes(authenticate, files, batches),
                 *api.manage_routes(manage),
-                *console.routes(self._pages(manage, batches)),
+                *console.routes(self._pages(manage, batches, partial(find_savings, traffic, prices.price))),
             ],
             exception_handlers=api.EXCEPTION_HANDLERS,
         )
         return api.FrontDoor(self._wires(authenticate), site)
 
-    def _pages(self, manage: api.ManageDeps, batches: Batches) -> console.ConsoleDeps:
+    def _pages(
+        self, manage: api.ManageDeps, batches: Batches, find_savings: Callable[..., Awaitable[FoundSavings]]
+    ) -> console.ConsoleDeps:
         return console.ConsoleDeps(
             traces=manage.traces,
             ledger=manage.ledger,
@@ -165,6 +173,7 @@ class App:
             batches=batches,
             later=manage.later,
             read_trace=manage.read_call,
+            find_savings=find_savings,
             clock=self._path.clock,
             secure_cookies=(self._settings.public_url or "").startswith("https:"),
             base_url=self._settings.public_url,
@@ -180,6 +189,13 @@ class App:
             Bounds(per_key=settings.async_calls_per_key, per_tenant=settings.async_calls_per_tenant),
         )
         return api.Wires(path.gateway, path.gate, authenticate, max_body_bytes=settings.max_body_bytes, later=later)
+
+    def _machine_routes(self, authenticate: api.Authenticator, files: Files, batches: Batches) -> list[Route]:
+        return [
+            *api.health_routes(self._checks(), self._metrics.render),
+            *api.model_routes(authenticate, self._path.model_names),
+            *self._openai_routes(authenticate, files, batches),
+        ]
 
     def _openai_routes(self, authenticate: api.Authenticator, files: Files, batches: Batches) -> list[Route]:
         return [

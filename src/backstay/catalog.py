@@ -1,12 +1,16 @@
 """Owns the step from a policy to models and targets, and their description for people."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from backstay.console import CatalogModel, CatalogTarget
 from backstay.core.caller import Caller
+from backstay.core.clock import Clock
+from backstay.core.money import NanoUSD
+from backstay.core.usage import Usage
 from backstay.gateway import ANYTHING, Ability, Degraded, Model, Models, RetryPolicy, Route, Target
 from backstay.health import RateLimits
-from backstay.ledger import PriceBook
+from backstay.ledger import Cost, PriceBook
+from backstay.ledger.rates import Rates
 from backstay.policy import ModelConfig, PolicyFile, TargetConfig, TargetShare
 from backstay.providers import Provider
 
@@ -120,3 +124,39 @@ def _describe(target: Target, prices: PriceBook) -> CatalogTarget:
         prices=price["usd_per_million"] if price else None,
         price_source=price["source"] if price else None,
     )
+
+
+class TargetPrices:
+    """Tells what targets ask for today, by the policy that runs."""
+
+    def __init__(self, running: Callable[[], tuple[Models, PriceBook]], clock: Clock):
+        self._running = running
+        self._clock = clock
+
+    def find(self, name: str, caller: Caller) -> str:
+        """Return the target that answers a model first; the name may be a target's own.
+
+        Raises ``UnknownModel`` if there is none that the caller may use.
+        """
+        models, _ = self._running()
+        return models.find(name, caller).targets[0].name
+
+    def rates(self, target_name: str, tier: str | None = None) -> Rates | Cost:
+        """Give a target's prices in a service tier; of one that is gone the cost is unknown."""
+        models, prices = self._running()
+        target = models.target(target_name)
+        if target is None:
+            return Cost(amount_nanousd=None)
+        return prices.rates(
+            provider=target.price_provider,
+            model_id=target.price_model,
+            at_ns=self._clock.now_ns(),
+            service_tier=tier,
+            target=target.name,
+            is_free=target.is_free,
+        )
+
+    def price(self, target_name: str, usage: Usage, tier: str | None = None) -> NanoUSD | None:
+        """Price a usage; ``None`` where a price or a count is not known."""
+        rates = self.rates(target_name, tier)
+        return rates.amount_nanousd if isinstance(rates, Cost) else rates.cost(usage).amount_nanousd

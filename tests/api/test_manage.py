@@ -3,6 +3,8 @@
 import asyncio
 import datetime as dt
 import json
+import sys
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
@@ -17,6 +19,8 @@ from backstay.api.budgets import BudgetDeps
 from backstay.api.manage import ManageDeps, routes
 from backstay.api.problems import EXCEPTION_HANDLERS
 from backstay.cache import Cache
+from backstay.cache.request_key import request_digest
+from backstay.catalog import TargetPrices
 from backstay.console import CatalogModel, CatalogTarget
 from backstay.core.caller import Caller
 from backstay.core.clock import SystemClock
@@ -24,7 +28,9 @@ from backstay.core.money import NanoUSD
 from backstay.gateway import Model, Models, RouteBoard, Target
 from backstay.health import HealthStore
 from backstay.jobs import Later, WebhookSecrets
-from backstay.ledger import MERGE_ENTRIES, CostLine, LedgerEntry, LedgerStore
+from backstay.ledger import MERGE_ENTRIES, CostLine, LedgerEntry, LedgerStore, PriceBook
+from backstay.ledger.export import LedgerExport
+from backstay.ledger.traffic import Traffic
 from backstay.providers import DIALECTS
 from backstay.providers.simulator import Simulator
 from backstay.store import Database
@@ -33,6 +39,7 @@ from backstay.tracing import MERGE_SPANS, Span, TraceStore, read_call
 TOKEN = "operator-token-of-the-test"
 _TARGET = Target(name="acme/m", provider=Simulator("acme"), model_id="m", price_model="m")
 MODELS = Models({"fast": Model(name="fast", targets=(_TARGET,))})
+PRICES = PriceBook()
 SECRET = bytes(32)
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 NOW_NS = int(dt.datetime.now(dt.UTC).timestamp()) * 1_000_000_000
@@ -59,6 +66,9 @@ async def app(database: Database) -> AsyncIterator[Starlette]:
         traces=TraceStore(database),
         ledger=LedgerStore(database),
         budget=BudgetDeps(database),
+        export=LedgerExport(database),
+        traffic=Traffic(database, request_digest),
+        prices=TargetPrices(lambda: (MODELS, PRICES), clock),
         cache=Cache(database, SystemClock(), memory_bytes=0),
         later=Later(database),
         webhooks=WebhookSecrets(database, SECRET),
@@ -617,3 +627,46 @@ async def _follow(app: Starlette, query: bytes, credential: str, received: async
             received.put_nowait(message["body"])
 
     await app(scope, receive, send)
+
+
+@pytest.mark.parametrize("form", ["csv", "focus", "parquet"])
+async def test_exports_come_over_http(operator: httpx.AsyncClient, ship: Ship, tenant: str, form: str) -> None:
+    """Each form has its type and a file's name, plain and packed alike, and says how many calls have no known cost."""
+    known, unknown = call_span(1), call_span(2, cost_nanousd=None)
+    await ship([known, unknown], [entry_of(known, 7), entry_of(unknown, None)])
+    plain = await operator.get(f"/v1/costs/export?format={form}")
+    packed = await operator.get(f"/v1/costs/export?format={form}&gzip=true")
+    assert (plain.status_code, plain.headers["x-backstay-unknown-cost-calls"]) == (200, "1")
+    assert (form in plain.headers["content-disposition"], packed.headers["content-type"]) == (True, "application/gzip")
+    assert zlib.decompress(packed.content, 31) == plain.content
+    if form == "parquet":
+        assert (plain.content[:4], plain.content[-4:]) == (b"PAR1", b"PAR1")
+    else:
+        lines = plain.text.splitlines()
+        assert len(lines) == {"csv": 3, "focus": 2}[form], "FOCUS has no charge of unknown cost"
+        assert known.span_id in plain.text
+
+
+async def test_a_missing_library_is_told_how_to_get(
+    operator: httpx.AsyncClient, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without pyarrow, Parquet is refused before a byte is sent, with the command that installs it."""
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    answer = await operator.get("/v1/costs/export?format=parquet")
+    assert answer.status_code == 400
+    assert "pip install 'backstay[parquet]'" in answer.json()["detail"]
+
+
+async def test_savings_and_what_if_come_over_http(operator: httpx.AsyncClient, ship: Ship, tenant: str) -> None:
+    """Equal requests show as duplicates; what a model or a target costs elsewhere is told, or that nobody knows it."""
+    body = '{"model": "fast", "messages": [{"role": "user", "content": "hello"}]}'
+    for number in (1, 2, 3):
+        span = call_span(number, operation="chat", input_dialect="openai")
+        await ship([span], [entry_of(span, 1_000)], input=body)
+    report = (await operator.get("/v1/costs/savings?since=1d")).json()
+    assert (report["read_calls"], report["is_partial"]) == (3, False)
+    (saving,) = report["savings"]
+    assert (saving["kind"], saving["amount_usd"], saving["calls"]) == ("duplicates", "0.000002", 2)
+    answer = (await operator.get("/v1/costs/what-if?model=fast&since=1d")).json()
+    assert (answer["target"], answer["cost_usd"], answer["scenarios"][0]["cost_usd"]) == ("acme/m", "0.000003", None)
+    assert (await operator.get("/v1/costs/what-if?model=fast&to=nothing")).status_code == 404

@@ -27,13 +27,17 @@ from backstay.api.manage import ENDPOINTS, ManageDeps, routes
 from backstay.api.openapi import openapi_document
 from backstay.api.problems import EXCEPTION_HANDLERS
 from backstay.cache import Cache
+from backstay.cache.request_key import request_digest
+from backstay.catalog import TargetPrices
 from backstay.console import CatalogModel
 from backstay.core.caller import Caller
 from backstay.core.clock import SystemClock
 from backstay.gateway import Model, Models, RouteBoard, Target
 from backstay.health import HealthStore
 from backstay.jobs import Later, WebhookSecrets
-from backstay.ledger import LedgerStore
+from backstay.ledger import LedgerStore, PriceBook
+from backstay.ledger.export import LedgerExport
+from backstay.ledger.traffic import Traffic
 from backstay.providers.simulator import Simulator
 from backstay.store import Database
 from backstay.tracing import TraceStore, read_call
@@ -41,6 +45,7 @@ from backstay.tracing import TraceStore, read_call
 TOKEN = "operator-token-of-the-test"
 _TARGET = Target(name="acme/m", provider=Simulator("acme"), model_id="m", price_model="m")
 MODELS = Models({"fast": Model(name="fast", targets=(_TARGET,))})
+PRICES = PriceBook()
 SECRET = bytes(32)
 DOCUMENT = openapi_document(ENDPOINTS)
 
@@ -90,6 +95,9 @@ def build(url: str) -> Starlette:
         traces=TraceStore(database),
         ledger=LedgerStore(database),
         budget=BudgetDeps(database),
+        export=LedgerExport(database),
+        traffic=Traffic(database, request_digest),
+        prices=TargetPrices(lambda: (MODELS, PRICES), clock),
         cache=Cache(database, SystemClock(), memory_bytes=0),
         later=Later(database),
         webhooks=WebhookSecrets(database, SECRET),
@@ -167,4 +175,4 @@ def test_no_schema_holds_a_secret() -> None:
     with_secret = {
         name for name, found in DOCUMENT["components"]["schemas"].items() if {"key", "token"} & set(found["properties"])
     }
-    assert with_secret == {"CreatedKey", "LoginLink", "CostGroup"}
+    assert with_secret == {"CreatedKey", "LoginLink", "CostGroup", "InvoiceLine"}

@@ -2,11 +2,17 @@
 
 import json
 import re
+import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
+from datetime import UTC, datetime
+from decimal import Decimal
+from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +59,29 @@ def test_costs_are_told_apart_by_what_is_asked_for(server: Server, asked: dict[s
     assert {"user": "ada", "feature": "clock", "model": "sim", "calls": 1}.items() <= row.items()
     assert row["cost_usd"] == asked["cost_usd"]
     assert "ada" in server.run("costs", "--by", "user").stdout
+
+
+def test_reports_equal_what_the_journal_holds(server: Server, asked: dict[str, str]) -> None:
+    """By user, feature and request, and in an export, costs are sums computed straight from the journal's files."""
+    documents: list[dict[str, Any]] = []
+    for file in (server.data_dir / "journal").rglob("*"):
+        data = file.read_bytes() if file.is_file() else b""
+        for start in (found.start() for found in re.finditer(rb'\{"tenant_id":"default","spans":', data)):
+            text = data[start:].decode("utf-8", "replace")
+            documents.append(json.JSONDecoder().raw_decode(text)[0])
+    entries = {(e["call_id"], e["attempt"]): e for document in documents for e in document["entries"]}
+    assert entries, "the journal is kept for a while after it was shipped"
+    mine = [entry for entry in entries.values() if entry.get("user_id") == "ada"]
+    expected = Decimal(sum(entry["cost_nanousd"] for entry in mine)) / 10**9
+    for by, name in (("user", "ada"), ("feature", "clock")):
+        (row,) = [row for row in server.ask("costs", "--by", by)["rows"] if row[by] == name]
+        assert Decimal(row["cost_usd"]) == expected
+    (request,) = [row for row in server.ask("costs", "--by", "request")["requests"] if row["user"] == "ada"]
+    assert (request["trace_id"], Decimal(request["cost_usd"])) == (mine[0]["trace_id"], expected)
+    exported = server.run("costs", "export", "--since", "1d").stdout
+    assert f",{mine[0]['call_id']}," in exported
+    assert "user,calls" in server.run("costs", "--by", "user", "--csv").stdout
+    assert server.ask("costs", "waste")["answered_calls"] >= 1
 
 
 def test_traces_are_listed_filtered_and_shown(server: Server, asked: dict[str, str]) -> None:
@@ -256,3 +285,69 @@ def test_a_wrong_script_is_a_wrong_configuration(tmp_path: Path) -> None:
     done = run("simulate", "--port", "0", "--script", str(script))
     assert done.returncode == 6
     assert "latency" in done.stderr
+
+
+def test_savings_and_what_if_are_told(server: Server) -> None:
+    """An equal request is found as a duplicate; traffic is priced elsewhere, for people and for programs."""
+    asked = [server.ask("ask", "Twice, please.", "--model", "sim", "--feature", "twice") for _ in range(2)]
+    eventually(lambda: all(server.run("traces", "show", one["trace_id"]).returncode == 0 for one in asked))
+    found = server.ask("costs", "savings", "--since", "1d")["savings"]
+    (twice,) = [one for one in found if one["feature"] == "twice"]
+    assert (twice["kind"], twice["calls"], twice["amount_usd"]) == ("duplicates", 1, asked[1]["cost_usd"])
+    assert "duplicates: Equal requests" in server.run("costs", "savings", "--since", "1d").stdout
+    answer = server.ask("costs", "what-if", "--model", "sim", "--since", "1d")
+    assert answer["scenarios"][0]["cost_usd"] == answer["cost_usd"], "at its own prices it costs what it did"
+    told = server.run("costs", "what-if", "--model", "sim", "--since", "1d").stdout
+    assert "did cost" in told and "tokenizer" in told
+
+
+def test_a_broken_export_leaves_no_file(tmp_path: Path) -> None:
+    """What ends before it is whole is not there, under no name, and a file from before stays as it was."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            peer, _ = listening.accept()
+            with peer:
+                peer.recv(65536)
+                peer.sendall(
+                    b"HTTP/1.1 200 OK\r\ncontent-type: text/csv\r\nx-backstay-unknown-cost-calls: 0\r\n"
+                    b"transfer-encoding: chunked\r\n\r\n5\r\nat,tr\r\n"
+                )
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        (tmp_path / "costs.csv").write_text("from before")
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        env = environment(BACKSTAY_URL=url, BACKSTAY_TOKEN="none", BACKSTAY_DATA_DIR=str(tmp_path / "data"))
+        done = run("costs", "export", "-o", "costs.csv", env=env, cwd=tmp_path)
+        thread.join(10)
+    assert done.returncode != 0, done.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["costs.csv"]
+    assert (tmp_path / "costs.csv").read_text() == "from before"
+
+
+def test_an_invoice_is_a_page(server: Server, asked: dict[str, str]) -> None:
+    """Every element is closed in its turn, and the page has what the invoice says."""
+    month = datetime.now(UTC).strftime("%Y-%m")
+    page = server.run("costs", "invoice", "--month", month, "--markup", "15%", "--html").stdout
+    reader = _Nesting()
+    reader.feed(page)
+    assert (reader.open, reader.wrong) == ([], [])
+    assert page.startswith("<!doctype html>")
+    assert server.ask("costs", "invoice", "--month", month, "--markup", "15")["amount_usd"] in page
+
+
+class _Nesting(HTMLParser):
+    """Follows which elements are open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open, self.wrong = list[str](), list[str]()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(tag)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 from console_seed import make_month, ship
@@ -10,13 +11,17 @@ from starlette.applications import Starlette
 
 from backstay.access import AuditLog, Keys, People, Sessions
 from backstay.access.types import NewKey, Role
+from backstay.cache.request_key import request_digest
+from backstay.catalog import TargetPrices
 from backstay.console import CatalogModel, ConsoleDeps, routes
 from backstay.core.caller import Caller
 from backstay.core.clock import SystemClock
 from backstay.gateway import RouteBoard
 from backstay.health import HealthStore
 from backstay.jobs import Batches, Files, Later
-from backstay.ledger import LedgerStore
+from backstay.ledger import LedgerStore, PriceBook
+from backstay.ledger.savings import find_savings
+from backstay.ledger.traffic import Traffic
 from backstay.providers import ANTHROPIC, OPENAI
 from backstay.store import Database
 from backstay.tracing import TraceStore, read_call
@@ -30,6 +35,8 @@ def deps(database: Database, tenant: str) -> ConsoleDeps:
     async def catalog(by: Caller) -> Sequence[CatalogModel]:
         return CATALOG
 
+    book = PriceBook()
+    prices = TargetPrices(lambda: (MODELS, book), clock)
     dialects = {"openai": OPENAI, "anthropic": ANTHROPIC}
     return ConsoleDeps(
         traces=TraceStore(database),
@@ -43,6 +50,7 @@ def deps(database: Database, tenant: str) -> ConsoleDeps:
         batches=Batches(database, Files(database), ["/v1/chat/completions"]),
         later=Later(database),
         read_trace=lambda span: read_call(span, dialects),
+        find_savings=partial(find_savings, Traffic(database, request_digest), prices.price),
         clock=clock,
         secure_cookies=False,
     )

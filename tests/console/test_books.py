@@ -8,11 +8,13 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import msgspec
 import pytest
-from console_seed import MODELS, chat_answer, hostile_request, make_call, make_month, ship
+from console_seed import MODELS, Call, chat_answer, hostile_request, make_call, make_month, ship
 from console_site import TENANT, Browser, Site
 
 from backstay.access.types import Role
+from backstay.core.money import NanoUSD
 
 Enter = Callable[[Role], Awaitable[Browser]]
 
@@ -90,6 +92,33 @@ async def test_costs_as_csv_are_exact(enter: Enter, month: list[str]) -> None:
             )
         )
     assert len(totals) == 1
+
+
+async def test_costs_tell_what_moved_and_what_was_lost(site: Site, enter: Enter) -> None:
+    """What changed most since the time before comes first, with its sign; what nobody used is added up by why."""
+    now, rng, calls = datetime.now(UTC) - timedelta(hours=1), random.Random(3), list[Call]()
+    for feature, days in (("fading", 8), ("fading", 8), ("rising", 0)):
+        at = now - timedelta(days=days)
+        calls.append(make_call(rng, at, "key_x", feature=feature, status="ok", cost_nanousd=NanoUSD(10_000_000)))
+    for call, unused in zip(calls, (None, None, "hedge"), strict=True):
+        entry = msgspec.structs.replace(call.entries[0], cost_nanousd=NanoUSD(10_000_000), unused=unused)
+        call.entries = [entry]
+    await ship(site.database, TENANT, calls)
+    html = await (await enter("viewer")).get("/costs?by=feature")
+    movers = re.findall(r'class="whole" href="([^"]*)">(fading|rising)</a></td>\s*<td class="number main">(.)<', html)
+    assert [(name, sign) for _, name, sign in movers] == [("fading", "−"), ("rising", "+")]
+    assert "feature=fading" in movers[0][0] and "since=" in movers[0][0], "the calls of the time before"
+    assert re.search(r"hedge\s*</td>.*?\$0\.01", html, re.DOTALL)
+
+
+async def test_savings_lead_to_their_calls(site: Site, enter: Enter) -> None:
+    """Equal requests stand there with what the repeats cost, and lead to the calls."""
+    at, rng = datetime.now(UTC) - timedelta(hours=1), random.Random(4)
+    calls = [make_call(rng, at, "key_x", feature="support-answer", status="ok") for _ in range(3)]
+    await ship(site.database, TENANT, calls)
+    html = await (await enter("viewer")).get("/costs/savings")
+    assert "Equal requests" in html
+    assert re.search(r'href="/traces\?[^"]*feature=support-answer', html)
 
 
 async def test_a_name_cannot_become_a_formula(site: Site, enter: Enter) -> None:
@@ -175,7 +204,17 @@ async def test_another_tenants_books_stay_closed(site: Site, enter: Enter) -> No
     call = make_call(random.Random(12), datetime.now(UTC), "key_other", feature="their-secret", status="ok")
     await ship(site.database, "default", [call])
     browser = await enter("admin")
-    for path in ("/", "/traces", "/traces?q=shoes", "/costs", "/costs?by=feature", "/models", "/keys", "/audit"):
+    for path in (
+        "/",
+        "/traces",
+        "/traces?q=shoes",
+        "/costs",
+        "/costs?by=feature",
+        "/costs/savings",
+        "/models",
+        "/keys",
+        "/audit",
+    ):
         assert "their-secret" not in await browser.get(path), path
     for tail in ("", "/raw", "/curl", "/image?place=0.1"):
         await browser.get(f"/traces/{call.spans[0].trace_id}{tail}", 404)

@@ -85,6 +85,7 @@ async def test_an_entry_is_stored_whole(database: Database, ship: Ship, tenant: 
         unconfirmed=True,
         price_source="backstay.toml",
         lines=(line,),
+        unused="retry",
     )
     bare = _entry(None, at=DAY + timedelta(seconds=1), input_tokens=None, output_tokens=None)
     await ship(tenant, [full, bare])

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from backstay.core.usage import Usage
 from backstay.ledger import PriceBook, PriceOverride
-from backstay.ledger.rates import UNITS
+from backstay.ledger.rates import UNITS, Rates
 from backstay.policy import PolicyFile, policy_schema
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -446,3 +446,23 @@ def test_inference_profiles_have_their_models_price(model_id: str, source: str |
     """Bedrock's ARNs and profiles of a geography are looked up by their model; what says nothing stays unknown."""
     price = PriceBook().describe("aws", model_id)
     assert (price["source"].rpartition(" ")[2] if price else None) == source
+
+
+def test_a_total_is_the_sum_of_its_calls() -> None:
+    """Priced together, calls of one tier cost what they cost one by one, but for half a nano-dollar each."""
+    rates = PriceBook().rates(provider="anthropic", model_id="claude-sonnet-4-5", at_ns=NOW_NS)
+    assert isinstance(rates, Rates) and rates.tier_starts == (200_000,)
+    for above, sizes in ((-1, range(1_000, 200_001, 7_919)), (200_000, range(200_001, 300_000, 7_919))):
+        calls = [
+            Usage(input_tokens=size, output_tokens=size // 9, cache_read_tokens=size // 3, cache_write_tokens=size // 5)
+            for size in sizes
+        ]
+        together = Usage(
+            input_tokens=sum(call.input_tokens or 0 for call in calls),
+            output_tokens=sum(call.output_tokens or 0 for call in calls),
+            cache_read_tokens=sum(call.cache_read_tokens for call in calls),
+            cache_write_tokens=sum(call.cache_write_tokens for call in calls),
+        )
+        one_by_one = sum(rates.cost(call).amount_nanousd or 0 for call in calls)
+        total = rates.total(together, calls=len(calls), input_above=above)
+        assert total is not None and abs(total - one_by_one) <= len(calls) / 2

@@ -1,6 +1,7 @@
 """Owns the making of answers from the rooms' nouns: rows, trees of spans, cost reports; and the reading of moments."""
 
 import datetime as dt
+import re
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,28 +27,30 @@ from backstay.ledger import CostRow, Dimension, LedgerEntry
 from backstay.tracing import CallReading, Span, StoredSpan, attributes
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _EARLIEST = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _LATEST = dt.datetime(9000, 1, 1, tzinfo=dt.UTC)
 _DEEPEST = 50
 
 
 def moment(text: str, now: dt.datetime, param: str) -> dt.datetime:
-    """Read a moment, kept between the years 1970 and 9000.
+    """Read a moment, kept between the years 1970 and 9000, in UTC.
 
     Raises:
-        InvalidRequest: It is neither a span such as 7d nor RFC 3339 with a zone.
+        InvalidRequest: It is no span such as 7d, no date, nor RFC 3339 with a zone.
     """
     number, unit = text[:-1], _UNITS.get(text[-1:])
     if unit and len(number) <= 4 and number.isascii() and number.isdigit():
         return max(_EARLIEST, now - dt.timedelta(**{unit: int(number)}))
     try:
-        found = msgspec.convert(text, Instant)
+        found = msgspec.convert(f"{text}T00:00:00Z" if _DATE.fullmatch(text) else text, Instant)
     except msgspec.ValidationError:
         raise InvalidRequest(
-            f"`{param}` must be a span such as 15m, 24h or 7d, or a time with its zone such as 2026-05-01T00:00:00Z.",
+            f"`{param}` must be a span such as 15m, 24h or 7d, a date, or a time with its zone such as "
+            "2026-05-01T00:00:00Z.",
             param=param,
         ) from None
-    return min(max(_EARLIEST, found), _LATEST)
+    return min(max(_EARLIEST, found), _LATEST).astimezone(dt.UTC)  # Postgres takes no offset of 16 hours or more
 
 
 def call_row(span: Span) -> CallRow:

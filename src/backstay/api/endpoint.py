@@ -78,6 +78,8 @@ class Endpoint(Generic[D, Q, B]):
     errors: tuple[type[BackstayError], ...] = ()
     """Those that it raises beside what every endpoint may."""
     media_type: str = "application/json"
+    other_media_types: tuple[str, ...] = ()
+    """What a ready ``Response`` may be instead."""
 
     async def respond(self, deps: D, authenticate: Authenticate, request: Request) -> Response:
         """Authenticate, read, handle."""
@@ -102,6 +104,7 @@ def get(
     right: Right | None,
     errors: tuple[type[BackstayError], ...] = (),
     media_type: str = "application/json",
+    other_media_types: tuple[str, ...] = (),
 ) -> Endpoint[D, Q, Nothing]:
     """Declare what reads."""
     return Endpoint(
@@ -115,6 +118,7 @@ def get(
         right=right,
         errors=errors,
         media_type=media_type,
+        other_media_types=other_media_types,
     )
 
 

@@ -29,7 +29,22 @@ from backstay.api.budgets import (
     list_holders,
     prove,
 )
+from backstay.api.cost_shapes import (
+    DearestCalls,
+    DearestQuery,
+    ExportQuery,
+    Invoice,
+    InvoiceQuery,
+    SavingsQuery,
+    SavingsReport,
+    WasteQuery,
+    WasteReport,
+    WhatIf,
+    WhatIfQuery,
+)
+from backstay.api.costs import dearest, export, invoice, waste
 from backstay.api.endpoint import Asked, Endpoint, Nothing, build_routes, get, post
+from backstay.api.filters import call_filter, own_key
 from backstay.api.openapi import openapi_document
 from backstay.api.pairs import find_wrong, pair_row
 from backstay.api.routes import route_target, routes_view
@@ -61,15 +76,26 @@ from backstay.api.shapes import (
     TraceView,
     WebhookSecret,
 )
+from backstay.api.what_if import Prices, savings, what_if
 from backstay.budgets.manage import BudgetChange, BudgetView, NewBudget
 from backstay.cache import Cache, Purge
 from backstay.core.caller import Caller
-from backstay.core.errors import BackstayError, Conflict, Forbidden, InvalidRequest, NotFound, Unauthenticated
+from backstay.core.errors import (
+    BackstayError,
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    Unauthenticated,
+    UnknownModel,
+)
 from backstay.core.money import usd
 from backstay.gateway import RouteBoard
 from backstay.jobs import Later, WebhookSecrets
 from backstay.jobs.views import LaterView, view_call
 from backstay.ledger import LedgerStore
+from backstay.ledger.export import LedgerExport
+from backstay.ledger.traffic import Traffic
 from backstay.tracing import CallFilter, CallReading, StoredSpan, TraceStore
 
 Q = TypeVar("Q", bound=msgspec.Struct)
@@ -91,6 +117,9 @@ class ManageDeps:
     audit: AuditLog
     traces: TraceStore
     ledger: LedgerStore
+    export: LedgerExport
+    traffic: Traffic
+    prices: Prices
     cache: Cache
     budget: BudgetDeps
     later: Later
@@ -168,7 +197,7 @@ async def list_audit(deps: ManageDeps, asked: Asked[AuditQuery, Nothing]) -> Aud
 
 
 async def list_traces(deps: ManageDeps, asked: Asked[CallPageQuery, Nothing]) -> CallList:
-    wanted = _filter(asked.caller, asked.query)
+    wanted = call_filter(asked.caller, asked.query)
     page = await deps.traces.list_calls(
         asked.caller.tenant_id, wanted, limit=asked.query.limit, before=asked.query.before
     )
@@ -177,7 +206,7 @@ async def list_traces(deps: ManageDeps, asked: Asked[CallPageQuery, Nothing]) ->
 
 async def tail_traces(deps: ManageDeps, asked: Asked[CallQuery, Nothing]) -> Response:
     """Stream new calls as server-sent events, until the client goes away or its credential ends."""
-    wanted = _filter(asked.caller, asked.query)
+    wanted = call_filter(asked.caller, asked.query)
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     if asked.request.method == "HEAD":
         return Response(headers=headers, media_type="text/event-stream")
@@ -185,7 +214,7 @@ async def tail_traces(deps: ManageDeps, asked: Asked[CallQuery, Nothing]) -> Res
 
 
 async def show_trace(deps: ManageDeps, asked: Asked[Nothing, Nothing]) -> TraceView:
-    tenant_id, own = asked.caller.tenant_id, _own_key(asked.caller)
+    tenant_id, own = asked.caller.tenant_id, own_key(asked.caller)
     trace = await deps.traces.get_trace(tenant_id, asked.path("trace_id"), key_id=own)
     entries = await deps.ledger.entries(tenant_id, trace.trace_id, key_id=own)
     readings = {span.span_id: deps.read_call(span) for span in trace.spans if span.kind == "call"}
@@ -199,7 +228,7 @@ async def costs(deps: ManageDeps, asked: Asked[CostQuery, Nothing]) -> CostRepor
     window: dict[str, Any] = {
         "since": moment(query.since, now, "since"),
         "until": now if query.until is None else moment(query.until, now, "until"),
-        "key_id": _own_key(asked.caller),
+        "key_id": own_key(asked.caller),
     }
     rows = await deps.ledger.costs(tenant_id, by=by, limit=_COST_ROWS, **window)
     (total,) = await deps.ledger.costs(tenant_id, **window)
@@ -288,31 +317,6 @@ async def drain_target(deps: ManageDeps, asked: Asked[Nothing, Nothing]) -> Rout
 
 async def undrain_target(deps: ManageDeps, asked: Asked[Nothing, Nothing]) -> RouteTarget:
     return route_target(await deps.routes.undrain(asked.caller, asked.request.path_params["target"]))
-
-
-def _own_key(caller: Caller) -> str | None:
-    """Return the key whose calls alone the caller may read; ``None`` for all of the tenant."""
-    return caller.id if caller.kind == "key" and not caller.may("admin") else None
-
-
-def _filter(caller: Caller, query: CallQuery) -> CallFilter:
-    now = dt.datetime.now(dt.UTC)
-    own = _own_key(caller)
-    if own is not None and query.key not in (None, own):
-        raise Forbidden("This key reads its own calls only. Leave `key` out, or use a key with the right `admin`.")
-    return CallFilter(
-        since=None if query.since is None else moment(query.since, now, "since"),
-        until=None if query.until is None else moment(query.until, now, "until"),
-        model=query.model,
-        target=query.target,
-        tried=query.tried,
-        user=query.user,
-        feature=query.feature,
-        tag=query.tag,
-        key_id=own or query.key,
-        status=query.status,
-        q=query.q,
-    )
 
 
 async def _events(deps: ManageDeps, asked: Asked[CallQuery, Nothing], wanted: CallFilter) -> AsyncIterator[bytes]:
@@ -416,6 +420,31 @@ ENDPOINTS: tuple[Endpoint[ManageDeps, Any, Any], ...] = (
     ),
     get("/v1/books", "Prove the books: ledger against traces, sums against entries, accounts against postings",
         on_budgets(prove), answer=Proof, query=Nothing, right="admin"),
+    get(
+        "/v1/costs/requests", "List the calls that cost most", dearest,
+        answer=DearestCalls, query=DearestQuery, right="read",
+    ),
+    get(
+        "/v1/costs/waste", "Add up attempts whose answer nobody has, and what caches saved", waste,
+        answer=WasteReport, query=WasteQuery, right="read",
+    ),
+    get(
+        "/v1/costs/what-if", "Price past traffic at another model's prices, in batches, with cached prompts", what_if,
+        answer=WhatIf, query=WhatIfQuery, right="read", errors=(UnknownModel, Overloaded),
+    ),
+    get(
+        "/v1/costs/savings", "List what could have been saved on past traffic, the largest first", savings,
+        answer=SavingsReport, query=SavingsQuery, right="read", errors=(Overloaded,),
+    ),
+    get(
+        "/v1/costs/export", "Stream ledger entries as CSV, FOCUS 1.2 or Parquet", export,
+        answer=str, query=ExportQuery, right="read", errors=(Overloaded,), media_type="text/csv",
+        other_media_types=("application/vnd.apache.parquet", "application/gzip"),
+    ),
+    get(
+        "/v1/costs/invoice", "Write a month's invoice of the tenant", invoice,
+        answer=Invoice, query=InvoiceQuery, right="admin",
+    ),
     get(
         "/v1/cache", "Show which answers are kept and what they saved, by model and feature", cache_stats,
         answer=CacheReport, query=CacheQuery, right="admin",

@@ -102,7 +102,9 @@ def _responses(endpoint: Endpoint[Any, Any, Any], answer: dict[str, Any]) -> dic
     if endpoint.method == "POST":
         told |= {408: "The body came too slowly.", 413: "The body is too large.", 415: "The body is not JSON."}
     problem = {MEDIA_TYPE: {"schema": {"$ref": _REFERENCE.format(name="Problem")}}}
-    good = {"description": endpoint.summary + ".", "content": {endpoint.media_type: {"schema": answer}}}
+    content: dict[str, Any] = {endpoint.media_type: {"schema": answer}}
+    content |= {name: {"schema": {"type": "string", "format": "binary"}} for name in endpoint.other_media_types}
+    good = {"description": endpoint.summary + ".", "content": content}
     return {
         str(endpoint.status): good,
         **{str(status): {"description": words, "content": problem} for status, words in sorted(told.items())},

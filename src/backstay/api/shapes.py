@@ -29,8 +29,8 @@ Moment = Annotated[
     str,
     Meta(
         max_length=40,
-        description="A time back from now such as 15m, 24h or 7d, or RFC 3339 with its zone.",
-        extra_json_schema={"anyOf": [{"pattern": _SPAN}, {"format": "date-time"}]},
+        description="A time back from now such as 15m, 24h or 7d, a date (UTC), or RFC 3339 with its zone.",
+        extra_json_schema={"anyOf": [{"pattern": _SPAN}, {"format": "date"}, {"format": "date-time"}]},
     ),
 ]
 """A moment as people write it."""

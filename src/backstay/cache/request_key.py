@@ -84,6 +84,15 @@ def build_ask(
     )
 
 
+def request_digest(operation: str, dialect: str, model: str, body: bytes) -> bytes | None:
+    """Say which requests are equal, whoever sent them and when; ``None``: it cannot be told."""
+    try:
+        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        return _digest((operation, dialect, model), _canonical(fields, _IGNORED.get(dialect, frozenset())))
+    except (ValueError, RecursionError):
+        return None
+
+
 def _split(
     policy: CachePolicy, fields: Mapping[str, msgspec.Raw], head: Any, ignored: frozenset[str]
 ) -> tuple[str | None, bytes]:

@@ -40,9 +40,9 @@ class Client:
         if tenant:
             self.headers["x-backstay-tenant"] = tenant
 
-    def get(self, path: str, query: Query | None = None) -> Any:
+    def get(self, path: str, query: Query | None = None, *, timeout_s: float | None = None) -> Any:
         """Ask, and return the decoded JSON answer."""
-        with self.open("GET", path, query=query) as response:
+        with self.open("GET", path, query=query, timeout_s=timeout_s) as response:
             return _decode(response)
 
     def post(self, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None) -> Any:

@@ -13,6 +13,7 @@ from backstay.console import (
     overview,
     people,
     routing,
+    savings,
     trace,
     traces,
 )
@@ -29,6 +30,7 @@ PAGES = (
     Page("/traces/{trace_id}/raw", trace.raw),
     Page("/traces/{trace_id}/image", trace.image),
     Page("/costs", costs.show),
+    Page("/costs/savings", savings.show),
     Page("/models", models.show),
     Page("/routes", routing.show),
     Page("/routes/live", routing.live),

@@ -18,6 +18,7 @@ from backstay.core.money import NanoUSD, usd
 from backstay.ledger import CostRow, Dimension
 
 _SHOWN = 50
+_MOVERS = 6
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +29,19 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     per_call: int | None
     moved: str | None
     href: str
+
+
+class Mover(msgspec.Struct, frozen=True, kw_only=True):
+    """A group whose cost changed between the time before and this one."""
+
+    name: str
+    href: str
+    now_nanousd: int
+    before_nanousd: int
+
+    @property
+    def moved_nanousd(self) -> int:
+        return self.now_nanousd - self.before_nanousd
 
 
 async def show(visit: Visit) -> Response:
@@ -52,6 +66,8 @@ async def show(visit: Visit) -> Response:
         total=total,
         moved=change(total.cost_nanousd, before.cost_nanousd),
         per_call=_per_call(total),
+        movers=_movers({_names(row, by): row for row in rows}, earlier, by, labels, window),
+        unused=await visit.deps.ledger.unused(visit.tenant_id, since=window.since, until=window.until),
         lines=[_line(row, by, earlier, labels, window) for row in rows[:_SHOWN]],
         more=len(rows) - _SHOWN,
         largest=max((row.cost_nanousd for row in rows), default=0),
@@ -71,7 +87,42 @@ async def _costs(visit: Visit, window: Window, by: Sequence[Dimension]) -> list[
 
 
 def _earlier(window: Window) -> Window:
-    return msgspec.structs.replace(window, since=window.since - (window.until - window.since), until=window.since)
+    return msgspec.structs.replace(
+        window, name="", since=window.since - (window.until - window.since), until=window.since
+    )
+
+
+def _movers(
+    now: Mapping[tuple[str, ...], CostRow],
+    before: Mapping[tuple[str, ...], CostRow],
+    by: Sequence[Dimension],
+    labels: Mapping[str, str],
+    window: Window,
+) -> list[Mover]:
+    """Find what changed most, up or down, what is new and what is gone included."""
+    found = [
+        Mover(
+            name=", ".join(name or "none" for name in _shown(names, by, labels)),
+            href=_calls_of(names, by, window if names in now else _earlier(window)),
+            now_nanousd=now[names].cost_nanousd if names in now else 0,
+            before_nanousd=before[names].cost_nanousd if names in before else 0,
+        )
+        for names in {**now, **before}
+    ]
+    moved = [mover for mover in found if mover.moved_nanousd]
+    return sorted(moved, key=lambda mover: (-abs(mover.moved_nanousd), mover.name))[:_MOVERS]
+
+
+def _shown(names: tuple[str, ...], by: Sequence[Dimension], labels: Mapping[str, str]) -> tuple[str, ...]:
+    """Give the names that people know."""
+    return tuple(
+        labels.get(name, name) if dimension == "key" else name for dimension, name in zip(by, names, strict=True)
+    )
+
+
+def _calls_of(names: tuple[str, ...], by: Sequence[Dimension], window: Window) -> str:
+    query = {FILTERS[dimension]: name for dimension, name in zip(by, names, strict=True)}
+    return href("/traces", {**query, **window.query})
 
 
 def _line(
@@ -83,15 +134,12 @@ def _line(
 ) -> Line:
     names = _names(row, by)
     then = earlier.get(names)
-    query = {FILTERS[dimension]: name for dimension, name in zip(by, names, strict=True)}
     return Line(
-        names=tuple(
-            labels.get(name, name) if dimension == "key" else name for dimension, name in zip(by, names, strict=True)
-        ),
+        names=_shown(names, by, labels),
         row=row,
         per_call=_per_call(row),
         moved=change(row.cost_nanousd, then.cost_nanousd) if then else "new",
-        href=href("/traces", {**query, **window.query}),
+        href=_calls_of(names, by, window),
     )
 
 

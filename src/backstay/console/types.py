@@ -11,6 +11,7 @@ from backstay.core.clock import Clock
 from backstay.gateway import RouteBoard
 from backstay.jobs import Batches, Later
 from backstay.ledger import LedgerStore
+from backstay.ledger.savings import FoundSavings
 from backstay.tracing import CallReading, StoredSpan, TraceStore
 
 
@@ -51,6 +52,8 @@ class ConsoleDeps:
     later: Later
     read_trace: Callable[[StoredSpan], CallReading]
     """Reads what a call's root span holds of its input and output into neutral form."""
+    find_savings: Callable[..., Awaitable[FoundSavings]]
+    """Looks for savings in a tenant's newest calls: ``tenant_id``, ``since``, ``until``. Takes some seconds."""
     clock: Clock
     secure_cookies: bool
     """Whether people reach the console by https only; then no cookie ever goes over plain http."""

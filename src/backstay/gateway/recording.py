@@ -16,6 +16,7 @@ from backstay.gateway.body import read_asked_model
 from backstay.gateway.resolve import Resolved
 from backstay.gateway.tries import Reason
 from backstay.gateway.types import Incoming, Target
+from backstay.gateway.waste import why_unused
 from backstay.health import Outcome
 from backstay.idempotency import Claim
 from backstay.jobs import JobEnd
@@ -279,6 +280,8 @@ class Recording:
             attributes["backstay.budget.over"] = True
         if self.incoming.is_shadow:
             attributes["backstay.cache.shadow"] = True
+        if self.incoming.priority != "interactive":
+            attributes["backstay.priority"] = self.incoming.priority
         return attributes | _cache_attributes(self.hit)
 
     def _first_token_ns(self) -> int | None:
@@ -333,6 +336,7 @@ class Recording:
             estimated=usage.estimated,
             price_source=cost.source,
             lines=cost.lines,
+            unused="shadow" if self.incoming.is_shadow else why_unused(attempt, self.attempts, self.status),
         )
 
 

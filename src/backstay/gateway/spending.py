@@ -8,7 +8,6 @@ import msgspec
 from backstay.budgets import Charge, Escrow, Purse, Share, Shortage, Subject
 from backstay.core.errors import BackstayError, BudgetExhausted, BudgetUnavailable, PriceUnknown, SpendingStopped
 from backstay.core.money import NanoUSD, usd
-from backstay.gateway.body import read_text
 from backstay.gateway.recording import Attempt, Recording
 from backstay.gateway.settle import may_be_billed
 from backstay.gateway.types import Target
@@ -22,8 +21,8 @@ from backstay.providers import (
     ruled_out,
 )
 
-_UNKNOWN_OUTPUT_TOKENS = 200_000
-"""Longest answer of a model of which nothing is known: more than the longest of any listed one (2026-11)."""
+_LONGEST_OUTPUT_TOKENS = 400_000
+"""Longest answer of a model of which nothing is known: more than any listed one's, DeepSeek's 384K (2026-11)."""
 
 
 class Hold(msgspec.Struct, kw_only=True):
@@ -208,12 +207,12 @@ class _Bound:
         self._input_tokens = more_bytes + most_input_tokens(
             fields, incoming.dialect.name, provider, model, context_tokens=target.can.context_tokens
         )
-        self._tier = read_text(fields, "service_tier")
+        self._tier = asked_tier(fields)
         self._searches = most_tool_rounds(fields)
         self._without = ruled_out(fields)
         self.output_tokens = 0
         if incoming.operation == "chat":
-            longest = known_output_limit(provider, model) or target.can.context_tokens or _UNKNOWN_OUTPUT_TOKENS
+            longest = known_output_limit(provider, model) or target.can.context_tokens or _LONGEST_OUTPUT_TOKENS
             self.output_tokens = most_output_tokens(fields, longest) or 0
         elif incoming.operation == "count_tokens":
             self._input_tokens = 0
@@ -244,6 +243,7 @@ class _Bound:
             service_tier=self._tier,
             target=target.name,
             is_free=target.is_free,
+            duration_ms=round(target.timeouts.total_s * 1000),
         )
 
     def longest(self, amount: int) -> int | None:

@@ -137,6 +137,19 @@ class PriceBook:
                 most = bound
         return most
 
+    def rates(
+        self,
+        *,
+        provider: str | None,
+        model_id: str,
+        at_ns: int,
+        service_tier: str | None = None,
+        target: str | None = None,
+        is_free: bool = False,
+    ) -> Rates | Cost:
+        """Give the prices by which ``cost`` goes, or the cost that every attempt has, whose amount may be unknown."""
+        return self._rates(target, provider, model_id, service_tier, is_free, at_ns // _MINUTE_NS)
+
     def describe(
         self, provider: str | None, model_id: str, *, target: str | None = None, is_free: bool = False
     ) -> dict[str, Any] | None:

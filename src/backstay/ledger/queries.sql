@@ -2,20 +2,20 @@
 -- What LedgerEntry leaves out of its JSON has the default that stands here. In the order of the key, so that two who ship
 -- the same entries wait for each other and never in a circle.
 insert into ledger_entries (tenant_id, at, call_id, attempt, trace_id, key_id, user_id, feature, tags, model, target,
-                            input_tokens, output_tokens, cost_nanousd, estimated, unconfirmed, price_source, lines)
+                            input_tokens, output_tokens, cost_nanousd, estimated, unconfirmed, price_source, lines, unused)
 select doc->>'tenant_id', timestamptz 'epoch' + at_ns / 1000 * interval '1 microsecond', call_id, attempt, trace_id,
        key_id, user_id, feature, coalesce(tags, '{}'), model, target, input_tokens, output_tokens, cost_nanousd,
-       coalesce(estimated, false), coalesce(unconfirmed, false), price_source, coalesce(lines, '[]')
+       coalesce(estimated, false), coalesce(unconfirmed, false), price_source, coalesce(lines, '[]'), unused
 from shipment, jsonb_to_recordset(doc->'entries') as entry(
   at_ns bigint, call_id text, attempt smallint, trace_id text, key_id text, user_id text, feature text, tags text[],
   model text, target text, input_tokens bigint, output_tokens bigint, cost_nanousd bigint, estimated boolean,
-  unconfirmed boolean, price_source text, lines jsonb)
+  unconfirmed boolean, price_source text, lines jsonb, unused text)
 order by doc->>'tenant_id', at_ns, call_id, attempt
 on conflict do nothing
 
 -- name: entries
 select call_id, attempt, (extract(epoch from at) * 1000000)::bigint * 1000 as at_ns, trace_id, key_id, user_id, feature,
-       tags, model, target, input_tokens, output_tokens, cost_nanousd, estimated, unconfirmed, price_source, lines
+       tags, model, target, input_tokens, output_tokens, cost_nanousd, estimated, unconfirmed, price_source, lines, unused
 from ledger_entries
 where tenant_id = %(tenant_id)s and trace_id = %(trace_id)s
   and (%(key_id)s::text is null or key_id = %(key_id)s)
@@ -41,6 +41,28 @@ cross join lateral (
   select * from cost_rollups sums
   where sums.tenant_id = %(tenant_id)s and sums.kind = %(kind)s and sums.grain_s = whole.grain_s
     and sums.at >= whole.since and sums.at < whole.until and (%(key_id)s::text is null or key_id = %(key_id)s)
+  offset 0
+) sums
+{edges}
+
+-- name: user_parts
+-- The same by user alone: whole days from the sums that know nothing else.
+select sums.at, name as "user", null::text as tag, null::text as feature, null::text as model, null::text as target,
+       null::text as key, calls, unknown_calls as unknown_cost_calls, estimated_attempts, unconfirmed_attempts,
+       input_tokens, output_tokens, cost_nanousd
+from unnest(%(grains_s)s::int[], %(whole_since)s::timestamptz[], %(whole_until)s::timestamptz[])
+  as whole (grain_s, since, until)
+cross join lateral (
+  select at, name, calls, unknown_calls, estimated_attempts, unconfirmed_attempts, input_tokens, output_tokens,
+         cost_nanousd
+  from user_days
+  where tenant_id = %(tenant_id)s and whole.grain_s = 86400 and at >= whole.since and at < whole.until
+  union all
+  select at, name, calls, unknown_calls, estimated_attempts, unconfirmed_attempts, input_tokens, output_tokens,
+         cost_nanousd
+  from cost_rollups
+  where tenant_id = %(tenant_id)s and kind = 'user' and grain_s = whole.grain_s and whole.grain_s <> 86400
+    and at >= whole.since and at < whole.until
   offset 0
 ) sums
 {edges}
@@ -87,6 +109,15 @@ from ({parts}) part
 group by 1, 2
 order by 1, 4 desc, 2
 
+-- name: unused
+select unused as reason, count(*) as attempts, coalesce(sum(cost_nanousd), 0)::bigint as cost_nanousd,
+       count(*) filter (where cost_nanousd is null) as unknown_cost_attempts
+from ledger_entries
+where tenant_id = %(tenant_id)s and unused is not null and at >= %(since)s and at < %(until)s
+  and (%(key_id)s::text is null or key_id = %(key_id)s)
+group by unused
+order by cost_nanousd desc, unused
+
 -- name: check
 -- A call without entries was billed nothing. An unknown cost makes the call's unknown in both.
 select coalesce(sum(ledger), 0)::bigint as ledger_nanousd, coalesce(sum(trace), 0)::bigint as traces_nanousd,
@@ -105,6 +136,23 @@ from (
     where tenant_id = %(tenant_id)s and kind = 'call' and started_at >= %(since)s and started_at < %(until)s
   ) span on span.span_id = entries.call_id
 ) both_books
+
+-- name: compare_user_days
+-- The sums by user alone are what those by user and all else add up to, which are compared with the entries.
+with expected as (
+  select at, name, (sum(calls), sum(unknown_calls), sum(estimated_attempts), sum(unconfirmed_attempts),
+         sum(input_tokens), sum(output_tokens), sum(cost_nanousd))::text as sums
+  from cost_rollups where tenant_id = %(tenant_id)s and kind = 'user' and grain_s = 86400
+  group by 1, 2
+), kept as (
+  select at, name, (calls, unknown_calls, estimated_attempts, unconfirmed_attempts, input_tokens, output_tokens,
+         cost_nanousd)::text as sums
+  from user_days where tenant_id = %(tenant_id)s
+)
+select count(*) as differing
+from (
+  (select * from expected except all select * from kept) union all (select * from kept except all select * from expected)
+) different
 
 -- name: compare_rollups
 -- Of each sum that is kept, whether it is what its entries add up to; both without the other included.

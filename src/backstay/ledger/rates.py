@@ -43,7 +43,7 @@ _WITHOUT_USAGE = frozenset({"requests_kcount", DURATION})
 
 _POSITION = {unit: position for position, unit in enumerate(_UNITS)}
 
-_ANY = -1
+ANY_INPUT = _ANY = -1
 """An input size that any call exceeds."""
 
 NOTHING: frozenset[str] = frozenset()
@@ -210,6 +210,24 @@ class Rates:
             )
             for above, up_to, terms in zip([_ANY, *starts], [*starts, None], tiers, strict=True)
         )
+
+    @property
+    def tier_starts(self) -> tuple[int, ...]:
+        """Input sizes past which other prices hold."""
+        return tuple(start for start, _ in self._tiers)
+
+    def total(self, usage: Usage, *, calls: int, input_above: int) -> NanoUSD | None:
+        """Price what many calls used together, each with more input than ``input_above`` and in the same tier.
+
+        It is rounded once: it differs from the sum of the calls' costs by half a nano-dollar a call at most. ``None``:
+        as the amount of ``cost``.
+        """
+        if not self._is_known(usage):
+            return None
+        terms = next((dearer for start, dearer in self._tiers if input_above >= start), self._base)
+        counts = _counts(usage, calls)
+        exact = sum(max(0, sum(sign * counts[at] for at, sign in share)) * rate for _, share, rate, _ in terms)
+        return NanoUSD(_half_even(exact, self._scale))
 
     def describe(self) -> dict[str, Any]:
         """Say the prices for people: ``usd_per_million`` by unit, and those of each long-context tier."""

@@ -9,7 +9,7 @@ import msgspec
 from backstay.core.errors import InvalidRequest
 from backstay.core.money import NanoUSD
 from backstay.ledger.types import LedgerEntry
-from backstay.ledger.views import DIMENSIONS, Books, CostRow, Dimension, SpendPoint
+from backstay.ledger.views import DIMENSIONS, Books, CostRow, Dimension, SpendPoint, Waste
 from backstay.store import Database, load_queries
 from backstay.store.grains import cover, rows_only
 
@@ -17,6 +17,8 @@ from backstay.store.grains import cover, rows_only
 def _load() -> dict[str, LiteralString]:
     """Read the queries, with the parts that they share put in."""
     queries = load_queries("backstay.ledger")
+    queries["costs_by_user"] = queries["costs"].replace("{parts}", queries["user_parts"])
+    queries["spend_by_user"] = queries["spend"].replace("{parts}", queries["user_parts"])
     parts: tuple[LiteralString, ...] = ("parts", "earlier_attempts")
     for part in parts:
         for name, text in queries.items():
@@ -31,6 +33,9 @@ MERGE_ENTRIES = _QUERIES["merge_entries"]
 
 _MAX_ROWS = 1000
 """Rows of a cost report."""
+
+_NOT_BY_USER = frozenset({"feature", "model", "target", "key", "tag"})
+"""Dimensions that the sums by user alone do not know."""
 
 _TIMEOUT_S = 20.0
 """Reports may add up months."""
@@ -79,7 +84,7 @@ class LedgerStore:
             step=_step(by),
             by=list(by),
             key_id=key_id,
-            limit=min(limit, _MAX_ROWS),
+            limit=limit,
         )
         found = msgspec.convert(rows, list[CostRow], strict=False)
         return found if found or by else [_NOTHING]
@@ -123,13 +128,24 @@ class LedgerStore:
         rows = await self._add_up("spend", tenant_id, [by], since, until, step=step, name=by, key_id=key_id)
         return msgspec.convert(rows, list[SpendPoint], strict=False)
 
+    async def unused(
+        self, tenant_id: str, *, since: datetime, until: datetime, key_id: str | None = None
+    ) -> list[Waste]:
+        """Add up the attempts whose answer nobody has, by why, the dearest first.
+
+        Raises ``StoreUnavailable`` if Postgres does not answer.
+        """
+        rows = await self._fetch(_QUERIES["unused"], tenant_id, since=since, until=until, key_id=key_id)
+        return msgspec.convert(rows, list[Waste])
+
     async def compare_rollups(self, tenant_id: str) -> int:
         """Count the sums kept of the ledger that are not what its entries add up to: 0 unless something is broken.
 
         It reads the whole ledger. Raises ``StoreUnavailable`` if Postgres does not answer.
         """
         (row,) = await self._fetch(_QUERIES["compare_rollups"], tenant_id)
-        return row["differing"]
+        (by_user,) = await self._fetch(_QUERIES["compare_user_days"], tenant_id)
+        return row["differing"] + by_user["differing"]
 
     async def check(self, tenant_id: str, *, since: datetime = _BEGINNING, until: datetime = _END) -> Books:
         """Compare the ledger with the traces, call by call. Raises ``StoreUnavailable`` if Postgres does not answer."""
@@ -150,6 +166,8 @@ class LedgerStore:
         """Run a query over the sums of what there are sums of: by user or by tag, but not by both."""
         by_user, by_tag = "user" in dimensions, "tag" in dimensions
         covered = rows_only(since, until) if by_user and by_tag else cover(since, until, step=step)
+        if by_user and not _NOT_BY_USER.intersection(dimensions) and params["key_id"] is None:
+            query = f"{query}_by_user"
         return await self._fetch(
             covered.query(_QUERIES[query], _QUERIES["edge"]),
             tenant_id,

@@ -1,8 +1,15 @@
 """Owns the nouns of the ledger: a price quote, a cost line, and the entry that one attempt leaves."""
 
+from typing import Literal
+
 import msgspec
 
 from backstay.core.money import NanoUSD
+
+Unused = Literal["retry", "fallback", "hedge", "failed", "cancelled", "shadow"]
+"""Why nobody has an attempt's answer. ``retry``, ``fallback``: another attempt answered after it failed; ``hedge``:
+another was faster; ``failed``: no attempt answered; ``cancelled``: the caller went away; ``shadow``: it only checked
+the cache."""
 
 
 class CostLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -47,3 +54,5 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     unconfirmed: bool = False
     price_source: str | None = None
     lines: tuple[CostLine, ...] = ()
+    unused: Unused | None = None
+    """``None``: its answer was used, or nobody noted it."""

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 import msgspec
 
 from backstay.core.money import NanoUSD
+from backstay.ledger.types import Unused
 
 Dimension = Literal["user", "feature", "model", "target", "key", "tag", "day", "hour"]
 """What costs can be grouped by. ``day`` and ``hour`` are UTC. A call with several tags counts under each of them."""
@@ -47,6 +48,16 @@ class SpendPoint(msgspec.Struct, frozen=True, kw_only=True):
     """The series: a model, a user, …; ``None`` for calls that have none."""
     calls: int
     cost_nanousd: NanoUSD
+
+
+class Waste(msgspec.Struct, frozen=True, kw_only=True):
+    """What attempts cost whose answer nobody has, for one reason."""
+
+    reason: Unused
+    attempts: int
+    cost_nanousd: NanoUSD
+    """The sum of what is known."""
+    unknown_cost_attempts: int = 0
 
 
 class Books(msgspec.Struct, frozen=True, kw_only=True):

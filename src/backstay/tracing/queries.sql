@@ -71,6 +71,13 @@ join spans using (tenant_id, started_at, span_id)
 where %(since)s::timestamptz is null or spans.started_at >= %(since)s
 order by started_at desc, span_id desc
 
+-- name: dearest_calls
+select {call_columns}
+from spans
+where {call_filter} and cost_nanousd > 0
+order by cost_nanousd desc, started_at desc, span_id desc
+limit %(limit)s
+
 -- name: newer_calls
 select {call_columns}
 from (

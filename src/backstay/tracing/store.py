@@ -102,6 +102,16 @@ class TraceStore:
         page = calls[:limit]
         return CallPage(calls=tuple(page), next=_cursor(page[-1]) if len(calls) > limit else None)
 
+    async def dearest_calls(self, tenant_id: str, wanted: CallFilter = ALL_CALLS, *, limit: int = 50) -> list[Span]:
+        """List the calls that cost most, the dearest first; those of unknown cost are not among them.
+
+        Raises:
+            InvalidRequest: The limit is not valid.
+        """
+        if not 1 <= limit <= MAX_CALLS:
+            raise InvalidRequest(f"A list has 1 to {MAX_CALLS} calls.", param="limit")
+        return await self._calls("dearest_calls", tenant_id, wanted, limit=limit)
+
     async def neighbours(self, tenant_id: str, call: Span, wanted: CallFilter = ALL_CALLS) -> Neighbours:
         """Find the calls before and after one in the list that a filter gives."""
         at = _moment(call.started_at_ns)
