@@ -31,7 +31,7 @@ TABLES = ("cost_rollups", "call_rollups", "latency_rollups", "user_days")
 OLDER_MERGE = (
     MERGE_ENTRIES.replace("lines, unused)", "lines)").replace("'[]'), unused", "'[]')").replace(", unused text", "")
 )
-"""How entries were merged before migration 0016."""
+"""How entries were merged before migration 0015."""
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Tests of the escrow of one worker, over a real book."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,7 +22,7 @@ async def unrecorded(connection: Connection, action: str, subject: str, detail: 
 
 
 @asynccontextmanager
-async def working(database: Database, holder: str) -> AsyncIterator[Escrow]:
+async def working(database: Database, holder: str) -> AsyncGenerator[Escrow]:
     """An escrow that keeps in step."""
     escrow = Escrow(database, SystemClock(), holder=holder)
     await escrow.start()

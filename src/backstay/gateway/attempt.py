@@ -27,7 +27,6 @@ from backstay.gateway.types import Incoming, Target
 from backstay.health import Fleet
 from backstay.providers import (
     DIALECTS,
-    OUTPUT_LIMITS,
     Body,
     Dialect,
     Exchange,
@@ -37,6 +36,7 @@ from backstay.providers import (
     Timeouts,
     spoken,
 )
+from backstay.providers.counting import OUTPUT_LIMITS
 
 _OUTPUT_FIELD = {"openai": "max_completion_tokens", "responses": "max_output_tokens"}
 

@@ -6,7 +6,8 @@ from backstay.gateway.recording import Recording
 from backstay.gateway.settle import estimate_tokens
 from backstay.gateway.types import Headers
 from backstay.limits import Limiter
-from backstay.providers import OUTPUT_LIMITS, Fields
+from backstay.providers import Fields
+from backstay.providers.counting import OUTPUT_LIMITS
 
 
 async def pass_limits(limiter: Limiter, recording: Recording) -> None:

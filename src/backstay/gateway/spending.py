@@ -12,14 +12,15 @@ from backstay.gateway.recording import Attempt, Recording
 from backstay.gateway.settle import may_be_billed
 from backstay.gateway.types import Target
 from backstay.ledger import PriceBook
-from backstay.providers import (
-    count_input_tokens,
-    known_output_limit,
+from backstay.providers.counting import (
+    asked_tier,
     most_input_tokens,
     most_output_tokens,
     most_tool_rounds,
     ruled_out,
 )
+from backstay.providers.exact_counting import count_input_tokens
+from backstay.providers.model_limits import known_output_limit
 
 _LONGEST_OUTPUT_TOKENS = 400_000
 """Longest answer of a model of which nothing is known: more than any listed one's, DeepSeek's 384K (2026-11)."""

@@ -6,17 +6,8 @@ The names below are what the rooms above use; the nouns are described in ``types
 from backstay.providers.accumulate import accumulate, summarize
 from backstay.providers.anthropic import ANTHROPIC
 from backstay.providers.config import ProviderConfig, TimeoutsConfig, implicit_providers
-from backstay.providers.counting import (
-    OUTPUT_LIMITS,
-    most_input_tokens,
-    most_output_tokens,
-    most_tool_rounds,
-    ruled_out,
-)
 from backstay.providers.dialects import DIALECTS
 from backstay.providers.embedding_client import ProviderEmbedder
-from backstay.providers.exact_counting import count_input_tokens
-from backstay.providers.model_limits import known_output_limit
 from backstay.providers.openai import OPENAI, read_embeddings_summary
 from backstay.providers.rate_limits import read_rate_limits
 from backstay.providers.registry import Providers
@@ -40,7 +31,6 @@ __all__ = [
     "ANTHROPIC",
     "DIALECTS",
     "OPENAI",
-    "OUTPUT_LIMITS",
     "RESPONSES",
     "Body",
     "Dialect",
@@ -58,15 +48,9 @@ __all__ = [
     "Timeouts",
     "TimeoutsConfig",
     "accumulate",
-    "count_input_tokens",
     "implicit_providers",
-    "known_output_limit",
-    "most_input_tokens",
-    "most_output_tokens",
-    "most_tool_rounds",
     "read_embeddings_summary",
     "read_rate_limits",
-    "ruled_out",
     "spoken",
     "summarize",
 ]
