@@ -6,7 +6,8 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from decimal import Decimal
 from typing import Any
 
@@ -40,13 +41,23 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
-def new_key(server: Server, **budget: str) -> tuple[openai.AsyncOpenAI, str]:
-    """Make a key with a budget of its own."""
-    key = server.ask("keys", "create", "--name", "budgeted")
-    options = [text for name, value in budget.items() for text in (f"--{name.replace('_', '-')}", value)]
-    made = server.ask("budgets", "create", "--scope", f"key:{key['id']}", *options)
-    time.sleep(1)  # within which every worker follows
-    return openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key=key["key"], max_retries=0, timeout=60), made["id"]
+NewKey = Callable[..., Awaitable[tuple[openai.AsyncOpenAI, str]]]
+
+
+@pytest.fixture
+async def new_key(server: Server) -> AsyncIterator[NewKey]:
+    """Make keys with a budget of their own; their clients are closed at the end."""
+    async with AsyncExitStack() as clients:
+
+        async def make(**budget: str) -> tuple[openai.AsyncOpenAI, str]:
+            key = server.ask("keys", "create", "--name", "budgeted")
+            options = [text for name, value in budget.items() for text in (f"--{name.replace('_', '-')}", value)]
+            made = server.ask("budgets", "create", "--scope", f"key:{key['id']}", *options)
+            await asyncio.sleep(1)  # within which every worker follows
+            client = openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key=key["key"], max_retries=0, timeout=60)
+            return await clients.enter_async_context(client), made["id"]
+
+        yield make
 
 
 def budget_of(server: Server, budget_id: str) -> dict[str, Any]:
@@ -71,9 +82,9 @@ def settled(server: Server, budget_id: str) -> dict[str, Any]:
     return budget_of(server, budget_id)
 
 
-async def test_a_crowd_does_not_overspend_and_the_rest_stays_usable(server: Server):
+async def test_a_crowd_does_not_overspend_and_the_rest_stays_usable(server: Server, new_key: NewKey):
     """64 callers at once over two workers: not a nano-dollar over; what they were told is what is booked."""
-    client, budget_id = new_key(server, limit_usd="0.002", window="lifetime")
+    client, budget_id = await new_key(limit_usd="0.002", window="lifetime")
     counts: Counter[str] = Counter()
 
     async def caller() -> Decimal:
@@ -87,9 +98,9 @@ async def test_a_crowd_does_not_overspend_and_the_rest_stays_usable(server: Serv
     assert server.ask("audit")["ok"]
 
 
-async def test_a_killed_workers_calls_are_booked_and_its_money_comes_back(server: Server):
+async def test_a_killed_workers_calls_are_booked_and_its_money_comes_back(server: Server, new_key: NewKey):
     """After a kill in the middle, what it held is booked as far as it was spent or unknown, and free beyond that."""
-    client, budget_id = new_key(server, limit_usd="0.05", window="day")
+    client, budget_id = await new_key(limit_usd="0.05", window="day")
     counts: Counter[str] = Counter()
 
     async def caller() -> None:
@@ -117,9 +128,9 @@ async def test_a_killed_workers_calls_are_booked_and_its_money_comes_back(server
     assert after == {"ok": 1}
 
 
-async def test_every_user_has_the_amount_for_himself(server: Server):
+async def test_every_user_has_the_amount_for_himself(server: Server, new_key: NewKey):
     """A budget of the policy; one user's spending leaves another's alone."""
-    client, _ = new_key(server, limit_usd="1")
+    client, _ = await new_key(limit_usd="1")
     counts: Counter[str] = Counter()
     while not counts["402 budget_exhausted"]:
         await ask(client, counts, max_tokens=60, user="greedy")
@@ -129,9 +140,9 @@ async def test_every_user_has_the_amount_for_himself(server: Server):
     assert other == {"ok": 1}
 
 
-async def test_changes_count_within_a_second(server: Server):
+async def test_changes_count_within_a_second(server: Server, new_key: NewKey):
     """Lowered below what is spent, stopped, resumed, deleted."""
-    client, budget_id = new_key(server, limit_usd="0.5")
+    client, budget_id = await new_key(limit_usd="0.5")
 
     async def outcome() -> str:
         await asyncio.sleep(1)
@@ -153,9 +164,9 @@ async def test_changes_count_within_a_second(server: Server):
     assert await outcome() == "ok"
 
 
-async def test_an_answer_is_limited_to_what_is_left(server: Server):
+async def test_an_answer_is_limited_to_what_is_left(server: Server, new_key: NewKey):
     """Without a limit of the caller's, the worst case is 16,384 tokens: the answer gets what the budget covers."""
-    client, budget_id = new_key(server, limit_usd="0.001")
+    client, budget_id = await new_key(limit_usd="0.001")
     counts: Counter[str] = Counter()
     await ask(client, counts)
     assert counts == {"ok": 1}
@@ -165,17 +176,17 @@ async def test_an_answer_is_limited_to_what_is_left(server: Server):
     assert "Tell me something." in shown
 
 
-async def test_an_unknown_price_is_refused_under_a_hard_budget(server: Server):
+async def test_an_unknown_price_is_refused_under_a_hard_budget(server: Server, new_key: NewKey):
     """And not under none, or a soft one."""
-    client, _ = new_key(server, limit_usd="1")
+    client, _ = await new_key(limit_usd="1")
     counts: Counter[str] = Counter()
     await ask(client, counts, model="unpriced")
     assert counts == {"402 price_unknown": 1}
 
 
-async def test_a_cap_holds_for_one_call(server: Server):
+async def test_a_cap_holds_for_one_call(server: Server, new_key: NewKey):
     """``x-backstay-max-cost``: refused where nothing fits, and a wrong one is named."""
-    client, _ = new_key(server, limit_usd="1")
+    client, _ = await new_key(limit_usd="1")
     counts: Counter[str] = Counter()
     await ask(client, counts, max_tokens=50, extra_headers={"x-backstay-max-cost": "0.01"})
     await ask(client, counts, max_tokens=50, extra_headers={"x-backstay-max-cost": "0.000001"})
@@ -188,10 +199,10 @@ async def test_anthropics_sdk_is_told_without_trying_again(server: Server):
     key = server.ask("keys", "create", "--name", "claude")
     server.ask("budgets", "create", "--scope", f"key:{key['id']}", "--limit-usd", "0")
     await asyncio.sleep(1)
-    client = anthropic.AsyncAnthropic(base_url=server.url, api_key=key["key"], max_retries=5, timeout=20)
     began = time.monotonic()
-    with pytest.raises(anthropic.APIStatusError) as caught:
-        await client.messages.create(model="sim", max_tokens=50, messages=[{"role": "user", "content": "hi"}])
+    async with anthropic.AsyncAnthropic(base_url=server.url, api_key=key["key"], max_retries=5, timeout=20) as client:
+        with pytest.raises(anthropic.APIStatusError) as caught:
+            await client.messages.create(model="sim", max_tokens=50, messages=[{"role": "user", "content": "hi"}])
     assert caught.value.status_code == 402 and "is left" in str(caught.value)
     assert time.monotonic() - began < 10
 

@@ -143,7 +143,7 @@ async def test_days_get_their_partitions(sink: Database, journal: Journal, journ
         )
         names = [row["name"] for row in await cursor.fetchall()]
     days = ("20260102", "20260211")
-    assert names == [f"{table}_{day}" for table in ("ledger_entries", "spans") for day in days]
+    assert names == [f"{table}_{day}" for table in ("budget_postings", "ledger_entries", "spans") for day in days]
 
 
 async def test_many_entries_of_all_sizes(sink: Database, journal: Journal, journal_root: Path) -> None:

@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, wraps
 from typing import Any, TypeVar
 
 import msgspec
@@ -340,6 +340,7 @@ def on_budgets(
 ) -> Callable[[ManageDeps, Asked[Q, B]], Awaitable[R]]:
     """Hand an endpoint of budgets its own part of the deps."""
 
+    @wraps(handle)
     async def handled(deps: ManageDeps, asked: Asked[Q, B]) -> R:
         return await handle(deps.budget, asked)
 
