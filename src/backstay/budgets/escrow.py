@@ -19,7 +19,7 @@ _CHANNEL = "backstay_budgets"
 _LINGER_S = 0.05
 """How long what is not urgent is gathered before the book is asked."""
 _HEARTBEAT_S = 1.0
-_START_S = 10.0
+_START_S = 3.0
 _FIRST_PAUSE_S = 0.05
 _LAST_PAUSE_S = 1.0
 _AGAIN_S = 0.02

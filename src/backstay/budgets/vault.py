@@ -196,14 +196,18 @@ class Vault:
     def take(self, purses: Sequence[Purse], amount: int, now_us: int) -> list[Share] | Purse:
         """Reserve an amount of every hard budget, or of none: then the first that lacks it is returned."""
         book_us = now_us + self._ahead_us
-        leases: list[Lease] = []
+        found: list[tuple[Purse, Lease]] = []
         for purse in purses:
             lease = purse.current(book_us)
-            if lease is None or (purse.terms.hard and lease.available < amount):
+            if lease is None:
+                if purse.terms.hard or not self.is_away:
+                    return purse
+                continue  # it refuses nobody, and cannot count without its window
+            if purse.terms.hard and lease.available < amount:
                 return purse
-            leases.append(lease)
+            found.append((purse, lease))
         shares: list[Share] = []
-        for purse, lease in zip(purses, leases, strict=True):
+        for purse, lease in found:
             reserved = amount if purse.terms.hard else 0
             purse.take(lease, reserved, now_us)
             if (reserved and purse.is_low(lease)) or (not purse.terms.hard and now_us - purse.heard_us > _FRESH_US):

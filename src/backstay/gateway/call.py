@@ -193,7 +193,8 @@ async def _ask(gateway: Gateway, recording: Recording, request: Resolved, lead: 
     try:
         write_intent = partial(reserve, gateway, recording)
         spending = recording.spending = begin_spending(gateway.escrow, gateway.prices, recording, write_intent)
-        recording.holder = gateway.escrow.holder if gateway.escrow is not None else None
+        if spending is not None and gateway.escrow is not None:
+            recording.holder = gateway.escrow.holder
         answering = route(gateway, recording, request, spending, lead)
         if spending is None:
             write_intent()

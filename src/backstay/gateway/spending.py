@@ -150,7 +150,7 @@ class Spending:
     async def _clamp(self, escrow: Escrow, bound: "_Bound", amount: int, shortage: Shortage, for_s: float) -> Hold:
         """Limit the output to what the budgets can cover, waiting until that is of use; or refuse the call."""
         terms = shortage.terms
-        if terms.on_low == "clamp" and not shortage.unheard:
+        if terms.on_low == "clamp" and bound.can_be_shorter and not shortage.unheard:
             least = min(terms.min_output_tokens, bound.output_tokens)
             found = await escrow.wait_for(self._purses, bound.price(least) or 0, self._patience_s(for_s))
             if not isinstance(found, Shortage):
@@ -167,8 +167,9 @@ class Spending:
             amount = bound.price(limit) or 0
             escrow.settle(found, 0, self._recording.at_ns)
             wider = escrow.take(self._purses, amount)
-            assert wider is not None, "it was at hand, and nothing ran meanwhile"
-            return Hold(shares=wider, amount=amount, output_limit=limit)
+            if wider is None:
+                raise BudgetUnavailable("The budget's window ended this moment. Try again.")
+            return Hold(shares=wider, amount=amount, output_limit=limit if limit < bound.output_tokens else None)
         return Hold(shares=found, amount=bound.price(least) or 0, output_limit=least)
 
     def _patience_s(self, for_s: float) -> float:
@@ -212,11 +213,11 @@ class _Bound:
         self._searches = most_tool_rounds(fields)
         self._without = ruled_out(fields)
         self.output_tokens = 0
+        self.can_be_shorter = incoming.operation == "chat" and not {"n", "prediction"} & fields.keys()
+        """Whether one number limits its output. Several candidates, or a prediction, would be cut at other places."""
         if incoming.operation == "chat":
             longest = known_output_limit(provider, model) or target.can.context_tokens or _LONGEST_OUTPUT_TOKENS
             self.output_tokens = most_output_tokens(fields, longest) or 0
-        elif incoming.operation == "count_tokens":
-            self._input_tokens = 0
 
     async def count(self) -> None:
         """Count the input exactly, where its tokenizer is known: money is short, so that it pays."""
@@ -250,7 +251,7 @@ class _Bound:
     def longest(self, amount: int) -> int | None:
         """The longest answer that an amount covers, shorter than what was asked for; ``None``: not even none."""
         low, high = 0, self.output_tokens
-        if (least := self.price(0)) is None or least > amount:
+        if not self.can_be_shorter or (least := self.price(0)) is None or least > amount:
             return None
         while low < high:
             middle = (low + high + 1) // 2
@@ -272,6 +273,8 @@ def begin_spending(
     """
     incoming, request = recording.incoming, recording.request
     assert request is not None
+    if incoming.operation == "count_tokens":
+        return None  # no provider bills it
     purses: Sequence[Purse] = ()
     if escrow is not None:
         caller = incoming.caller
