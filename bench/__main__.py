@@ -1,7 +1,7 @@
 """Owns ``python -m bench``: one run, its table, its record. ``QUICK=1``: a short one; ``PEERS=1``: LiteLLM, too.
 
 ``python -m bench console`` measures the console's pages instead, ``python -m bench overload`` presses a
-worker with more than fits.
+worker with more than fits, ``python -m bench budgets`` measures what a budget adds to a call.
 """
 
 import os
@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from bench import console, overload, plan
+from bench import budgets, console, overload, plan
 from bench.machine import BenchError, allow_open_files, choose_cores, describe, require_tools
 from bench.plot import draw
 from bench.processes import prioritise
@@ -30,6 +30,8 @@ def main() -> int:
         return console.main()
     if sys.argv[1:] == ["overload"]:
         return overload.main()
+    if sys.argv[1:] == ["budgets"]:
+        return budgets.main()
     peers = bool(os.environ.get("PEERS"))
     chosen = plan.quick(peers=peers) if os.environ.get("QUICK") else plan.whole(peers=peers)
     began = time.monotonic()
