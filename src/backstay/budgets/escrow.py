@@ -12,7 +12,7 @@ from backstay.budgets.store import Book
 from backstay.budgets.types import Charge, Shortage, Terms
 from backstay.budgets.vault import Purse, Share, Vault
 from backstay.core.clock import Clock
-from backstay.core.errors import BudgetUnavailable, StoreUnavailable
+from backstay.core.errors import StoreUnavailable
 from backstay.store import Database
 
 _CHANNEL = "backstay_budgets"
@@ -71,6 +71,11 @@ class Escrow:
         self._waiting: list[asyncio.Future[None]] = []
 
     @property
+    def is_loaded(self) -> bool:
+        """Whether the budgets have been read since the start; those of the policy are known without."""
+        return self._loaded.is_set()
+
+    @property
     def holder(self) -> str:
         return self._book.holder
 
@@ -92,13 +97,7 @@ class Escrow:
         self._combine()
 
     def purses(self, subject: Subject) -> Sequence[Purse]:
-        """Find the budgets that a call touches, the widest first. Without any, that costs nothing.
-
-        Raises:
-            BudgetUnavailable: They have not been read since the start.
-        """
-        if not self._loaded.is_set():
-            raise BudgetUnavailable()
+        """Find the budgets that a call touches, the widest first. Without any, that costs nothing."""
         if self._rules.is_empty:
             return ()
         now_us = self._now_us()

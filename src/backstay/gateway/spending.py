@@ -278,6 +278,8 @@ def begin_spending(
     purses: Sequence[Purse] = ()
     if escrow is not None:
         caller = incoming.caller
+        if caller.kind == "key" and not escrow.is_loaded:
+            raise BudgetUnavailable()  # its key was read meanwhile, and so will be its budgets
         purses = escrow.purses(
             Subject(
                 tenant_id=caller.tenant_id,
