@@ -1,6 +1,7 @@
 """Tests of a client's life: who calls, how it opens and ends, threads, forks, and programs that die."""
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -48,6 +49,7 @@ def test_the_face_loads_nothing():
 def test_closing_ships_all_and_leaves_nothing(house: House, unshipped: Callable[[], list[str]]):
     """After ``close`` the books are whole, and no thread, folder or open file of the client is left."""
     Client(**house.options).close()
+    gc.collect()  # what tests before this one left open must not count as closed here
     threads, files = threading.active_count(), psutil.Process().num_fds()
     client = Client(**house.options)
     traces = {client.call("chat", BODY).headers["x-backstay-trace-id"] for _ in range(20)}
@@ -55,7 +57,8 @@ def test_closing_ships_all_and_leaves_nothing(house: House, unshipped: Callable[
     client.close()
     assert set(house.calls()) == traces
     assert unshipped() == []
-    assert (threading.active_count(), psutil.Process().num_fds()) == (threads, files)
+    assert threading.active_count() == threads
+    assert psutil.Process().num_fds() <= files
     with pytest.raises(ClientUnusable, match="closed"):
         client.call("chat", BODY)
 
