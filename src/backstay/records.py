@@ -66,7 +66,22 @@ def interrupted(document: bytes) -> list[bytes]:
     idempotency key is free again.
     """
     intent = msgspec.json.decode(document, type=IntentDocument)
-    span = Span(
+    claim = None
+    if intent.idempotency_key is not None:
+        claim = ClaimEnd(key_id=intent.key_id, key=intent.idempotency_key, claim_id=intent.call_id)
+    call = CallDocument(
+        tenant_id=intent.tenant_id,
+        spans=(_span(intent),),
+        entries=(_entry(intent),),
+        claim=claim,
+        holder=intent.holder,
+        charges=intent.pledges,
+    )
+    return [_encoder.encode(call), b"", b""]
+
+
+def _span(intent: IntentDocument) -> Span:
+    return Span(
         span_id=intent.call_id,
         trace_id=intent.trace_id,
         parent_id=intent.parent_id,
@@ -87,7 +102,10 @@ def interrupted(document: bytes) -> list[bytes]:
         input_dialect=intent.dialect,
         cost_nanousd=intent.worst_nanousd,
     )
-    entry = LedgerEntry(
+
+
+def _entry(intent: IntentDocument) -> LedgerEntry:
+    return LedgerEntry(
         call_id=intent.call_id,
         attempt=0,
         at_ns=intent.at_ns,
@@ -101,15 +119,3 @@ def interrupted(document: bytes) -> list[bytes]:
         cost_nanousd=intent.worst_nanousd,
         unconfirmed=True,
     )
-    claim = None
-    if intent.idempotency_key is not None:
-        claim = ClaimEnd(key_id=intent.key_id, key=intent.idempotency_key, claim_id=intent.call_id)
-    call = CallDocument(
-        tenant_id=intent.tenant_id,
-        spans=(span,),
-        entries=(entry,),
-        claim=claim,
-        holder=intent.holder,
-        charges=intent.pledges,
-    )
-    return [_encoder.encode(call), b"", b""]

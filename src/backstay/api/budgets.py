@@ -9,7 +9,7 @@ from backstay.api.endpoint import Asked, Nothing
 from backstay.budgets import end_holder
 from backstay.budgets.manage import BudgetBooks, BudgetChange, Budgets, BudgetView, Holder, NewBudget, Record
 from backstay.core.caller import DEFAULT_TENANT, Caller
-from backstay.core.errors import Forbidden
+from backstay.core.errors import Conflict, Forbidden, NotFound
 from backstay.core.money import usd
 from backstay.ledger import LedgerStore
 from backstay.store import Connection, Database
@@ -82,6 +82,12 @@ async def list_holders(deps: BudgetDeps, asked: Asked[Nothing, Nothing]) -> Hold
 async def forget_holder(deps: BudgetDeps, asked: Asked[Nothing, Nothing]) -> WrittenOff:
     _require_operator(asked.caller)
     holder = asked.path("holder")
+    known = next((each for each in await deps.budgets.holders() if each.id == holder), None)
+    if known is None:
+        raise NotFound(f"No worker {holder} holds anything. `backstay workers list` shows who does.")
+    if not known.is_frozen:
+        seen = f"{holder} was heard of {known.seen_s:.0f} s ago"
+        raise Conflict(f"{seen}. Stop it: its journal tells what it spent.")
     amount = await end_holder(deps.database, holder, is_spent=True)
     async with deps.database.system() as connection:
         await deps.audit.note(connection, asked.caller, "worker.forget", holder, spent_usd=usd(amount))

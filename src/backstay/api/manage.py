@@ -417,7 +417,7 @@ ENDPOINTS: tuple[Endpoint[ManageDeps, Any, Any], ...] = (
         answer=HolderList, query=Nothing, right="admin"),
     post(
         "/v1/workers/{holder}/forget", "Book what a lost worker held as spent", on_budgets(forget_holder),
-        answer=WrittenOff, body=Nothing, right="admin",
+        answer=WrittenOff, body=Nothing, right="admin", errors=_NOT_NOW,
     ),
     get("/v1/books", "Prove the books: ledger against traces, sums against entries, accounts against postings",
         on_budgets(prove), answer=Proof, query=Nothing, right="admin"),

@@ -140,10 +140,6 @@ class Escrow:
                 return lacking
             await asyncio.sleep(min(_AGAIN_S * rounds, 0.25))
 
-    def left(self, purses: Sequence[Purse]) -> int | None:
-        """The most that a call can have of all these now; ``None``: nothing bounds it."""
-        return self._vault.left(purses, self._now_us())
-
     def share_at_hand(self, purses: Sequence[Purse]) -> int:
         """What a call can have of all these without asking the book, if it leaves as much to each that waits."""
         return self._vault.share_at_hand(purses, self._now_us())

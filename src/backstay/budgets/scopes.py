@@ -1,14 +1,12 @@
 """Owns which budgets a call touches: those whose scope it fits, the widest first."""
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from itertools import product
 
 import msgspec
 
 from backstay.budgets.types import DIMENSIONS, Dimension, Terms
-
-_LONGEST_NAME = 200
+from backstay.core.storable import storable
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,13 +38,6 @@ def parse_scope(text: str) -> tuple[Dimension, str]:
         if dimension == known and value:
             return known, storable(value)
     raise ValueError(f"{text!r} is no scope; use one of {', '.join(f'{each}:NAME' for each in DIMENSIONS)}")
-
-
-def storable(name: str) -> str:
-    """Callers may say anything of their user: what Postgres could not hold in an index stands there by its hash."""
-    if len(name) <= _LONGEST_NAME and name.isprintable():
-        return name
-    return "sha256-" + hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class BudgetRules:

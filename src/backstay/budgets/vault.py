@@ -19,6 +19,8 @@ _IDLE_US = 2_000_000
 """What was not used for so long is given back."""
 _SCARCE_US = 1_000_000
 """How long nothing is asked for beforehand after others needed what we had."""
+_OVER_US = 60_000_000
+"""How long after its end, by this worker's clock, a window is surely over by the book's."""
 _FRESH_US = 1_000_000
 """How old what is known of a budget that only marks calls may be."""
 
@@ -136,19 +138,36 @@ class Purse:
         told = dict(ask.returns)
         for each in (*self.ended, *([self.lease] if self.lease else ())):
             each.told = max(each.told, told.get(each.starts_us, 0))
-        self.ended = [each for each in self.ended if each.reserved or each.returned > each.told]
         if answer.gone:
             self.limit = self.free = self.elsewhere = 0
             return
-        lease = self.lease
-        if lease is None or lease.starts_us != answer.starts_us:
-            if lease is not None:
-                lease.give_back()
-                self.ended.append(lease)
-            lease = self.lease = Lease(answer.starts_us, answer.ends_us)
+        lease = self._lease_of(answer)
         lease.available += answer.received - lease.received
         lease.received = answer.received
         self.limit, self.spent, self.free, self.elsewhere = answer.limit, answer.spent, answer.free, answer.elsewhere
+        # The book's own clock says that these are over: they never are the current one again.
+        self.ended = [
+            each
+            for each in self.ended
+            if each.reserved or each.returned > each.told or each.starts_us > answer.starts_us
+        ]
+
+    def _lease_of(self, answer: Answer) -> Lease:
+        """Take the window that the book says is now: the one at hand, one that was taken to be over, or a new one.
+
+        What the book tells are totals, so that a lease of which anything was had must never begin anew.
+        """
+        lease = self.lease
+        if lease is not None and lease.starts_us == answer.starts_us:
+            return lease
+        if lease is not None:
+            lease.give_back()
+            self.ended.append(lease)
+        earlier = next((each for each in self.ended if each.starts_us == answer.starts_us), None)
+        if earlier is not None:
+            self.ended.remove(earlier)
+        self.lease = earlier or Lease(answer.starts_us, answer.ends_us)
+        return self.lease
 
     def is_done(self, now_us: int) -> bool:
         """Whether nothing is left to remember of it."""
@@ -174,6 +193,8 @@ class Vault:
         """Whether the book did not answer the last sync."""
         self._ahead_us = wall_us - now_us
         self._purses: dict[PurseId, Purse] = {}
+        self._rested: dict[PurseId, Lease] = {}
+        """Leases of purses that were forgotten, whose window still lasts: all that was had of them is given back."""
         self._dirty: dict[PurseId, Purse] = {}
         self._is_urgent = False
 
@@ -183,6 +204,7 @@ class Vault:
         purse = self._purses.get(id)
         if purse is None:
             purse = self._purses[id] = Purse(id, terms)
+            purse.lease = self._rested.pop(id, None)
         elif purse.terms is not terms:
             purse.terms = terms
             self._dirty[id] = purse
@@ -192,6 +214,11 @@ class Vault:
     @property
     def purses(self) -> Sequence[Purse]:
         return tuple(self._purses.values())
+
+    @property
+    def remembered(self) -> int:
+        """How many budgets are in memory, those that rest included."""
+        return len(self._purses) + len(self._rested)
 
     def take(self, purses: Sequence[Purse], amount: int, now_us: int) -> list[Share] | Purse:
         """Reserve an amount of every hard budget, or of none: then the first that lacks it is returned."""
@@ -266,10 +293,6 @@ class Vault:
                 return True
         return False
 
-    def left(self, purses: Sequence[Purse], now_us: int) -> int | None:
-        """The most that a call can have of all these now; ``None``: none of them is hard."""
-        return min((self.lacking(purse, now_us).left for purse in purses if purse.terms.hard), default=None)
-
     def share_at_hand(self, purses: Sequence[Purse], now_us: int) -> int:
         """What a call can have of all these without the book, if it leaves as much to each that waits."""
         shares: list[int] = []
@@ -331,6 +354,11 @@ class Vault:
                 self._dirty[id] = purse
             elif purse.is_done(now_us):
                 del self._purses[id]
+                if lease is not None:
+                    self._rested[id] = lease
+        for id, lease in list(self._rested.items()):
+            if book_us >= lease.ends_us + _OVER_US:
+                del self._rested[id]
 
     def ask(self, now_us: int) -> dict[PurseId, Ask]:
         """Write the next sync."""

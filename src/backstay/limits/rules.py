@@ -1,15 +1,14 @@
 """Owns which limits apply to a call: those of the policy, the nearest entry of each scope, and those of the key."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 
 from backstay.core.caller import Caller, CallLimits
+from backstay.core.storable import storable
 from backstay.limits.config import LimitConfig
 from backstay.limits.types import SCOPE_KINDS, LimitId, Meter, ScopeKind
 
 _MOST_REMEMBERED = 10_000
-_LONGEST_NAME = 200
 
 Figure = tuple[LimitId, int]
 """A limit and how much it allows."""
@@ -75,11 +74,4 @@ def _figures(caller: Caller, kind: ScopeKind, name: str, limits: CallLimits) -> 
     )
     for meter, limit in figures:
         if limit is not None:
-            yield LimitId(tenant_id=caller.tenant_id, kind=kind, name=_storable(name), meter=meter), limit
-
-
-def _storable(name: str) -> str:
-    """Callers may say anything of their user: what Postgres could not hold in an index stands there by its hash."""
-    if len(name) <= _LONGEST_NAME and name.isprintable():
-        return name
-    return "sha256-" + hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+            yield LimitId(tenant_id=caller.tenant_id, kind=kind, name=storable(name), meter=meter), limit

@@ -1,0 +1,96 @@
+"""Tests of what a worker holds when time passes: windows that end, and budgets that rest."""
+
+import pytest
+
+from backstay.budgets import Charge, Terms
+from backstay.budgets.types import Answer, Reply
+from backstay.budgets.vault import Purse, Vault
+from backstay.core.money import NanoUSD
+
+TERMS = Terms(tenant_id="acme", id="bud_1", limit=NanoUSD(1000), span="minute")
+ENDS_US = 60_000_000
+
+
+class Book:
+    """What Postgres would say to a single worker, in totals."""
+
+    def __init__(self) -> None:
+        self.starts_us = 0
+        self.received: dict[int, int] = {}
+        self.granted: dict[int, int] = {}
+        self.spent: dict[int, int] = {}
+        self._returned: dict[int, int] = {}
+
+    def ship(self, charges: list[Charge]) -> None:
+        for charge in charges:
+            self.spent[charge.starts_us] = self.spent.get(charge.starts_us, 0) + charge.covered
+            self.granted[charge.starts_us] -= charge.covered
+
+    def sync(self, vault: Vault, now_us: int, *, at_us: int) -> None:
+        asks = vault.ask(now_us)
+        answers: list[Answer] = []
+        for ask in asks.values():
+            for start, total in ask.returns:
+                self.granted[start] -= total - self._returned.get(start, 0)
+                self._returned[start] = total
+                assert self.granted[start] >= 0, "nobody gives back more than it had"
+            now = self.starts_us
+            room = 1000 - self.spent.get(now, 0) - self.granted.get(now, 0)
+            more = ask.need if 0 < ask.need <= room else 0
+            self.granted[now] = self.granted.get(now, 0) + more
+            self.received[now] = self.received.get(now, 0) + more
+            answers.append(
+                Answer(
+                    place=ask.place, starts_us=now, ends_us=now + ENDS_US, received=self.received[now], free=room - more
+                )
+            )
+        vault.answer(asks, Reply(at_us=at_us, answers=tuple(answers)), now_us, now_us)
+
+
+def spend(vault: Vault, book: Book, amount: int, now_us: int, *, at_us: int | None = None) -> bool:
+    """Reserve an amount, and settle it at its whole."""
+    purse = vault.purse("acme", TERMS, "", now_us)
+    vault.wait([purse], amount)
+    book.sync(vault, now_us, at_us=now_us if at_us is None else at_us)
+    vault.wait_no_more([purse], amount)
+    found = vault.take([purse], amount, now_us)
+    if isinstance(found, Purse):
+        return False
+    book.ship(vault.settle(found, amount, now_us))
+    return True
+
+
+def test_a_budget_that_rested_is_not_new() -> None:
+    """A worker that forgets a budget for want of calls does not take for its own what it has had and spent."""
+    vault, book = Vault(now_us=0, wall_us=0), Book()
+    assert spend(vault, book, 900, 0)
+    for now_us in range(0, 50_000_000, 1_000_000):
+        vault.look_around(now_us)
+        book.sync(vault, now_us, at_us=now_us)
+    assert vault.purses == ()
+    assert not spend(vault, book, 900, 50_000_000)
+    assert spend(vault, book, 100, 50_000_000)
+    assert not spend(vault, book, 1, 50_000_000)
+
+
+@pytest.mark.parametrize("ahead_us", [1, 5_000, 2_000_000])
+def test_a_window_that_is_not_over_yet_is_not_new(ahead_us: int) -> None:
+    """A worker whose clock is ahead ends its lease early; the book's window goes on, with what is spent."""
+    vault, book = Vault(now_us=0, wall_us=ahead_us), Book()
+    assert spend(vault, book, 900, 0, at_us=ahead_us)
+    for now_us in (ENDS_US - ahead_us, ENDS_US - 1):
+        assert not spend(vault, book, 900, now_us, at_us=now_us + ahead_us)
+    book.starts_us = ENDS_US
+    assert spend(vault, book, 900, ENDS_US + 1, at_us=ENDS_US + 1 + ahead_us)
+    assert not spend(vault, book, 101, ENDS_US + 2, at_us=ENDS_US + 2 + ahead_us)
+
+
+def test_what_is_forgotten_is_forgotten_once_its_window_is_over() -> None:
+    """Memory does not grow with each window's users."""
+    vault, book = Vault(now_us=0, wall_us=0), Book()
+    assert spend(vault, book, 10, 0)
+    for now_us in range(0, 200_000_000, 1_000_000):
+        book.starts_us = now_us // ENDS_US * ENDS_US
+        vault.look_around(now_us)
+        book.sync(vault, now_us, at_us=now_us)
+    assert vault.remembered == 0
