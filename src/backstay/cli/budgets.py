@@ -37,7 +37,7 @@ def create(cli: Cli, scope: tuple[str, ...], soft: bool, on_low: str, **asked: A
     if cli.json:
         dump(made)
         return
-    say(f"{made['id']}: {made['scope']} may spend ${made['limit_usd']} a {made['window']}.")
+    say(f"{made['id']}: {made['scope']} may spend ${made['limit_usd']} per {made['window']}.")
 
 
 @budgets.command("list")
@@ -101,7 +101,7 @@ def _change(cli: Cli, budget_id: str, change: dict[str, Any]) -> None:
     if cli.json:
         dump(changed)
     else:
-        say(f"{changed['id']}: ${changed['limit_usd']} a {changed['window']}, {_state(changed)}.")
+        say(f"{changed['id']}: ${changed['limit_usd']} per {changed['window']}, {_state(changed)}.")
 
 
 @budgets.command()

@@ -306,7 +306,7 @@ def _refusal(shortage: Shortage, amount: int) -> BackstayError:
         return BudgetUnavailable(message, retry_after_s=1.0)
     error = BudgetExhausted(
         f"This call may cost up to ${usd(NanoUSD(amount))}, and ${usd(NanoUSD(shortage.left))} of {whose} of "
-        f"${usd(shortage.terms.limit)} a {shortage.terms.span} is left."
+        f"${usd(shortage.terms.limit)} per {shortage.terms.span} is left."
     )
     error.is_elsewhere_cheaper = shortage.terms.on_low == "downgrade"
     return error
