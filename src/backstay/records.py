@@ -35,21 +35,21 @@ class CallDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """Of a call that was made for a job: the answer, so that it is there once it is paid for."""
 
 
-class IntentDocument(msgspec.Struct, frozen=True, kw_only=True):
+class IntentDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The only part of an intent's journal frame: what is known before a provider is called."""
 
     tenant_id: str
     call_id: str
     trace_id: str
-    parent_id: str | None
+    parent_id: str | None = None
     at_ns: int
     operation: str
     model: str
     target: str
     key_id: str
-    user_id: str | None
-    feature: str | None
-    tags: tuple[str, ...]
+    user_id: str | None = None
+    feature: str | None = None
+    tags: tuple[str, ...] = ()
     dialect: str
     idempotency_key: str | None = None
     holder: str | None = None

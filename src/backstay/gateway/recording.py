@@ -265,13 +265,14 @@ class Recording:
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
             cost_nanousd=self.cost_nanousd,
-            attributes=self._root_attributes(model),
+            attributes=self._root_attributes(),
             input_dialect=incoming.dialect.name,
             output_dialect=incoming.dialect.name if self.output or self.said else None,
         )
 
-    def _root_attributes(self, model: str | None) -> dict[str, Any]:
-        attributes: dict[str, Any] = {"gen_ai.operation.name": self.incoming.operation, "gen_ai.request.model": model}
+    def _root_attributes(self) -> dict[str, Any]:
+        """Name what the span has no field for."""
+        attributes = {} if self.hit is None else _cache_attributes(self.hit)
         if self.degraded is not None:
             attributes["backstay.degraded"] = self.degraded
         if self.origin_id is not None:
@@ -282,7 +283,7 @@ class Recording:
             attributes["backstay.cache.shadow"] = True
         if self.incoming.priority != "interactive":
             attributes["backstay.priority"] = self.incoming.priority
-        return attributes | _cache_attributes(self.hit)
+        return attributes
 
     def _first_token_ns(self) -> int | None:
         """When the caller saw something first: a stream that broke midway and went on began with its first part."""
@@ -312,7 +313,7 @@ class Recording:
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
             cost_nanousd=cost.amount_nanousd if cost else None,
-            attributes=_attributes(self.incoming.operation, number, attempt),
+            attributes=_attributes(number, attempt),
         )
 
     def _entry(self, number: int, attempt: Attempt, cost: Cost) -> LedgerEntry:
@@ -345,9 +346,7 @@ def _sum_known(counts: list[int | None]) -> int | None:
     return sum(known) if known and len(known) == len(counts) else None
 
 
-def _cache_attributes(hit: Hit | None) -> dict[str, Any]:
-    if hit is None:
-        return {}
+def _cache_attributes(hit: Hit) -> dict[str, Any]:
     origin = hit.answer
     attributes = {"backstay.cache": hit.kind, "backstay.cache.trace_id": origin.trace_id}
     more = {
@@ -358,10 +357,9 @@ def _cache_attributes(hit: Hit | None) -> dict[str, Any]:
     return {**attributes, **{name: value for name, value in more.items() if value is not None}}
 
 
-def _attributes(operation: str, number: int, attempt: Attempt) -> dict[str, Any]:
-    """Name what is known of an attempt as OpenTelemetry's GenAI semantic conventions do."""
+def _attributes(number: int, attempt: Attempt) -> dict[str, Any]:
+    """Name what its span has no field for, as OpenTelemetry's GenAI semantic conventions do."""
     attributes: dict[str, Any] = {
-        "gen_ai.operation.name": operation,
         "gen_ai.provider.name": attempt.target.price_provider or attempt.target.provider.name,
         "gen_ai.request.model": attempt.target.model_id,
         "backstay.attempt": number,
@@ -385,8 +383,6 @@ def _attributes(operation: str, number: int, attempt: Attempt) -> dict[str, Any]
         attributes["gen_ai.response.finish_reasons"] = summary.finish_reasons
     usage = summary.usage
     for name, count in (
-        ("gen_ai.usage.input_tokens", usage.input_tokens),
-        ("gen_ai.usage.output_tokens", usage.output_tokens),
         ("gen_ai.usage.cache_read.input_tokens", usage.cache_read_tokens),
         ("gen_ai.usage.cache_creation.input_tokens", usage.cache_write_tokens),
         ("gen_ai.usage.reasoning.output_tokens", usage.reasoning_tokens),
