@@ -101,6 +101,7 @@ class _Targets:
             images=facts.images,
             json_schema=facts.json_schema,
             context_tokens=facts.context_tokens,
+            output_tokens=facts.max_output_tokens,
             tags=frozenset(share.tags) if share.tags is not None else None,
             tenants=frozenset(share.tenants) if share.tenants is not None else None,
         )

@@ -54,7 +54,8 @@ class LivePolicy:
         """
         policy = load_policy(self._path, self._environ)
         providers = self._providers.build(policy.providers)
-        models, prices = build_models(policy, providers), PriceBook(policy.prices, price_list=self._prices_in_force())
+        models = build_models(policy, providers)
+        prices = PriceBook(policy.prices, price_list=self._prices_in_force(), unknown=policy.unknown_price)
         self.models, self.prices, self.problem = models, prices, None
         self.rate_limits = rate_limits(policy)
         self.limits = LimitRules(policy.limits)

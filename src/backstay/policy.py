@@ -13,7 +13,7 @@ from backstay.cache import CacheConfig
 from backstay.core.errors import ConfigError
 from backstay.core.routing import OnBrokenStream, Strategy
 from backstay.core.toml_lines import explain, line_of, not_toml
-from backstay.ledger.overrides import DatedPrices
+from backstay.ledger.overrides import DatedPrices, UnknownPrice
 from backstay.limits import LimitConfig
 from backstay.providers import ProviderConfig, TimeoutsConfig, implicit_providers
 
@@ -99,6 +99,9 @@ class TargetConfig(_Table):
     context_tokens: int | None = Field(default=None, gt=0, description="Longest prompt, in tokens.")
     requests_per_min: float | None = Field(default=None, gt=0, description="Its rate limit, where headers don't tell.")
     tokens_per_min: float | None = Field(default=None, gt=0, description="The same in tokens.")
+    max_output_tokens: int | None = Field(
+        default=None, gt=0, description="Longest answer, for budgets: what a call without a limit of its own may cost."
+    )
 
 
 class PolicyFile(_Table):
@@ -108,6 +111,9 @@ class PolicyFile(_Table):
     models: dict[ModelName, ModelConfig] = Field(default_factory=dict[str, ModelConfig])
     targets: dict[TargetName, TargetConfig] = Field(default_factory=dict[str, TargetConfig])
     prices: dict[TargetName, DatedPrices] = Field(default_factory=dict[str, DatedPrices])
+    unknown_price: UnknownPrice | None = Field(
+        default=None, description="The most that a call of unknown price is taken to cost by budgets that allow it."
+    )
     budgets: dict[str, BudgetConfig] = Field(
         default_factory=dict[str, BudgetConfig], description="What may be spent, in each tenant."
     )
@@ -168,6 +174,7 @@ def _with_defaults(written: PolicyFile, environ: Mapping[str, str]) -> PolicyFil
         models={**models, **written.models},
         targets={**BUILT_IN_TARGETS, **written.targets},
         prices=written.prices,
+        unknown_price=written.unknown_price,
         budgets=written.budgets,
         limits=written.limits,
     )

@@ -26,6 +26,19 @@ targets = ["odd/mystery-model"]
 dialect = "openai"
 base_url = "http://127.0.0.1:9/v1"
 
+[models.mystery]
+targets = ["plain/mystery-model"]
+
+[providers.plain]
+dialect = "simulator"
+
+[targets."plain/mystery-model"]
+max_output_tokens = 3000
+
+[unknown_price]
+input = 1
+output = 10
+
 [budgets.each-user]
 per = "user"
 limit_usd = "0.0004"
@@ -73,7 +86,7 @@ async def ask(client: openai.AsyncOpenAI, counts: Counter[str], **more: Any) -> 
         counts[f"{error.status_code} {error.code}"] += 1
         return Decimal(0)
     counts["ok"] += 1
-    return Decimal(answer.headers["x-backstay-cost-usd"])
+    return Decimal(answer.headers.get("x-backstay-cost-usd", 0))
 
 
 def settled(server: Server, budget_id: str) -> dict[str, Any]:
@@ -182,6 +195,31 @@ async def test_an_unknown_price_is_refused_under_a_hard_budget(server: Server, n
     counts: Counter[str] = Counter()
     await ask(client, counts, model="unpriced")
     assert counts == {"402 price_unknown": 1}
+
+
+async def test_an_unknown_price_is_taken_to_be_what_the_policy_says(server: Server, new_key: NewKey):
+    """It is charged to the budget by what was used, and the call's own cost goes on being unknown."""
+    client, budget_id = await new_key(limit_usd="0.04", window="lifetime", on_unknown_price="bound")
+    create: Any = client.chat.completions.with_raw_response.create
+    answer = await create(model="mystery", messages=[{"role": "user", "content": "Tell me something."}])
+    assert "x-backstay-cost-usd" not in answer.headers
+    usage = answer.parse().usage
+    taken = Decimal(usage.prompt_tokens * 1 + usage.completion_tokens * 10) / 1_000_000
+    eventually(lambda: Decimal(settled(server, budget_id)["spent_usd"]) == taken)
+    server.ask("budgets", "set", budget_id, "--on-unknown-price", "refuse")
+    await asyncio.sleep(1)
+    counts: Counter[str] = Counter()
+    await ask(client, counts, model="mystery")
+    assert counts == {"402 price_unknown": 1}
+
+
+async def test_a_targets_longest_answer_is_what_a_call_may_cost(server: Server, new_key: NewKey):
+    """3,000 tokens of the policy's unknown price are 3 cents: that fits into 4 and not into 2."""
+    for limit, code in (("0.04", "ok"), ("0.02", "402 budget_exhausted")):
+        client, _ = await new_key(limit_usd=limit, on_unknown_price="bound", on_low="refuse")
+        counts: Counter[str] = Counter()
+        await ask(client, counts, model="mystery")
+        assert counts == {code: 1}
 
 
 async def test_a_cap_holds_for_one_call(server: Server, new_key: NewKey):

@@ -7,7 +7,7 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from backstay.budgets.scopes import parse_scope
-from backstay.budgets.types import Dimension, OnLow, Span, Terms
+from backstay.budgets.types import Dimension, OnLow, OnUnknownPrice, Span, Terms
 from backstay.core.money import NANO_PER_USD, from_usd
 
 MOST_USD = 9_000_000_000
@@ -53,6 +53,9 @@ class BudgetConfig(BaseModel):
     )
     hard: bool = Field(default=True, description="Whether calls are refused; else they are only marked.")
     on_low_budget: OnLow = Field(default="clamp", description="What is done where a call's worst case does not fit.")
+    on_unknown_price: OnUnknownPrice = Field(
+        default="refuse", description="Calls of unknown price are refused, or taken to cost `[unknown_price]`."
+    )
     min_output_tokens: int = Field(
         default=64, ge=1, le=1_000_000, description="Shortest answer that `clamp` limits a call to."
     )
@@ -79,6 +82,7 @@ class BudgetConfig(BaseModel):
             time_zone=self.time_zone,
             hard=self.hard,
             on_low=self.on_low_budget,
+            on_unknown_price=self.on_unknown_price,
             min_output_tokens=self.min_output_tokens,
             wait_s=self.wait_s,
             rollover=self.rollover,

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from backstay.budgets.config import MOST_USD
 from backstay.budgets.scopes import parse_scope
-from backstay.budgets.types import Dimension, OnLow, Span
+from backstay.budgets.types import Dimension, OnLow, OnUnknownPrice, Span
 from backstay.core.caller import Caller
 from backstay.core.errors import InvalidRequest, NotFound
 from backstay.core.ids import new_id
@@ -19,7 +19,7 @@ from backstay.store import Connection, Database, load_queries
 
 _QUERIES = load_queries("backstay.budgets")
 _TIMEOUT_S = 20.0
-_AS_WRITTEN = ("name", "per", "time_zone", "hard", "min_output_tokens", "rollover")
+_AS_WRITTEN = ("name", "per", "time_zone", "hard", "on_unknown_price", "min_output_tokens", "rollover")
 _MOST_SUBJECTS = 100
 """Of a budget that each user, key, … has for itself: those who spent most are shown."""
 
@@ -44,6 +44,7 @@ class NewBudget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     time_zone: Annotated[str, Meta(max_length=64)] = "UTC"
     hard: bool = True
     on_low_budget: OnLow = "clamp"
+    on_unknown_price: OnUnknownPrice = "refuse"
     min_output_tokens: Annotated[int, Meta(ge=1, le=1_000_000)] = 64
     wait_s: Annotated[float, Meta(ge=0, le=600)] = 5.0
     rollover: bool = False
@@ -56,6 +57,7 @@ class BudgetChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     hard: bool | None = None
     stopped: bool | None = None
     on_low_budget: OnLow | None = None
+    on_unknown_price: OnUnknownPrice | None = None
 
 
 class BudgetUse(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,6 +198,7 @@ class Budgets:
             "hard": change.hard,
             "stopped": change.stopped,
             "on_low": change.on_low_budget,
+            "on_unknown_price": change.on_unknown_price,
             "is_deleted": is_deleted,
         }
         async with self._database.system(timeout_s=_TIMEOUT_S) as connection:

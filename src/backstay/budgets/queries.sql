@@ -13,13 +13,14 @@ select b.* from budgets b join unnest(%(tenants)s::text[], %(ids)s::text[]) as w
 
 -- name: create
 insert into budgets (tenant_id, budget_id, name, scope, per, limit_nanousd, span, time_zone, hard, on_low,
-                     min_output_tokens, wait_ms, rollover, created_by)
+                     on_unknown_price, min_output_tokens, wait_ms, rollover, created_by)
 values (%(tenant_id)s, %(budget_id)s, %(name)s, %(scope)s, %(per)s, %(limit_nanousd)s, %(span)s, %(time_zone)s, %(hard)s,
-        %(on_low)s, %(min_output_tokens)s, %(wait_ms)s, %(rollover)s, %(created_by)s)
+        %(on_low)s, %(on_unknown_price)s, %(min_output_tokens)s, %(wait_ms)s, %(rollover)s, %(created_by)s)
 
 -- name: change
 update budgets set limit_nanousd = coalesce(%(limit_nanousd)s, limit_nanousd), hard = coalesce(%(hard)s, hard),
-  stopped = coalesce(%(stopped)s, stopped), on_low = coalesce(%(on_low)s, on_low), changed_at = now(),
+  stopped = coalesce(%(stopped)s, stopped), on_low = coalesce(%(on_low)s, on_low),
+  on_unknown_price = coalesce(%(on_unknown_price)s, on_unknown_price), changed_at = now(),
   deleted_at = case when %(is_deleted)s then now() end
 where tenant_id = %(tenant_id)s and budget_id = %(budget_id)s and deleted_at is null
 

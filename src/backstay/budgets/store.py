@@ -85,6 +85,7 @@ def read_terms(row: dict[str, Any]) -> Terms:
         time_zone=row["time_zone"],
         hard=row["hard"],
         on_low=row["on_low"],
+        on_unknown_price=row["on_unknown_price"],
         min_output_tokens=row["min_output_tokens"],
         wait_s=row["wait_ms"] / 1000,
         rollover=row["rollover"],

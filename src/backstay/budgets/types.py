@@ -21,6 +21,11 @@ OnLow = Literal["clamp", "downgrade", "refuse", "queue"]
 ``downgrade``: a target is taken whose worst case fits. ``queue``: it waits for money until its deadline."""
 
 
+OnUnknownPrice = Literal["refuse", "bound"]
+"""What a hard budget does with a call whose price nobody knows. ``bound``: it is taken to cost what the policy's
+``[unknown_price]`` says."""
+
+
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """One budget as it was agreed on."""
 
@@ -38,6 +43,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     time_zone: str = "UTC"
     hard: bool = True
     on_low: OnLow = "clamp"
+    on_unknown_price: OnUnknownPrice = "refuse"
     min_output_tokens: int = 64
     """The shortest answer worth being limited to."""
     wait_s: float = 5.0

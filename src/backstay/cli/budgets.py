@@ -11,6 +11,7 @@ from backstay.cli.output import count, dump, hint, local_time, money, say, table
 WINDOWS = ("minute", "hour", "day", "week", "month", "lifetime")
 DIMENSIONS = ("key", "user", "feature", "model", "tag")
 ON_LOW = ("clamp", "downgrade", "refuse", "queue")
+ON_UNKNOWN = ("refuse", "bound")
 
 
 @click.group()
@@ -28,6 +29,8 @@ def budgets() -> None:
 @click.option("--soft", is_flag=True, help="Mark calls beyond it, refuse none.")
 @click.option("--on-low", type=click.Choice(ON_LOW), default="clamp", show_default=True,
               help="What is done where a call's worst case does not fit.")  # fmt: skip
+@click.option("--on-unknown-price", type=click.Choice(ON_UNKNOWN), default="refuse", show_default=True,
+              help="Refuse calls of unknown price, or take them to cost the policy's [unknown_price].")  # fmt: skip
 @click.option("--rollover", is_flag=True, help="Let what is left go into the next window.")
 @command
 def create(cli: Cli, scope: tuple[str, ...], soft: bool, on_low: str, **asked: Any) -> None:
@@ -73,10 +76,11 @@ def _state(budget: dict[str, Any]) -> str:
 @click.option("--limit-usd", help="US dollars per window.")
 @click.option("--hard/--soft", default=None, help="Refuse calls beyond it, or mark them.")
 @click.option("--on-low", type=click.Choice(ON_LOW), help="What is done where a call's worst case does not fit.")
+@click.option("--on-unknown-price", type=click.Choice(ON_UNKNOWN), help="What is done with calls of unknown price.")
 @command
-def set_budget(cli: Cli, budget_id: str, limit_usd: str | None, hard: bool | None, on_low: str | None) -> None:
+def set_budget(cli: Cli, budget_id: str, on_low: str | None, **changed: Any) -> None:
     """Change a budget for calls from now on."""
-    _change(cli, budget_id, {"limit_usd": limit_usd, "hard": hard, "on_low_budget": on_low})
+    _change(cli, budget_id, {**changed, "on_low_budget": on_low})
 
 
 @budgets.command()

@@ -54,7 +54,9 @@ class Spending:
         self._recording = recording
         self._write_intent = write_intent
         self._cap = recording.incoming.max_cost_nanousd
-        self._is_bound = self._cap is not None or any(purse.terms.hard for purse in purses)
+        hard = [purse.terms for purse in purses if purse.terms.hard]
+        self._is_bound = self._cap is not None or bool(hard)
+        self._takes_unknown = bool(hard) and all(terms.on_unknown_price == "bound" for terms in hard)
 
     @property
     def is_over(self) -> bool:
@@ -75,11 +77,14 @@ class Spending:
             JournalFull: The reservation cannot be written down.
         """
         self._release_unbilled()
-        bound = _Bound(self._prices, self._recording, target, more_bytes)
+        bound = _Bound(self._prices, self._recording, target, more_bytes, takes_unknown=self._takes_unknown)
         amount = bound.price(bound.output_tokens)
         if amount is None:
             if self._is_bound:
-                raise PriceUnknown(f"The price of {target.name} is not known, and a hard budget counts this call.")
+                raise PriceUnknown(
+                    f"The price of {target.name} is not known, and a hard budget counts this call. Give it one in "
+                    f'[prices."{target.name}"], or let the budget go by [unknown_price].'
+                )
             amount = 0
         hold = await self._fit(bound, amount, for_s)
         self.holds.append(hold)
@@ -98,12 +103,24 @@ class Spending:
         charges: dict[tuple[str, str, int], Charge] = {}
         holds, self.holds = self.holds, []
         for hold in holds:
-            cost = hold.attempt.cost if hold.attempt is not None else None
-            amount = 0 if cost is None else hold.amount if cost.amount_nanousd is None else cost.amount_nanousd
-            for charge in self._end(hold, amount):
+            for charge in self._end(hold, self._cost_of(hold)):
                 key = (charge.budget_id, charge.subject, charge.starts_us)
                 charges[key] = _sum(charges[key], charge) if key in charges else charge
         return tuple(charges.values())
+
+    def _cost_of(self, hold: Hold) -> int:
+        attempt = hold.attempt
+        if attempt is None or attempt.cost is None:
+            return 0
+        if attempt.cost.amount_nanousd is not None:
+            return attempt.cost.amount_nanousd
+        used = attempt.usage
+        if not self._takes_unknown or used.input_tokens is None or used.output_tokens is None:
+            return hold.amount
+        taken = self._prices.most_unknown(
+            input_tokens=used.input_tokens, output_tokens=used.output_tokens, web_searches=used.web_searches
+        )
+        return hold.amount if taken is None else taken
 
     def pledges(self) -> tuple[Charge, ...]:
         """What each budget is charged should this worker die now: the worst case."""
@@ -195,7 +212,9 @@ class Spending:
 class _Bound:
     """The most that one attempt can cost, by how long its answer may be."""
 
-    def __init__(self, prices: PriceBook, recording: Recording, target: Target, more_bytes: int):
+    def __init__(
+        self, prices: PriceBook, recording: Recording, target: Target, more_bytes: int, *, takes_unknown: bool
+    ):
         incoming, request = recording.incoming, recording.request
         assert request is not None
         fields, provider, model = request.fields, target.price_provider, target.price_model
@@ -204,6 +223,7 @@ class _Bound:
         self._request = request
         self._dialect = incoming.dialect.name
         self._more_bytes = more_bytes
+        self._takes_unknown = takes_unknown
         self._is_counted = incoming.operation != "chat"
         self._at_ns = recording.at_ns
         self._input_tokens = more_bytes + most_input_tokens(
@@ -216,7 +236,8 @@ class _Bound:
         self.can_be_shorter = incoming.operation == "chat" and not {"n", "prediction"} & fields.keys()
         """Whether one number limits its output. Several candidates, or a prediction, would be cut at other places."""
         if incoming.operation == "chat":
-            longest = known_output_limit(provider, model) or target.can.context_tokens or _LONGEST_OUTPUT_TOKENS
+            longest = target.can.output_tokens or known_output_limit(provider, model)
+            longest = longest or target.can.context_tokens or _LONGEST_OUTPUT_TOKENS
             self.output_tokens = most_output_tokens(fields, longest) or 0
 
     async def count(self) -> None:
@@ -234,7 +255,7 @@ class _Bound:
     def price(self, output_tokens: int) -> NanoUSD | None:
         """The most that it costs with so long an answer; ``None``: nobody knows."""
         target = self._target
-        return self._prices.most(
+        most = self._prices.most(
             provider=target.price_provider,
             model_id=target.price_model,
             at_ns=self._at_ns,
@@ -247,6 +268,11 @@ class _Bound:
             is_free=target.is_free,
             duration_ms=round(target.timeouts.total_s * 1000),
         )
+        if most is None and self._takes_unknown:
+            return self._prices.most_unknown(
+                input_tokens=self._input_tokens, output_tokens=output_tokens, web_searches=self._searches
+            )
+        return most
 
     def longest(self, amount: int) -> int | None:
         """The longest answer that an amount covers, shorter than what was asked for; ``None``: not even none."""

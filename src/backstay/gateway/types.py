@@ -23,6 +23,8 @@ class Ability(msgspec.Struct, frozen=True, kw_only=True):
     json_schema: bool = True
     context_tokens: int | None = None
     """The longest prompt that it takes; ``None``: not known."""
+    output_tokens: int | None = None
+    """The longest answer that it gives; ``None``: as its model is known for."""
     tags: frozenset[str] | None = None
     """Only calls with one of these tags; ``None``: all."""
     tenants: frozenset[str] | None = None

@@ -72,6 +72,24 @@ class PriceOverride(BaseModel):
         return {unit: usd for unit, usd in named.items() if usd is not None}
 
 
+class UnknownPrice(BaseModel):
+    """``[unknown_price]``: what budgets with ``on_unknown_price = "bound"`` take a call of unknown price to cost.
+
+    It is reserved and charged whole, since nobody can say what the call did cost; the ledger says *unknown*.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input: Price = Field(description="USD per million input tokens, at most.")
+    output: Price = Field(description="USD per million output tokens, at most.")
+    web_search: Price | None = Field(default=None, description="USD per web search; left out, such calls are refused.")
+    per_request: Price = Field(default=Decimal(0), description="USD per request, whatever its size, at most.")
+
+    def prices(self) -> dict[str, Decimal]:
+        """Name the prices as genai-prices does."""
+        return PriceOverride(**self.model_dump()).prices()
+
+
 def price_at(prices: Sequence[PriceOverride], at: datetime) -> PriceOverride | None:
     """Find the price of a moment among those of one target; ``None`` on days that none of them is for.
 

@@ -10,7 +10,7 @@ from backstay.core.clock import Clock, SystemClock
 from backstay.core.money import NanoUSD
 from backstay.core.usage import Usage
 from backstay.ledger.model_names import names_on_the_list
-from backstay.ledger.overrides import PriceOverride, price_at
+from backstay.ledger.overrides import PriceOverride, UnknownPrice, price_at
 from backstay.ledger.price_list import PriceList, installed_list
 from backstay.ledger.rates import NOTHING, Rates
 from backstay.ledger.types import Cost
@@ -41,6 +41,7 @@ class PriceBook:
         overrides: Mapping[str, PriceOverride | Sequence[PriceOverride]] | None = None,
         *,
         price_list: PriceList | None = None,
+        unknown: UnknownPrice | None = None,
         clock: Clock | None = None,
     ):
         """Open the book.
@@ -49,12 +50,14 @@ class PriceBook:
             overrides: The operator's prices by target (``acme/gpt-4o-mini``), or by provider id of genai-prices and
                 model id (``openai/gpt-4o-mini``); the target goes first. Several prices are in the order of their days.
             price_list: ``None`` is the installed one.
+            unknown: What ``most_unknown`` goes by.
             clock: For ``describe``, which tells today's prices.
         """
         self._overrides = {
             name: (prices,) if isinstance(prices, PriceOverride) else prices
             for name, prices in (overrides or {}).items()
         }
+        self._unknown = None if unknown is None else Rates(unknown.prices(), source="unknown")
         self._clock = clock or SystemClock()
         self.price_list = price_list or installed_list()
         self._models: dict[tuple[str, str], tuple[Provider, ModelInfo] | None] = {}
@@ -136,6 +139,10 @@ class PriceBook:
             if most is None or bound > most:
                 most = bound
         return most
+
+    def most_unknown(self, *, input_tokens: int, output_tokens: int, web_searches: int = 0) -> NanoUSD | None:
+        """Say what an attempt of unknown price is taken to cost at most; ``None`` where the operator does not say."""
+        return None if self._unknown is None else self._unknown.most(input_tokens, output_tokens, web_searches)
 
     def rates(
         self,
