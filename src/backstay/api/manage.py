@@ -47,6 +47,7 @@ from backstay.api.endpoint import Asked, Endpoint, Nothing, build_routes, get, p
 from backstay.api.filters import call_filter, own_key
 from backstay.api.openapi import openapi_document
 from backstay.api.pairs import find_wrong, pair_row
+from backstay.api.reconcile import Bill, Reconciliation, reconcile
 from backstay.api.routes import route_target, routes_view
 from backstay.api.shapes import (
     AuditList,
@@ -242,6 +243,10 @@ async def costs(deps: ManageDeps, asked: Asked[CostQuery, Nothing]) -> CostRepor
     )
 
 
+async def reconcile_bill(deps: ManageDeps, asked: Asked[Nothing, Bill]) -> Reconciliation:
+    return await reconcile(deps.ledger, asked)
+
+
 async def catalog(deps: ManageDeps, asked: Asked[Nothing, Nothing]) -> Catalog:
     return Catalog(models=[model_view(model) for model in await deps.catalog(asked.caller)])
 
@@ -421,6 +426,10 @@ ENDPOINTS: tuple[Endpoint[ManageDeps, Any, Any], ...] = (
     ),
     get("/v1/books", "Prove the books: ledger against traces, sums against entries, accounts against postings",
         on_budgets(prove), answer=Proof, query=Nothing, right="admin"),
+    post(
+        "/v1/costs/reconcile", "Compare the ledger with a vendor's bill, by day and model, with likely causes",
+        reconcile_bill, answer=Reconciliation, body=Bill, right="admin",
+    ),
     get(
         "/v1/costs/requests", "List the calls that cost most", dearest,
         answer=DearestCalls, query=DearestQuery, right="read",

@@ -9,6 +9,7 @@ UNREACHABLE = 3
 NOT_ALLOWED = 4
 NOT_FOUND = 5
 CONFIG = 6
+DIFFERENT = 7
 
 MEANING = {
     OK: "It worked.",
@@ -18,6 +19,7 @@ MEANING = {
     NOT_ALLOWED: "No credential, or one that may not do this.",
     NOT_FOUND: "There is no such thing.",
     CONFIG: "A setting, `backstay.toml` or the data folder is wrong.",
+    DIFFERENT: "What was compared is not the same.",
 }
 
 

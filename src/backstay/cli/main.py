@@ -17,6 +17,7 @@ from backstay.cli.models import models
 from backstay.cli.output import dump, say
 from backstay.cli.people import people
 from backstay.cli.prices import prices
+from backstay.cli.reconcile import reconcile
 from backstay.cli.routes import routes
 from backstay.cli.serve import serve
 from backstay.cli.signin import login
@@ -42,7 +43,7 @@ def version(cli: Cli) -> None:
 
 
 for _command in (
-    serve, demo, check, ask, keys, traces, costs, budgets, audit, workers, prices, models, routes, cache, simulate,
-    drill, people, login, webhooks, completion, version,
+    serve, demo, check, ask, keys, traces, costs, budgets, audit, workers, reconcile, prices, models, routes, cache,
+    simulate, drill, people, login, webhooks, completion, version,
 ):  # fmt: skip
     main.add_command(_command)

@@ -1,0 +1,76 @@
+"""Tests of ``backstay reconcile`` against a served installation, with exports as a vendor would write them."""
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from serving import Server, eventually, serving
+
+HEAD = "start_time,start_time_iso,amount_value,amount_currency,line_item,project_id\n"
+USAGE = "start_time,project_id,num_model_requests,api_key_id,model,input_tokens,output_tokens\n"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("reconcile")) as running:
+        yield running
+
+
+def reconcile(server: Server, *arguments: str) -> tuple[int, dict[str, Any]]:
+    done = server.run("reconcile", *arguments, "--json")
+    return done.returncode, json.loads(done.stdout)
+
+
+def spend(server: Server, calls: int) -> dict[str, Any]:
+    """Make calls, and wait until the ledger has them."""
+    key = server.ask("keys", "create", "--name", "bill")["key"]
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0) as client:
+        for number in range(calls):
+            client.chat.completions.create(model="sim", messages=[{"role": "user", "content": f"question {number}"}])
+
+    def row() -> dict[str, Any] | None:
+        rows = server.ask("costs", "--by", "target", "--since", "1d")["rows"]
+        return next((each for each in rows if each["target"] == "sim/gpt-4o-mini" and each["calls"] >= calls), None)
+
+    eventually(lambda: row() is not None)
+    found = row()
+    assert found is not None
+    return found
+
+
+def test_a_bill_is_compared_line_by_line(server: Server, tmp_path: Path):
+    """What agrees passes; what another program spent is found, with its share; a damaged file is refused whole."""
+    spent = spend(server, 5)
+    day = dt.datetime.now(dt.UTC).date()
+    start = int(dt.datetime.combine(day, dt.time(), dt.UTC).timestamp())
+    costs, usage = tmp_path / "costs.csv", tmp_path / "usage.csv"
+    costs.write_text(f'{HEAD}{start},,{spent["cost_usd"]},usd,"gpt-4o-mini-2024-07-18, input",p\n')
+    line = f"{start},p,5.0,key_1,gpt-4o-mini-2024-07-18,{spent['input_tokens']},{spent['output_tokens']}\n"
+    usage.write_text(USAGE + line)
+    agreed = server.ask("reconcile", str(costs), str(usage), "--provider", "sim")
+    assert agreed["ok"] and agreed["vendor"] == "openai" and Decimal(agreed["rows"][0]["difference_usd"]) == 0
+
+    usage.write_text(USAGE + line + line)
+    status, answer = reconcile(server, str(usage), "--provider", "sim")
+    assert status == 7 and not answer["ok"]
+    assert answer["rows"][0]["causes"] == ["50.0% of the billed tokens did not go through Backstay."]
+
+    usage.write_text(USAGE + line + f"{start},p,5.0,key_1,gpt-4o-mini,some,1\n")
+    status, answer = reconcile(server, str(usage), "--provider", "sim")
+    assert status == 1 and "line 3: input_tokens is 'some'" in answer["error"]["message"]
+
+
+def test_calls_of_other_providers_are_not_in_the_bill(server: Server, tmp_path: Path):
+    """Without a name it is the vendor's own."""
+    day = dt.datetime.now(dt.UTC).date()
+    start = int(dt.datetime.combine(day, dt.time(), dt.UTC).timestamp())
+    costs = tmp_path / "costs.csv"
+    costs.write_text(f'{HEAD}{start},,1,usd,"gpt-4o-mini-2024-07-18, input",p\n')
+    _, answer = reconcile(server, str(costs))
+    assert answer["booked_usd"] == "0.000000" and "another program" in answer["rows"][0]["causes"][0]
