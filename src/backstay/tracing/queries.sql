@@ -46,7 +46,7 @@ and (%(tried)s::text is null or exists (
   where attempt.tenant_id = %(tenant_id)s and attempt.trace_id = spans.trace_id and attempt.parent_id = spans.span_id
     and attempt.kind = 'attempt' and attempt.target = %(tried)s
     and attempt.started_at >= spans.started_at and attempt.started_at < spans.started_at + interval '1 day'
-    and not (%(tried_failed)s and attempt.status = 'ok')))
+    and (not %(tried_failed)s or attempt.status = 'error')))
 and (%(user)s::text is null or user_id = %(user)s)
 and (%(feature)s::text is null or feature = %(feature)s)
 and (%(tag)s::text is null or %(tag)s = any(tags))
