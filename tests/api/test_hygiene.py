@@ -48,6 +48,23 @@ async def test_ten_thousand_messages_are_fine(server: tuple[Server, str]):
     assert status == 200 and answer["usage"]["prompt_tokens"] > 10_000
 
 
+@pytest.mark.parametrize(
+    ("header", "enough", "short", "unit"),
+    [("x-request-timeout", "30", "0.2", "seconds"), ("x-backstay-deadline-ms", "30000", "200", "milliseconds")],
+)
+async def test_a_caller_says_how_long_it_waits(
+    server: tuple[Server, str], header: str, enough: str, short: str, unit: str
+):
+    """Within that time there is an answer or a 504; what is no time is refused with the header's name and its unit."""
+    body = b'{"model":"openai-way","messages":[{"role":"user","content":"x"}]}'
+    assert (await post(server, CHAT, body, **{header: enough}))[0] == 200
+    status, answer = await post(server, CHAT, body.replace(b"openai-way", b"slow"), **{header: short})
+    assert (status, answer["error"]["code"]) == (504, "provider_timeout")
+    for wrong in ("soon", "0", "-1", "nan", "inf"):
+        status, answer = await post(server, CHAT, body, **{header: wrong})
+        assert status == 400 and answer["error"]["message"] == f"{header} must be a number of {unit} above 0."
+
+
 async def test_a_request_without_a_key_is_401(server: tuple[Server, str]):
     """No credential at all is the same as a wrong one."""
     status, answer = await post(server, CHAT, b"{}", authorization="")

@@ -13,6 +13,9 @@ from cache_clock import HandClock
 
 from backstay.cache import Cache, CacheConfig, Hit
 from backstay.cache.cache import Lead
+from backstay.cache.calibrations import Calibrations
+from backstay.cache.pairs import Wrong
+from backstay.cache.store import CacheStore
 from backstay.cache.topics import Vectors
 from backstay.providers.local_embedder import Embedder
 from backstay.providers.local_types import embedding_tokenizer, embedding_weights
@@ -58,8 +61,8 @@ def config(labels: Path, bound: float) -> CacheConfig:
 async def cache(database: Database, embedder: LocalEmbedder, labels: Path) -> AsyncIterator[Cache]:
     cache = Cache(database, HandClock(), memory_bytes=1 << 20, embedder=embedder)
     assert cache.semantics is not None
-    await cache.semantics.prepare({"m": config(labels, 0.05)})
-    assert cache.semantics.problems == {}
+    await cache.semantics.calibrations.prepare({"m": config(labels, 0.05)})
+    assert cache.semantics.calibrations.problems == {}
     yield cache
 
 
@@ -115,11 +118,59 @@ async def test_what_is_not_calibrated_is_off(cache: Cache, labels: Path, databas
     """Without a certificate there is no semantic hit, and the reason is told."""
     assert cache.semantics is not None
     await answer(cache, question("How do I return a parcel?"))
-    await cache.semantics.prepare({"m": config(labels, 0.001)})
-    assert "stays off" in cache.semantics.problems["m"]
+    await cache.semantics.calibrations.prepare({"m": config(labels, 0.001)})
+    assert "stays off" in cache.semantics.calibrations.problems["m"]
     assert await hit(cache, question("How can I return a parcel?")) is None
-    await cache.semantics.prepare({"m": config(labels.with_name("absent"), 0.05)})
-    assert "cannot be read" in cache.semantics.problems["m"]
+    await cache.semantics.calibrations.prepare({"m": config(labels.with_name("absent"), 0.05)})
+    assert "cannot be read" in cache.semantics.calibrations.problems["m"]
+
+
+def wrong(number: int) -> Wrong:
+    """Return two questions that share an answer by every measure there is, and that somebody says may not."""
+    kept, asked = f"How do I send item {number} to Oslo?", f"How can I send item {number} to Oslo"
+    return Wrong(trace_id="ab" * 16, origin_id="ab" * 16, model="m", kept=kept, asked=asked)
+
+
+async def test_a_tenants_corrections_are_its_own(cache: Cache, labels: Path) -> None:
+    """What one tenant says was wrong makes its own cache stricter, and nobody else's; all others have the file's."""
+    assert cache.semantics is not None
+    known = cache.semantics.calibrations
+    shared = known.find("m", "acme")
+    assert shared is not None and shared is known.find("m", "rival")
+    for number in range(60):
+        await cache.correct("acme", wrong(number))
+    await known.prepare({"m": config(labels, 0.05)}, again=True)
+    assert known.find("m", "acme") is None and "stays off" in (known.problem_of("m", "acme") or "")
+    assert known.find("m", "rival") is shared and known.problem_of("m", "rival") is None
+    assert known.problems == {}
+    for tenant_id, kind in (("acme", None), ("rival", "semantic")):
+        await answer(cache, question("How do I return a parcel?", tenant_id=tenant_id))
+        found = await hit(cache, question("How can I return a parcel", tenant_id=tenant_id))
+        assert (None if found is None else found.kind) == kind
+
+
+async def test_pairs_that_are_not_taken_in_yet_hold_their_tenant_back(
+    cache: Cache, database: Database, embedder: LocalEmbedder, labels: Path
+) -> None:
+    """A worker that starts gives no semantic hit to a tenant with pairs before it has read them, and any to others."""
+    await cache.correct("acme", wrong(1))
+    seen: list[tuple[object, object, str | None]] = []
+
+    class Watching:
+        async def embed(self, texts: Sequence[str]) -> Vectors:
+            if len(texts) == 2:  # of the one pair
+                told = fresh.problem_of("m", "acme")
+                seen.append((fresh.find("m", "acme"), fresh.find("m", "rival"), told))
+            return await embedder.embed(texts)
+
+    fresh = Calibrations(CacheStore(database, "wrk_fresh"), Watching())
+    await fresh.prepare({"m": config(labels, 0.05)})
+    shared = fresh.find("m", "rival")
+    assert seen == [(None, shared, "What its use showed is still being taken in.")] and shared is not None
+    own = fresh.find("m", "acme")
+    assert own is not None and own.shown_on == shared.shown_on + 1
+    await fresh.prepare({"m": config(labels, 0.05)}, again=True)
+    assert len(seen) == 1 and fresh.find("m", "acme") is own, "nothing is embedded again that is known"
 
 
 async def test_a_correction_purges_what_it_contradicts(cache: Cache) -> None:

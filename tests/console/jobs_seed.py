@@ -11,6 +11,7 @@ from backstay.core.money import NanoUSD
 from backstay.jobs import MERGE_JOBS, Answered, Files, Job, JobEnd, JobStore
 from backstay.jobs.later import Bounds, NewCall
 from backstay.jobs.lines import BadLine, Line
+from backstay.jobs.totals import Totals
 from backstay.jobs.types import Batch, Failure, Terms
 from backstay.ledger import MERGE_ENTRIES, LedgerEntry
 from backstay.records import CallDocument
@@ -53,7 +54,9 @@ async def finish(database: Database) -> None:
     while (batch := await store.claim_batch()) is not None:
         rows = await store.results(batch, 0, 1000)
         done, failed = (sum(row["state"] == state for row in rows) for state in ("done", "failed"))
-        await store.finish(batch, output_file_id="file-out", error_file_id="file-err", completed=done, failed=failed)
+        await store.finish(
+            batch, output_file_id="file-out", error_file_id="file-err", completed=done, failed=failed, totals=Totals()
+        )
 
 
 async def seed_calls(deps: ConsoleDeps, database: Database, by: Caller) -> None:

@@ -108,7 +108,7 @@ async def test_costs_tell_what_moved_and_what_was_lost(site: Site, enter: Enter)
     movers = re.findall(r'class="whole" href="([^"]*)">(fading|rising)</a></td>\s*<td class="number main">(.)<', html)
     assert [(name, sign) for _, name, sign in movers] == [("fading", "−"), ("rising", "+")]
     assert "feature=fading" in movers[0][0] and "since=" in movers[0][0], "the calls of the time before"
-    assert re.search(r"hedge\s*</td>.*?\$0\.01", html, re.DOTALL)
+    assert re.search(r"hedge</a></td>.*?\$0\.01", html, re.DOTALL)
 
 
 async def test_savings_lead_to_their_calls(site: Site, enter: Enter) -> None:

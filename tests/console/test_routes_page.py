@@ -45,7 +45,7 @@ async def test_it_says_who_is_ill_and_where_calls_go(health: HealthStore, operat
     assert "most of its tries failed (the last: 529, overloaded)" in page
     assert "Calls for <b>gpt-4o-mini</b> go to azure/gpt-4o-mini." in page
     assert "1 of 2 workers say so" in page
-    assert "/traces?range=1h&amp;tried=openai%2Fgpt-4o-mini&amp;tried_failed=1" in page
+    assert "/traces?range=5m&amp;tried=openai%2Fgpt-4o-mini&amp;tried_failed=1" in page
 
 
 async def test_taking_out_names_its_effect_and_can_be_undone(

@@ -174,4 +174,5 @@ async def test_a_correction_purges_and_teaches(checked: House, tmp_path: Path) -
         )
         await cache.correct("acme", more)
     await cache.adopt({"m": config(tmp_path)})
-    assert "stays off" in cache.problems["m"]
+    assert cache.problems == {} and cache.problems_of("rival") == {}
+    assert "stays off" in cache.problems_of("acme")["m"]

@@ -33,6 +33,23 @@ def test_a_batch_is_answered(server: Server) -> None:
     assert all(each["error"] is None and each["response"]["status_code"] == 200 for each in answers)
     assert all(each["response"]["body"]["object"] == "chat.completion" for each in answers)
     assert [each.id for each in client.batches.list()] == [batch.id]
+    used = [each["response"]["body"]["usage"] for each in answers]
+    assert batch.usage is not None and batch.model == answers[0]["response"]["body"]["model"]
+    assert batch.usage.input_tokens == sum(each["prompt_tokens"] for each in used) > 0
+    assert batch.usage.total_tokens == sum(each["total_tokens"] for each in used)
+    assert begun.usage is None and begun.model is None
+
+
+def test_results_may_say_when_they_go(server: Server) -> None:
+    """As the SDK sends it, counted from when the files are made; the batch's own file stays."""
+    client = sdk(server, new_key(server)["key"])
+    after: Any = {"anchor": "created_at", "seconds": 7200}
+    batch = ended(client, start_batch(client, [line(1), line(2, model="nowhere")], output_expires_after=after))
+    for file_id in (batch.output_file_id, batch.error_file_id):
+        assert file_id is not None
+        file = client.files.retrieve(file_id)
+        assert file.expires_at == file.created_at + 7200
+    assert client.files.retrieve(batch.input_file_id).expires_at is None
 
 
 def test_a_bad_line_fails_alone(server: Server) -> None:
@@ -143,6 +160,16 @@ def test_what_cannot_be_a_batch_is_refused(server: Server) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
         client.batches.create(input_file_id=file.id, endpoint=CHAT, completion_window=cast(Any, "1h"))
     assert refused.value.param == "completion_window"
+    for more, named in (
+        ({"output_expires_after": {"anchor": "created_at", "seconds": 3599}}, "output_expires_after.seconds"),
+        ({"output_expires_after": {"anchor": "last_active_at", "seconds": 3600}}, "output_expires_after.anchor"),
+        ({"metadata": {"k" * 65: "v"}}, "metadata"),
+        ({"extra_body": {"priority": 1}}, "priority"),
+    ):
+        with pytest.raises(openai.BadRequestError, match=named):
+            client.batches.create(
+                input_file_id=file.id, endpoint=CHAT, completion_window="24h", **cast(dict[str, Any], more)
+            )
     with pytest.raises(openai.NotFoundError):
         client.batches.create(input_file_id="file-none", endpoint=CHAT, completion_window="24h")
     assert client.batches.list().data == []

@@ -12,6 +12,7 @@ from backstay.core.caller import Caller
 from backstay.jobs import Batches, Files, Job, JobStore, Later
 from backstay.jobs.later import Bounds, NewCall, TooManyUnfinished
 from backstay.jobs.lines import Line
+from backstay.jobs.totals import Totals
 from backstay.jobs.types import Backlog, Batch, Terms
 from backstay.records import MERGES, CallDocument, JobEnd
 from backstay.store import Database
@@ -118,7 +119,7 @@ async def test_a_late_batch_ends(database: Database, tmp_path: Any) -> None:
     rows = await store.results(batch, 0, 10)
     assert [row["state"] for row in rows] == ["done", "cancelled", "cancelled"]
     assert [row["error"]["code"] for row in rows if row["error"]] == ["batch_expired"] * 2
-    await store.finish(late, output_file_id=None, error_file_id=None, completed=1, failed=0)
+    await store.finish(late, output_file_id=None, error_file_id=None, completed=1, failed=0, totals=Totals())
     ended = await Batches(database, Files(database), [CHAT]).find(caller(), batch.batch_id)
     assert (ended.status, ended.total, ended.completed) == ("expired", 3, 1)
 

@@ -1,7 +1,7 @@
 """Owns ``/v1/batches``: files of calls, run later, in the shape of OpenAI's SDK."""
 
 import datetime as dt
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from starlette.requests import Request
@@ -15,18 +15,28 @@ from backstay.api.files import answering, json_answer, page, read_limit
 from backstay.core.caller import Caller
 from backstay.core.errors import InvalidRequest
 from backstay.jobs import Batches
-from backstay.jobs.types import Batch
+from backstay.jobs.types import LATEST_EXPIRY_S, SOONEST_EXPIRY_S, Batch
 
+_Name = Annotated[str, msgspec.Meta(max_length=64)]
 _Text = Annotated[str, msgspec.Meta(max_length=512)]
+_Seconds = Annotated[int, msgspec.Meta(ge=SOONEST_EXPIRY_S, le=LATEST_EXPIRY_S)]
 
 
-class NewBatch(msgspec.Struct, frozen=True, kw_only=True):
+class Expiry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long a batch's result files stay, from when they are made. Source: as below, BatchFileExpirationAfter."""
+
+    anchor: Literal["created_at"]
+    seconds: _Seconds
+
+
+class NewBatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a batch is asked for with. Source: OpenAI's OpenAPI document, CreateBatchRequest (2025-11)."""
 
     input_file_id: str
     endpoint: str
     completion_window: str
-    metadata: Annotated[dict[_Text, _Text], msgspec.Meta(max_length=16)] | None = None
+    metadata: Annotated[dict[_Name, _Text], msgspec.Meta(max_length=16)] | None = None
+    output_expires_after: Expiry | None = None
 
 
 def routes(authenticate: Authenticate, batches: Batches) -> list[Route]:
@@ -40,6 +50,7 @@ def routes(authenticate: Authenticate, batches: Batches) -> list[Route]:
             input_file_id=asked.input_file_id,
             completion_window=asked.completion_window,
             metadata=asked.metadata,
+            output_expires_after_s=None if asked.output_expires_after is None else asked.output_expires_after.seconds,
         )
         return json_answer(write_batch(batch))
 
@@ -96,6 +107,8 @@ def write_batch(batch: Batch) -> dict[str, Any]:
         "cancelled_at": _seconds(batch.cancelled_at),
         "request_counts": {"total": batch.total, "completed": batch.completed, "failed": batch.failed},
         "metadata": batch.metadata,
+        "model": batch.model,
+        "usage": batch.usage,
     }
 
 

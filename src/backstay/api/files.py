@@ -16,15 +16,13 @@ from backstay.core.caller import Caller
 from backstay.core.errors import BackstayError, Forbidden, InvalidRequest
 from backstay.jobs import Files
 from backstay.jobs.files import FileWriter
-from backstay.jobs.types import File
+from backstay.jobs.types import LATEST_EXPIRY_S, SOONEST_EXPIRY_S, File
 from backstay.providers import OPENAI
 
 Handle = Callable[[Request, Caller], Awaitable[Response]]
 
 _FORM_BYTES = 64 * 1024
 """What a form may have beside its file."""
-_SOONEST_S, _LATEST_S = 3600, 2_592_000
-"""Between which a file may ask to be let go of. Source: OpenAI's OpenAPI document, FileExpirationAfter (2025-11)."""
 _MOST_LISTED = 10_000
 _GRACE_S = 30.0
 _SLOWEST_BYTES_PER_S = 64 * 1024
@@ -107,9 +105,10 @@ def _read_expiry(fields: Mapping[str, str]) -> int | None:
     if anchor != "created_at":
         raise InvalidRequest("expires_after.anchor must be created_at.", param="expires_after[anchor]")
     text = seconds or ""
-    if not (text.isascii() and text.isdigit() and len(text) < 9 and _SOONEST_S <= int(text) <= _LATEST_S):
+    if not (text.isascii() and text.isdigit() and len(text) < 9 and SOONEST_EXPIRY_S <= int(text) <= LATEST_EXPIRY_S):
         raise InvalidRequest(
-            f"expires_after.seconds must be a number from {_SOONEST_S} to {_LATEST_S}.", param="expires_after[seconds]"
+            f"expires_after.seconds must be a number from {SOONEST_EXPIRY_S} to {LATEST_EXPIRY_S}.",
+            param="expires_after[seconds]",
         )
     return int(text)
 

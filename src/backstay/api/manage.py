@@ -268,7 +268,8 @@ async def cache_stats(deps: ManageDeps, asked: Asked[CacheQuery, Nothing]) -> Ca
         )
         for group in groups
     ]
-    return CacheReport(since=since, rows=rows)
+    off = deps.cache.problems_of(asked.caller.tenant_id)
+    return CacheReport(since=since, rows=rows, semantic_off=off)
 
 
 async def purge_cache(deps: ManageDeps, asked: Asked[Nothing, CachePurge]) -> Purged:

@@ -285,6 +285,8 @@ class CacheReport(msgspec.Struct, frozen=True, kw_only=True):
 
     since: Instant
     rows: list[CacheRow]
+    semantic_off: dict[str, str]
+    """Models whose semantic cache is wanted and off for the tenant, and why."""
 
 
 class CachePurge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -67,8 +67,15 @@ class Cache:
 
     @property
     def problems(self) -> Mapping[str, str]:
-        """Why the semantic cache is off for models whose policy wants it, by model."""
-        return self.semantics.problems if self.semantics is not None else {}
+        """Why the semantic cache is off for everybody, of models whose policy wants it, by model."""
+        return self.semantics.calibrations.problems if self.semantics is not None else {}
+
+    def problems_of(self, tenant_id: str) -> dict[str, str]:
+        """Say why the semantic cache is off for a tenant, of models whose policy wants it, by model."""
+        if self.semantics is None:
+            return {}
+        found = {model: self.semantics.calibrations.problem_of(model, tenant_id) for model in self._semantic}
+        return {model: problem for model, problem in found.items() if problem is not None}
 
     def start(self) -> None:
         """Follow what other workers keep and purge."""
@@ -87,7 +94,7 @@ class Cache:
             if self.semantics is None or not self._semantic:
                 continue
             try:
-                await self.semantics.prepare(self._semantic, again=True)
+                await self.semantics.calibrations.prepare(self._semantic, again=True)
             except Exception as error:  # noqa: BLE001 - what goes wrong here must not end the writing beside it
                 _log.warning("The semantic cache could not be calibrated anew: %r", error)
 
@@ -102,7 +109,7 @@ class Cache:
         self.keeper.bounds = {model: config.max_bytes for model, config in configs.items() if config.exact}
         self._semantic = {model: config for model, config in configs.items() if config.semantic}
         if self.semantics is not None:
-            await self.semantics.prepare(self._semantic)
+            await self.semantics.calibrations.prepare(self._semantic)
 
     async def recall(self, ask: Ask) -> "Hit | Lead":
         """Find the answer to a question, or become the one who asks the model. Waits while somebody else asks.

@@ -121,15 +121,16 @@ order by created_at desc, id desc
 limit %(limit)s;
 
 -- name: labelled_pairs
--- What is known of a model's questions, of all tenants: it moves one threshold, and nothing of it is shown to anybody.
-select distinct kept as a, asked as b, same
+-- What is known of a model's questions: of each tenant, the newest.
+select distinct tenant_id, kept as a, asked as b, same
 from (
-  select kept, asked, same from cache_pairs
+  select tenant_id, kept, asked, same,
+         row_number() over (partition by tenant_id order by created_at desc) as place
+  from cache_pairs
   where model = %(model)s and same is not null
-  order by created_at desc
-  limit %(limit)s
-) as newest
-order by a, b, same;
+) as counted
+where place <= %(limit)s
+order by tenant_id, a, b, same;
 
 -- name: sweep_pairs
 -- Of each tenant and model, the newest stay.

@@ -113,11 +113,15 @@ class CacheStore:
             values = {"tenant_id": tenant_id, "model": model, "limit": limit}
             return msgspec.convert(await (await connection.execute(_QUERIES["pairs"], values)).fetchall(), list[Pair])
 
-    async def labelled_pairs(self, model: str) -> tuple[LabelledPair, ...]:
-        """Read the newest labelled pairs of a model, of all tenants."""
-        async with self._database.system() as connection:
+    async def labelled_pairs(self, model: str) -> dict[str, tuple[LabelledPair, ...]]:
+        """Read the newest labelled pairs of a model, by the tenant whose use showed them."""
+        async with self._database.system(timeout_s=_SWEEP_S) as connection:
             cursor = await connection.execute(_QUERIES["labelled_pairs"], {"model": model, "limit": _MOST_LABELLED})
-            return msgspec.convert(await cursor.fetchall(), tuple[LabelledPair, ...])
+            found: dict[str, list[LabelledPair]] = {}
+            for row in await cursor.fetchall():
+                pair = LabelledPair(a=row["a"], b=row["b"], same=row["same"])
+                found.setdefault(row["tenant_id"], []).append(pair)
+        return {tenant_id: tuple(pairs) for tenant_id, pairs in found.items()}
 
     async def ensure_semantic(self) -> bool:
         """Make the table of questions where it is missing; false without pgvector of 0.8 or newer."""

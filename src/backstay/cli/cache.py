@@ -37,6 +37,8 @@ def stats(cli: Cli, model: str | None, since: str) -> None:
     ]  # fmt: skip
     head = ["model", "feature", "entries", "bytes", "hits", "semantic", "misses", "saved", "oldest"]
     table(head, rows, right=["entries", "bytes", "hits", "semantic", "misses", "saved"])
+    for name, why in answer["semantic_off"].items():
+        say(f"The semantic cache of {name} is off for this tenant. {why}")
 
 
 @cache.command()

@@ -8,9 +8,9 @@ from starlette.responses import Response
 
 from backstay.console.format import change
 from backstay.console.names import key_names
-from backstay.console.render import href
 from backstay.console.spend import FILTERS, spend_plot, spend_series
 from backstay.console.tables import csv_file
+from backstay.console.traces import rows_link
 from backstay.console.visit import Visit
 from backstay.console.window import Window, read_window
 from backstay.core.errors import InvalidRequest
@@ -122,7 +122,7 @@ def _shown(names: tuple[str, ...], by: Sequence[Dimension], labels: Mapping[str,
 
 def _calls_of(names: tuple[str, ...], by: Sequence[Dimension], window: Window) -> str:
     query = {FILTERS[dimension]: name for dimension, name in zip(by, names, strict=True)}
-    return href("/traces", {**query, **window.query})
+    return rows_link(window, query, charged="1")
 
 
 def _line(

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from backstay.access.types import Key, NewKey
 from backstay.console.visit import Visit
+from backstay.console.window import Window, span_of
 from backstay.core.caller import PRIORITIES, RIGHTS, Priority
 from backstay.core.errors import InvalidRequest, NotFound
 
@@ -32,8 +33,9 @@ async def create(visit: Visit) -> Response:
 async def ask_revoke(visit: Visit) -> Response:
     """Say what revoking a key would stop, and ask."""
     key = await _find(visit)
-    calls = (await _calls_last_hour(visit)).get(key.id, 0)
-    return visit.page("key_revoke.html", key=key, calls=calls)
+    hour = _last_hour(visit)
+    calls = (await _calls_of(visit, hour)).get(key.id, 0)
+    return visit.page("key_revoke.html", key=key, calls=calls, hour=hour)
 
 
 async def revoke(visit: Visit) -> Response:
@@ -50,14 +52,15 @@ async def rotate(visit: Visit) -> Response:
 
 async def _list(visit: Visit, *, problem: str | None = None, status: int = 200) -> Response:
     keys = await visit.deps.keys.list(visit.caller, limit=_PAGE + 1, before=visit.query.get("before") or None)
-    models = await visit.deps.catalog(visit.caller)
+    models, hour = await visit.deps.catalog(visit.caller), _last_hour(visit)
     return visit.page(
         "keys.html",
         status=status,
         keys=keys[:_PAGE],
         older=visit.link(before=keys[_PAGE - 1].id) if len(keys) > _PAGE else None,
         newest=visit.link(before=None) if visit.query.get("before") else None,
-        calls=await _calls_last_hour(visit) if keys else {},
+        calls=await _calls_of(visit, hour) if keys else {},
+        hour=hour,
         models=[model.name for model in models],
         expiries=EXPIRIES,
         priorities=PRIORITIES,
@@ -66,9 +69,12 @@ async def _list(visit: Visit, *, problem: str | None = None, status: int = 200) 
     )
 
 
-async def _calls_last_hour(visit: Visit) -> dict[str | None, int]:
-    since = visit.now - timedelta(hours=1)
-    rows = await visit.deps.ledger.costs(visit.tenant_id, by=["key"], since=since, until=visit.now)
+def _last_hour(visit: Visit) -> Window:
+    return span_of(visit.now - timedelta(hours=1), visit.now)
+
+
+async def _calls_of(visit: Visit, span: Window) -> dict[str | None, int]:
+    rows = await visit.deps.ledger.costs(visit.tenant_id, by=["key"], since=span.since, until=span.until)
     return {row.key: row.calls for row in rows}
 
 

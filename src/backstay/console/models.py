@@ -5,6 +5,7 @@ from datetime import timedelta
 from starlette.responses import Response
 
 from backstay.console.visit import Visit
+from backstay.console.window import span_of
 
 _PRICES = (
     ("input_mtok", "input"),
@@ -16,6 +17,6 @@ _PRICES = (
 async def show(visit: Visit) -> Response:
     """List the models with the calls and spend of each over the last day."""
     models = await visit.deps.catalog(visit.caller)
-    since = visit.now - timedelta(hours=24)
-    rows = await visit.deps.ledger.costs(visit.tenant_id, by=["model"], since=since, until=visit.now)
-    return visit.page("models.html", models=models, used={row.model: row for row in rows}, prices=_PRICES)
+    day = span_of(visit.now - timedelta(hours=24), visit.now)
+    rows = await visit.deps.ledger.costs(visit.tenant_id, by=["model"], since=day.since, until=day.until)
+    return visit.page("models.html", models=models, used={row.model: row for row in rows}, day=day, prices=_PRICES)

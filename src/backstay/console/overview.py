@@ -13,12 +13,13 @@ from backstay.console.routing import STANDINGS
 from backstay.console.routing import troubles as target_troubles
 from backstay.console.spend import spend_plot, spend_series
 from backstay.console.tables import csv_file
+from backstay.console.traces import FAILED, NOT_ERRORS, rows_link
 from backstay.console.visit import Visit
 from backstay.console.window import Window, read_window
 from backstay.core.money import usd
 from backstay.ledger import CostRow
 from backstay.tracing import CallFilter, Span
-from backstay.tracing.views import Overview
+from backstay.tracing.views import ModelFigures, Overview
 
 _TARGETS, _FEATURES, _TROUBLES = 8, 6, 6
 
@@ -67,7 +68,8 @@ async def show(visit: Visit) -> Response:
         cards=_cards(overview, window),
         series=series,
         plot=spend_plot(window, series),
-        targets=targets[:_TARGETS],
+        targets=[(one, _target_rows(one, window)) for one in targets[:_TARGETS]],
+        failed=href("/traces", {**window.rows, "status": FAILED}),
         shared_targets=len({one.target for one in targets}) < len(targets),
         problems=await _problems(visit),
         ill=ill,
@@ -115,7 +117,7 @@ def _cards(overview: Overview, window: Window) -> list[Card]:
             note=_against(now.calls, before.calls, window),
             line=spark([bucket.calls for bucket in buckets]),
             colour="c1",
-            href=href("/traces", window.query),
+            href=href("/traces", window.rows),
         ),
         Card(
             label="Errors seen by callers",
@@ -123,7 +125,7 @@ def _cards(overview: Overview, window: Window) -> list[Card]:
             note=f"{now.errors:,} of {now.calls:,} calls",
             line=spark([bucket.errors / bucket.calls if bucket.calls else 0 for bucket in buckets]),
             colour="cw",
-            href=href("/traces", {**window.query, "status": "error"}),
+            href=href("/traces", {**window.rows, "status": FAILED}),
         ),
         Card(
             label="First token, p95",
@@ -131,7 +133,7 @@ def _cards(overview: Overview, window: Window) -> list[Card]:
             note=f"total p95 {duration(now.p95_ns)}",
             line=spark([bucket.first_token_p95_ns for bucket in buckets]),
             colour="c3",
-            href=href("/traces", window.query),
+            href=href("/traces", window.rows),
         ),
         Card(
             label="Spend",
@@ -144,6 +146,14 @@ def _cards(overview: Overview, window: Window) -> list[Card]:
             href=href("/costs", window.query),
         ),
     ]
+
+
+def _target_rows(one: ModelFigures, window: Window) -> str:
+    """Lead to the calls of a model that a target answered, or that reached none."""
+    if one.target is None and one.model is None:
+        return rows_link(window, {"target": ""}, status="error")
+    status = NOT_ERRORS if one.target is None else None
+    return rows_link(window, {"target": one.target or "", "model": one.model or ""}, status=status)
 
 
 def _against(now: int, before: int, window: Window) -> str:
@@ -171,7 +181,7 @@ def _feature(name: str, rows: Sequence[CostRow], window: Window) -> Feature:
         cost=cost,
         calls=calls,
         per_call=round(cost / known) if known else None,
-        href=href("/traces", {**window.query, "feature": name}),
+        href=rows_link(window, {"feature": name}, charged="1"),
     )
 
 

@@ -11,6 +11,7 @@ from backstay.console.format import percent
 from backstay.console.live import event
 from backstay.console.render import href
 from backstay.console.visit import Visit
+from backstay.console.window import RECENT
 from backstay.core.errors import BackstayError, NotFound
 from backstay.gateway import Board, Model, TargetRow, may_operate
 
@@ -157,8 +158,8 @@ def _words() -> dict[str, Any]:
 
 
 def rows_of(target: str, *, failed: bool = False) -> str:
-    """Lead to the calls of the last hour that tried a target."""
-    return href("/traces", {"range": "1h", "tried": target, "tried_failed": "1" if failed else None})
+    """Lead to the calls that tried a target in the time that its figures are of, up to when the link is followed."""
+    return href("/traces", {"range": RECENT, "tried": target, "tried_failed": "1" if failed else None})
 
 
 def _line(board: Board, row: TargetRow) -> Line:

@@ -3,6 +3,7 @@
 from starlette.responses import Response
 
 from backstay.console.names import key_names
+from backstay.console.traces import rows_link
 from backstay.console.visit import Visit
 from backstay.console.window import read_window
 from backstay.ledger.savings import ADVICE, Kind
@@ -23,6 +24,7 @@ async def show(visit: Visit) -> Response:
         window=window,
         found=found,
         titles=_TITLES,
+        rows_link=rows_link,
         advice=ADVICE,
         labels=await key_names(visit) if any(each.key_id for each in found.savings) else {},
         largest=max((each.amount_nanousd for each in found.savings), default=0),

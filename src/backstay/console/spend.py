@@ -15,7 +15,7 @@ FILTERS: dict[str, str] = {
     "model": "model",
     "feature": "feature",
     "user": "user",
-    "target": "target",
+    "target": "charged_by",
     "key": "key",
     "tag": "tag",
 }

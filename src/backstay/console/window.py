@@ -17,6 +17,9 @@ RANGES: dict[str, tuple[timedelta, timedelta]] = {
 }
 """Names of the ranges that pages offer, with their length and the length of one bucket of a plot."""
 
+RECENT = "5m"
+"""The range that figures of targets' health are of."""
+
 _BEFORE = {"1h": "the hour before", "24h": "the day before", "7d": "the week before", "30d": "the 30 days before"}
 _BUCKETS = tuple(timedelta(seconds=s) for s in (1, 5, 15, 60, 120, 300, 900, 3600, 21_600, 86_400, 604_800))
 _MOST_BUCKETS = 48
@@ -31,6 +34,8 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     since: datetime
     until: datetime
     bucket: timedelta
+    asked_at: datetime
+    """When the page was asked for: what it counts is of before that."""
 
     @property
     def origin(self) -> datetime:
@@ -57,6 +62,12 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
         return {"range": self.name} if self.name else {"since": _written(self.since), "until": _written(self.until)}
 
     @property
+    def rows(self) -> dict[str, str]:
+        """The part of an address that leads to just the calls that are counted here, however late it is followed."""
+        until = min(self.until, self.asked_at) if self.asked_at > self.since else self.until
+        return {"since": _written(self.since), "until": _written(until)}
+
+    @property
     def time_shape(self) -> str:
         """How plots write the beginning of a bucket: time of day, or day."""
         return "minute" if self.until - self.since <= timedelta(hours=36) else "day"
@@ -76,11 +87,17 @@ def read_window(query: Mapping[str, str], now: datetime, default: str = "24h") -
     if query.get("since"):
         return _own_window(query, now)
     name = query.get("range") or default
-    if name not in RANGES:
+    if name not in RANGES and name != RECENT:
         raise InvalidRequest(f"There is no range {name!r}. Choose one of {', '.join(RANGES)}.", param="range")
-    length, bucket = RANGES[name]
-    until = _round_up(now, bucket)
-    return Window(name=name, since=until - length, until=until, bucket=bucket)
+    length, bucket = RANGES.get(name, (timedelta(minutes=5), timedelta(seconds=15)))
+    until = now if name == RECENT else _round_up(now, bucket)
+    return Window(name=name, since=until - length, until=until, bucket=bucket, asked_at=now)
+
+
+def span_of(since: datetime, until: datetime) -> Window:
+    """Return a span of its own that is just over."""
+    bucket = next((size for size in _BUCKETS if (until - since) / size <= _MOST_BUCKETS), _BUCKETS[-1])
+    return Window(name="", since=since, until=until, bucket=bucket, asked_at=until)
 
 
 def _own_window(query: Mapping[str, str], now: datetime) -> Window:
@@ -88,8 +105,7 @@ def _own_window(query: Mapping[str, str], now: datetime) -> Window:
     until = _read_time(query["until"], "until") if query.get("until") else now
     if not since < until <= since + _LONGEST:
         raise InvalidRequest("`until` must be after `since`, by a year at most.", param="until")
-    bucket = next((size for size in _BUCKETS if (until - since) / size <= _MOST_BUCKETS), _BUCKETS[-1])
-    return Window(name="", since=since, until=until, bucket=bucket)
+    return msgspec.structs.replace(span_of(since, until), asked_at=now)
 
 
 def _read_time(text: str, name: str) -> datetime:

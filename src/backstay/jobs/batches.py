@@ -37,8 +37,12 @@ class Batches:
         input_file_id: str,
         completion_window: str,
         metadata: Mapping[str, str] | None,
+        output_expires_after_s: int | None = None,
     ) -> Batch:
         """Take a batch in; it is read and run soon, as the caller's key.
+
+        Args:
+            output_expires_after_s: How long its result files stay once they are made; ``None``: until they are deleted.
 
         Raises:
             InvalidRequest: No such endpoint or window, or the file is of another purpose.
@@ -66,6 +70,7 @@ class Batches:
                     "completion_window": completion_window,
                     "metadata": None if metadata is None else msgspec.json.encode(metadata).decode(),
                     "window_s": WINDOW_S,
+                    "output_expires_after_s": output_expires_after_s,
                 },
             )
             await connection.execute(_QUERIES["notify"])

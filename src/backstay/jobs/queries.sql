@@ -77,9 +77,10 @@ delete from files where (tenant_id, file_id) in (
 -- Batches
 
 -- name: create_batch
-insert into batches (tenant_id, batch_id, key_id, endpoint, input_file_id, completion_window, metadata, expires_at)
+insert into batches (tenant_id, batch_id, key_id, endpoint, input_file_id, completion_window, metadata, expires_at,
+                     output_expires_after_s)
 values (%(tenant_id)s, %(batch_id)s, %(key_id)s, %(endpoint)s, %(input_file_id)s, %(completion_window)s,
-        %(metadata)s::jsonb, now() + make_interval(secs => %(window_s)s))
+        %(metadata)s::jsonb, now() + make_interval(secs => %(window_s)s), %(output_expires_after_s)s)
 
 -- name: notify
 select pg_notify('backstay_jobs', '')
@@ -272,7 +273,7 @@ update batches set
   cancelled_at = case when cancelling_at is not null then now() end,
   completed_at = case when cancelling_at is null and expired_at is null then now() end,
   output_file_id = %(output_file_id)s, error_file_id = %(error_file_id)s,
-  completed = %(completed)s, failed = %(failed)s, owner = null,
+  completed = %(completed)s, failed = %(failed)s, model = %(model)s, usage = %(usage)s::jsonb, owner = null,
   (cost_nanousd, unknown_costs) = (
     select coalesce(sum(entry.cost_nanousd), 0), count(*) filter (where entry.cost_nanousd is null)
     from job_calls c

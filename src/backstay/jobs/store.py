@@ -7,6 +7,7 @@ import msgspec
 
 from backstay.jobs.batches import CANCELLED, read_batch
 from backstay.jobs.lines import BadLine, Line
+from backstay.jobs.totals import Totals
 from backstay.jobs.types import FAILED_LINES_KEPT, Answered, Backlog, Batch, Failure, Job, line_id, trace_of
 from backstay.store import Database, load_queries
 
@@ -111,15 +112,25 @@ class JobStore:
             return await (await connection.execute(_QUERIES["read_results"], values)).fetchall()
 
     async def finish(
-        self, batch: Batch, *, output_file_id: str | None, error_file_id: str | None, completed: int, failed: int
+        self,
+        batch: Batch,
+        *,
+        output_file_id: str | None,
+        error_file_id: str | None,
+        completed: int,
+        failed: int,
+        totals: Totals,
     ) -> None:
         """End a batch whose results are written. Its lines go, all but some that failed: they are in the files."""
+        usage = totals.usage
         values = {
             **_of(batch),
             "output_file_id": output_file_id,
             "error_file_id": error_file_id,
             "completed": completed,
             "failed": failed,
+            "model": _text(totals.model),
+            "usage": None if usage is None else msgspec.json.encode(usage).decode(),
         }
         async with self._database.system(timeout_s=_LONG_S) as connection:
             await connection.execute(_QUERIES["finish_batch"], values)

@@ -8,12 +8,15 @@ from typing import Any, Literal
 import msgspec
 
 from backstay.core.money import NanoUSD
+from backstay.jobs.totals import BatchUsage
 
 MAX_LINES = 50_000
 """Lines of one batch. Source: OpenAI, Batch API guide (2025-11)."""
 COMPLETION_WINDOW = "24h"
 """The one that there is. Source: OpenAI's OpenAPI document, CreateBatchRequest (2025-11)."""
 WINDOW_S = 24 * 3600.0
+SOONEST_EXPIRY_S, LATEST_EXPIRY_S = 3600, 2_592_000
+"""Between which a file may go by itself. Source: OpenAI's OpenAPI document, FileExpirationAfter (2025-11)."""
 FAILED_LINES_KEPT = 100
 """Of an ended batch, for people to look at; its error file has all."""
 CHUNK_BYTES = 1024 * 1024
@@ -70,6 +73,12 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     expired_at: dt.datetime | None
     cancelling_at: dt.datetime | None
     cancelled_at: dt.datetime | None
+    output_expires_after_s: int | None
+    """How long its result files stay once they are made; ``None``: until they are deleted."""
+    model: str | None
+    """Which model gave all its answers, once it has ended; ``None``: several did, or none."""
+    usage: BatchUsage | None
+    """Of its answers, once it has ended; ``None``: there is none, or one does not say."""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

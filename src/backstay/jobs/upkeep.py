@@ -8,6 +8,7 @@ from backstay.jobs.files import Files, FileWriter
 from backstay.jobs.lines import BadLine, Line, LineCutter, LineReader
 from backstay.jobs.results import write_result
 from backstay.jobs.store import JobStore
+from backstay.jobs.totals import Totals
 from backstay.jobs.types import MAX_LINES, Batch, Failure, result_file_id
 
 _LINES_AT_ONCE = 500
@@ -75,12 +76,14 @@ class Upkeep:
     async def _write(self, batch: Batch) -> None:
         """Write what came of a batch's lines, in their order: answers into one file, the others into another."""
         output, errors = _Result(self._files, batch, "output"), _Result(self._files, batch, "error")
-        completed = failed = 0
-        after = 0
+        completed = failed = after = 0
+        totals = Totals()
         while rows := await self._store.results(batch, after, _RESULTS_AT_ONCE):
             for row in rows:
                 completed += row["state"] == "done"
                 failed += row["state"] == "failed"
+                if row["state"] == "done":
+                    totals.add(row["answer"])
                 await (output if row["state"] == "done" else errors).write(write_result(row))
             after = rows[-1]["line"]
         await self._store.finish(
@@ -89,6 +92,7 @@ class Upkeep:
             error_file_id=await errors.end(),
             completed=completed,
             failed=failed,
+            totals=totals,
         )
         _log.info("batch %s has ended: %d calls answered, %d failed", batch.batch_id, completed, failed)
 
@@ -112,4 +116,5 @@ class _Result:
     async def end(self) -> str | None:
         if self._writer is None:
             return None
-        return (await self._writer.end(f"{self._batch.batch_id}_{self._kind}.jsonl")).file_id
+        name = f"{self._batch.batch_id}_{self._kind}.jsonl"
+        return (await self._writer.end(name, expires_after_s=self._batch.output_expires_after_s)).file_id

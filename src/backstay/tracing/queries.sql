@@ -46,12 +46,26 @@ and (%(tried)s::text is null or exists (
   where attempt.tenant_id = %(tenant_id)s and attempt.trace_id = spans.trace_id and attempt.parent_id = spans.span_id
     and attempt.kind = 'attempt' and attempt.target = %(tried)s
     and attempt.started_at >= spans.started_at and attempt.started_at < spans.started_at + interval '1 day'
-    and not (%(tried_failed)s and attempt.status = 'ok')))
+    and (not %(tried_failed)s or attempt.status = 'error')))
 and (%(user)s::text is null or user_id = %(user)s)
 and (%(feature)s::text is null or feature = %(feature)s)
 and (%(tag)s::text is null or %(tag)s = any(tags))
 and (%(key_id)s::text is null or key_id = %(key_id)s)
 and (%(status)s::text is null or status = %(status)s)
+and (%(statuses)s::text[] is null or status = any(%(statuses)s))
+and ('model' <> all(%(without)s::text[]) or model is null)
+and ('target' <> all(%(without)s::text[]) or target is null)
+and ('user' <> all(%(without)s::text[]) or user_id is null)
+and ('feature' <> all(%(without)s::text[]) or feature is null)
+and ('key' <> all(%(without)s::text[]) or key_id is null)
+and ('tag' <> all(%(without)s::text[]) or tags = '{}')
+and (not %(charged)s or exists (
+  select from ledger_entries entry
+  where entry.tenant_id = %(tenant_id)s and entry.at = spans.started_at and entry.call_id = spans.span_id
+    and (%(since)s::timestamptz is null or entry.at >= %(since)s)
+    and (%(until)s::timestamptz is null or entry.at < %(until)s)
+    and (%(charged_by)s::text is null or entry.target = %(charged_by)s)
+    and (%(unused)s::text is null or entry.unused = %(unused)s)))
 and (%(trace_id)s::text is null or trace_id = %(trace_id)s)
 and (%(contains)s::text is null or input ilike %(contains)s or output ilike %(contains)s
      or error_message ilike %(contains)s or starts_with(trace_id, lower(%(q)s)) or starts_with(span_id, lower(%(q)s)))

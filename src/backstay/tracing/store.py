@@ -243,6 +243,7 @@ class TraceStore:
 
     async def _calls(self, query: str, tenant_id: str, wanted: CallFilter, **params: Any) -> list[Span]:
         conditions = {**msgspec.structs.asdict(wanted), "contains": None}
+        conditions |= {"statuses": wanted.statuses and list(wanted.statuses), "without": list(wanted.without)}
         for name, value in conditions.items():
             if isinstance(value, str) and not _is_text(value):
                 raise InvalidRequest("No call has such text: it holds characters that cannot be stored.", param=name)

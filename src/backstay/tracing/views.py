@@ -34,6 +34,17 @@ class CallFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tag: str | None = None
     key_id: str | None = None
     status: SpanStatus | None = None
+    statuses: tuple[SpanStatus, ...] | None = None
+    """Any of these."""
+    without: tuple[str, ...] = ()
+    """What they do not name: of ``LABELS``."""
+    charged: bool = False
+    """They have an entry in the books: of a price, of none that is known, or of nothing. Refused calls and hits of a
+    cache have none."""
+    charged_by: str | None = None
+    """With ``charged``: an entry of this target."""
+    unused: str | None = None
+    """With ``charged``: an entry whose answer nobody has, for this reason (``ledger.types.Unused``)."""
     trace_id: str | None = None
     q: str | None = None
     """Text that stands, whatever its case, in the input, the output or the error, or begins the trace's or call's id.
@@ -41,6 +52,9 @@ class CallFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 ALL_CALLS = CallFilter()
+
+LABELS = ("model", "target", "user", "feature", "tag", "key")
+"""What calls are told apart by, and may lack."""
 
 
 class CallPage(msgspec.Struct, frozen=True, kw_only=True):

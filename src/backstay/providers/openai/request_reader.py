@@ -27,6 +27,7 @@ from backstay.core.errors import InvalidRequest
 from backstay.providers.cache_markers import read_cache_marker
 from backstay.providers.data_url import Inline, read_data_url
 from backstay.providers.fields import ObjectReader, convert, decode_fields, read_object, read_objects
+from backstay.providers.functions import read_function, read_tool_mode
 from backstay.providers.signatures import mark_signature
 from backstay.providers.types import Fields
 
@@ -235,21 +236,9 @@ def _read_tools(body: ObjectReader) -> tuple[Tool, ...]:
         if kind != "function" or function is None:
             tool.extras[tool.at("type")] = kind
         else:
-            tools.append(_read_function(function, read_cache_marker(tool)))
+            tools.append(read_function(function, read_cache_marker(tool)))
         tool.finish()
     return tuple(tools)
-
-
-def _read_function(function: ObjectReader, cache: str | None) -> Tool:
-    found = Tool(
-        name=function.required("name", str),
-        description=function.optional("description", str),
-        schema=function.optional("parameters", dict[str, Any]) or {},
-        strict=function.optional("strict", bool),
-        cache=cache,
-    )
-    function.finish()
-    return found
 
 
 def _read_tool_choice(body: ObjectReader) -> ToolChoice | None:
@@ -257,14 +246,7 @@ def _read_tool_choice(body: ObjectReader) -> ToolChoice | None:
     if choice is None:
         return None
     if isinstance(choice, str):
-        modes: dict[str, ToolChoice] = {
-            "auto": ToolChoice(mode="auto"),
-            "none": ToolChoice(mode="none"),
-            "required": ToolChoice(mode="any"),
-        }
-        if choice not in modes:
-            raise InvalidRequest(f"tool_choice: {choice!r} is not one of {', '.join(modes)}.", param="tool_choice")
-        return modes[choice]
+        return read_tool_mode(choice)
     reader = read_object(choice, "tool_choice", body.extras)
     function = reader.object("function")
     if reader.optional("type", str) != "function" or function is None:

@@ -33,6 +33,7 @@ from backstay.core.chat import (
 from backstay.core.errors import InvalidRequest
 from backstay.providers.data_url import Inline, read_data_url
 from backstay.providers.fields import ObjectReader, convert, decode_fields, read_object, read_objects
+from backstay.providers.functions import read_function, read_tool_mode
 from backstay.providers.responses import wire
 from backstay.providers.types import Fields
 
@@ -323,15 +324,7 @@ def _read_tools(body: ObjectReader) -> tuple[Tool, ...]:
         if kind != "function":
             tool.extras[tool.at("type")] = kind
             continue
-        tools.append(
-            Tool(
-                name=tool.required("name", str),
-                description=tool.optional("description", str),
-                schema=tool.optional("parameters", dict[str, Any]) or {},
-                strict=tool.optional("strict", bool),
-            )
-        )
-        tool.finish()
+        tools.append(read_function(tool))
     return tuple(tools)
 
 
@@ -340,14 +333,7 @@ def _read_tool_choice(body: ObjectReader) -> ToolChoice | None:
     if choice is None:
         return None
     if isinstance(choice, str):
-        modes: dict[str, ToolChoice] = {
-            "auto": ToolChoice(mode="auto"),
-            "none": ToolChoice(mode="none"),
-            "required": ToolChoice(mode="any"),
-        }
-        if choice not in modes:
-            raise InvalidRequest(f"tool_choice: {choice!r} is not one of {', '.join(modes)}.", param="tool_choice")
-        return modes[choice]
+        return read_tool_mode(choice)
     reader = read_object(choice, "tool_choice", body.extras)
     if reader.required("type", str) != "function":
         body.extras["tool_choice"] = choice
