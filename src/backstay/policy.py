@@ -21,6 +21,7 @@ from backstay.providers import ProviderConfig, TimeoutsConfig, implicit_provider
 DEFAULT_FILE = Path("backstay.toml")
 
 ModelName = Annotated[str, Field(pattern=r"^[^\s]{1,128}$")]
+ChannelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 TargetName = Annotated[str, Field(pattern=r"^[^/\s]+/\S+$", description="provider/model, as in `acme/gpt-4o-mini`")]
 
 
@@ -114,8 +115,8 @@ class PolicyFile(_Table):
     )
     limits: list[LimitConfig] = Field(default_factory=list[LimitConfig], description="Of callers.")
     alerts: dict[str, AlertConfig] = Field(default_factory=dict[str, AlertConfig], description="What is told.")
-    alert_channels: dict[str, ChannelConfig] = Field(
-        default_factory=dict[str, ChannelConfig], description="Who can be told."
+    alert_channels: dict[ChannelName, ChannelConfig] = Field(
+        default_factory=dict[ChannelName, ChannelConfig], description="Who can be told."
     )
 
 
