@@ -143,7 +143,7 @@ async def test_a_cost_beyond_its_reservation_is_found(database: Database, tenant
     await _evaluator(database, AlertConfig(on=["usage_over_reservation"])).look()
     (alert,) = await AlertBook(database).list(_OPERATOR)
     assert alert.numbers == {"calls": 1, "uncovered_usd": "0.002500", "most_usd": "0.002500"}
-    assert alert.details[0] == "1 calls in six hours cost $0.0025 more than was reserved, one of them $0.0025."
+    assert alert.details[0] == "1 call in six hours cost $0.0025 more than was reserved, one of them $0.0025."
     assert (alert.severity, alert.subject) == ("critical", "budget:bud_1")
 
 

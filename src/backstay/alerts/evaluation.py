@@ -17,7 +17,7 @@ from backstay.alerts.findings import (
 )
 from backstay.alerts.raising import Alerts
 from backstay.alerts.rules import AlertRules
-from backstay.alerts.types import Finding, Kind
+from backstay.alerts.types import KINDS, Finding, Kind
 from backstay.budgets import Terms
 from backstay.core.caller import DEFAULT_TENANT
 from backstay.core.ports import AddFamily, Values
@@ -169,7 +169,7 @@ class Evaluator:
         return [(DEFAULT_TENANT, finding) for finding in find_ill(targets.values(), now)]
 
     def _shown(self) -> Values:
-        return [] if self._open is None else [({"kind": kind}, count) for kind, count in self._open.items()]
+        return [] if self._open is None else [({"kind": kind}, self._open.get(kind, 0)) for kind in KINDS]
 
 
 _ENDS: Mapping[Kind, str] = {

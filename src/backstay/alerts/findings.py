@@ -119,7 +119,7 @@ def find_unpriced(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, Finding]
                 severity="warning",
                 title=f"{row['target']} has no price",
                 details=(
-                    f"{row['calls']} attempts in six hours have no known cost, the last at {_at(row['last_at'])}.",
+                    f"{_count(row['calls'], 'attempt')} in six hours of unknown cost, the last at {_at(row['last_at'])}.",
                     f'Add [prices."{row["target"]}"] to backstay.toml, or run `backstay prices update`.',
                 ),
                 numbers={"calls": row["calls"]},
@@ -143,7 +143,7 @@ def find_uncovered(rows: Sequence[Mapping[str, Any]], policy: Mapping[str, Terms
             severity="critical",
             title=f"{budget.title}: a provider told of more than the worst case",
             details=(
-                f"{row['calls']} calls in six hours cost {_dollars(budget.amount)} more than was reserved, "
+                f"{_count(row['calls'], 'call')} in six hours cost {_dollars(budget.amount)} more than was reserved, "
                 f"one of them {_dollars(row['most'])}.",
                 "The whole is booked. A bound is wrong: the model's longest answer, or a price that changed.",
             ),
@@ -183,6 +183,10 @@ def _dollars(nanousd: int) -> str:
     """Write an amount for people: exact, with cents at least."""
     whole, _, parts = usd(NanoUSD(nanousd)).partition(".")
     return f"${whole}.{parts.rstrip('0').ljust(2, '0')}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _error(target: TargetSummary) -> str:

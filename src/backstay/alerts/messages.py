@@ -47,6 +47,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def footer(self) -> str:
+        if self.event == "test":
+            return f"tenant {self.tenant_id}"
         return f"{self.alert.subject} in tenant {self.tenant_id}, {self.alert.id}"
 
 
