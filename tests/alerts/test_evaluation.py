@@ -39,7 +39,8 @@ async def _make_budget(database: Database, budget_id: str = "bud_1", *, hard: bo
 
 
 async def _spend(database: Database, spent: int, budget_id: str = "bud_1", limit: int = 10 * _USD) -> None:
-    """Set what is spent of a lifetime's window."""
+    """Set what is spent of a lifetime's window, and the limit of its budget."""
+    await _execute(database, "update budgets set limit_nanousd = %s where budget_id = %s", limit, budget_id)
     await _execute(
         database,
         "insert into budget_windows (tenant_id, budget_id, subject, starts_us, ends_us, limit_nanousd, spent)"
@@ -75,6 +76,15 @@ async def test_budgets_are_followed(database: Database, tenant: str) -> None:
     assert over.resolution == "It fell to 53 %, below 75 %."
     await _spend(database, 12_000_000_000, limit=15 * _USD)
     await evaluator.look()
+    assert [threshold for threshold, _ in await _shown(database)] == ["0.5", "0.8"]
+
+
+async def test_a_limit_that_was_lowered_counts_at_once(database: Database, tenant: str) -> None:
+    """Though no call has come since, and the window still has the old one."""
+    await _make_budget(database)
+    await _spend(database, 4 * _USD)
+    await _execute(database, "update budgets set limit_nanousd = %s", 5 * _USD)
+    await _evaluator(database, _MONEY).look()
     assert [threshold for threshold, _ in await _shown(database)] == ["0.5", "0.8"]
 
 

@@ -119,7 +119,7 @@ def find_unpriced(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, Finding]
                 severity="warning",
                 title=f"{row['target']} has no price",
                 details=(
-                    f"{_count(row['calls'], 'attempt')} in six hours of unknown cost, the last at {_at(row['last_at'])}.",
+                    f"{_count(row['calls'], 'attempt')} of unknown cost in six hours, the last {_at(row['last_at'])}.",
                     f'Add [prices."{row["target"]}"] to backstay.toml, or run `backstay prices update`.',
                 ),
                 numbers={"calls": row["calls"]},

@@ -37,12 +37,13 @@ select pg_try_advisory_xact_lock(hashtext('backstay.alerts')) as is_mine
 
 -- name: spent_budgets
 -- Current windows of which at least so much is spent, or of which something is open. The policy's own budgets have no
--- row in budgets.
-select w.tenant_id, w.budget_id, w.subject, w.starts_us, w.ends_us, w.spent, w.limit_nanousd + w.carried as amount,
+-- row in budgets. A limit that was changed is in a window from the next call on, so that the budget's own counts.
+select w.tenant_id, w.budget_id, w.subject, w.starts_us, w.ends_us, w.spent,
+       coalesce(b.limit_nanousd, w.limit_nanousd) + w.carried as amount,
        b.name, b.scope, b.span, b.hard
 from budget_windows w left join budgets b using (tenant_id, budget_id)
 where w.ends_us > budgets_now_us() and w.spent > 0 and b.deleted_at is null
-  and (w.spent >= %(share)s * (w.limit_nanousd + w.carried)
+  and (w.spent >= %(share)s * (coalesce(b.limit_nanousd, w.limit_nanousd) + w.carried)
        or exists (select from alerts a
                   where (a.tenant_id, a.kind, a.state) = (w.tenant_id, 'budget_share', 'open')
                     and a.subject = 'budget:' || w.budget_id || case when w.subject <> '' then '/' || w.subject else '' end))
