@@ -82,8 +82,8 @@ def test_rules_together_say_who_is_told() -> None:
         }
     )
     bounds = rules.bounds_of("acme", ("bud_1", "feature:chat"))
-    assert [(str(each.share), str(each.margin), each.channels) for each in bounds] == [
-        ("0.5", "0.1", ("b", "a")), ("0.8", "0.1", ("a", "b")),
+    assert [(float(each.share), float(each.margin), each.channels) for each in bounds] == [
+        (0.5, 0.1, ("b", "a")), (0.8, 0.1, ("a", "b")),
     ]  # fmt: skip
     assert [each.channels for each in rules.bounds_of("acme", ("bud_1", "feature:other"))] == [("a",)]
     assert (rules.channels_of("acme", "loop"), rules.channels_of("other", "loop")) == (["a", "c"], ["a"])

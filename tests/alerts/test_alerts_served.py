@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from serving import Server, eventually, serving
+from serving import Server, eventually, run, serving
 
 _POLICY = """
 [providers.acme]
@@ -128,5 +128,5 @@ def test_a_channel_is_tried(server: Server, came: Came) -> None:
     )  # fmt: skip
     assert "There are: nowhere, pager." in server.run("alerts", "test", "none").stderr
     key = server.ask("keys", "create", "--name", "a", "--rights", "admin", "--tenant", "acme")["key"]
-    refused = server.run("alerts", "test", "pager", env={**server.environment, "BACKSTAY_TOKEN": key})
+    refused = run("alerts", "test", "pager", env={**server.environment, "BACKSTAY_TOKEN": key})
     assert "Channels belong to the installation" in refused.stderr
