@@ -111,6 +111,8 @@ def test_a_call_leads_to_one_signed_message(server: Server, came: Came) -> None:
         assert alert["url"] == f"https://backstay.example/alerts/{alert['id']}"
     eventually(lambda: server.ask("alerts", "show", price["id"])["deliveries"][0]["state"] == "delivered")
     assert server.ask("alerts", "acknowledge", price["id"])["alert"]["acknowledged_by"] == "operator"
+    first = server.ask("alerts", "list", "--limit", "1")
+    assert first["next"] == first["alerts"][0]["id"]
     assert "looks after it" in server.run("alerts", "list").stdout
     assert "acme/never-heard-of has no price" in server.run("alerts", "show", price["id"]).stdout
 

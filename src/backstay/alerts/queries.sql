@@ -42,7 +42,7 @@ select w.tenant_id, w.budget_id, w.subject, w.starts_us, w.ends_us, w.spent,
        coalesce(b.limit_nanousd, w.limit_nanousd) + w.carried as amount,
        b.name, b.scope, b.span, b.hard
 from budget_windows w left join budgets b using (tenant_id, budget_id)
-where w.ends_us > budgets_now_us() and w.spent > 0 and b.deleted_at is null
+where w.ends_us > (select budgets_now_us()) and w.spent > 0 and b.deleted_at is null
   and (w.spent >= %(share)s * (coalesce(b.limit_nanousd, w.limit_nanousd) + w.carried)
        or exists (select from alerts a
                   where (a.tenant_id, a.kind, a.state) = (w.tenant_id, 'budget_share', 'open')
