@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
 from pydantic_core import CoreSchema
 
+from backstay.alerts import AlertConfig, ChannelConfig
 from backstay.budgets import BudgetConfig
 from backstay.cache import CacheConfig
 from backstay.core.errors import ConfigError
@@ -20,6 +21,7 @@ from backstay.providers import ProviderConfig, TimeoutsConfig, implicit_provider
 DEFAULT_FILE = Path("backstay.toml")
 
 ModelName = Annotated[str, Field(pattern=r"^[^\s]{1,128}$")]
+ChannelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 TargetName = Annotated[str, Field(pattern=r"^[^/\s]+/\S+$", description="provider/model, as in `acme/gpt-4o-mini`")]
 
 
@@ -118,6 +120,10 @@ class PolicyFile(_Table):
         default_factory=dict[str, BudgetConfig], description="What may be spent, in each tenant."
     )
     limits: list[LimitConfig] = Field(default_factory=list[LimitConfig], description="Of callers.")
+    alerts: dict[str, AlertConfig] = Field(default_factory=dict[str, AlertConfig], description="What is told.")
+    alert_channels: dict[ChannelName, ChannelConfig] = Field(
+        default_factory=dict[ChannelName, ChannelConfig], description="Who can be told."
+    )
 
 
 BUILT_IN_PROVIDERS: Mapping[str, Mapping[str, Any]] = {
@@ -154,6 +160,7 @@ def load_policy(path: Path | None, environ: Mapping[str, str]) -> PolicyFile:
     policy = _with_defaults(written, environ)
     _check_targets(policy, source, str(file))
     _check_fallbacks(policy, source, str(file))
+    _check_channels(policy, source, str(file))
     return policy
 
 
@@ -177,6 +184,8 @@ def _with_defaults(written: PolicyFile, environ: Mapping[str, str]) -> PolicyFil
         unknown_price=written.unknown_price,
         budgets=written.budgets,
         limits=written.limits,
+        alerts=written.alerts,
+        alert_channels=written.alert_channels,
     )
 
 
@@ -209,6 +218,16 @@ def _check_fallbacks(policy: PolicyFile, source: str, file: str) -> None:
         if circle is not None:
             message = f"models.{name}.fallbacks: they go in a circle: {' → '.join(circle)}. Leave one of them out."
             raise ConfigError(message, file=file, line=line_of(source, ("models", name, "fallbacks")))
+
+
+def _check_channels(policy: PolicyFile, source: str, file: str) -> None:
+    """Refuse alerts that are told to channels that are not there."""
+    for name, alert in policy.alerts.items():
+        for channel in alert.channels:
+            if channel not in policy.alert_channels:
+                known = ", ".join(sorted(policy.alert_channels)) or "none"
+                message = f"alerts.{name}.channels: there is no [alert_channels.{channel}]. There are: {known}."
+                raise ConfigError(message, file=file, line=line_of(source, ("alerts", name, "channels")))
 
 
 def _find_circle(policy: PolicyFile, path: tuple[str, ...]) -> tuple[str, ...] | None:
