@@ -59,6 +59,28 @@ async def test_a_call_gets_what_fits_in_every_window(database: Database, window:
         assert not isinstance(shares, Shortage)
 
 
+async def test_a_usage_beyond_its_reservation_leaves_nothing_and_a_trace(
+    database: Database, caplog: pytest.LogCaptureFixture
+):
+    """What the worst case did not foresee is charged apart, counted and logged; the budget ends at zero, not below."""
+    budgets = Budgets(database)
+    await budgets.create(OPERATOR, NewBudget(limit_usd="0.000001", window="lifetime"), unrecorded)
+    async with working(database, "wrk_1") as escrow:
+        purses = escrow.purses(CALL)
+        shares = await escrow.wait_for(purses, 1000, 1.0)
+        assert not isinstance(shares, Shortage)
+        metrics: dict[str, Callable[[], float]] = {}
+        escrow.watch(lambda name, _text, read, _labels: metrics.update({name: read}))
+        assert metrics["backstay_budget_uncovered_total"]() == 0
+        (charge,) = escrow.settle(shares, 1500, 0)
+        assert (charge.covered, charge.uncovered) == (1000, 500)
+        assert metrics["backstay_budget_uncovered_total"]() == 1
+        assert "1500 nano-USD, more than was reserved" in caplog.text
+        refused = await escrow.wait_for(purses, 1, 0.05)
+        assert isinstance(refused, Shortage)
+        assert refused.left == 0
+
+
 async def test_a_call_that_is_slow_to_ask_is_not_forgotten(database: Database):
     """Counting its tokens may take a while, in which nothing says that its budget is in use."""
     budgets = Budgets(database)
