@@ -31,8 +31,9 @@ def forecast(history: Sequence[float], days: int, *, coverage: float = 0.8) -> F
 
     Each day is expected to be the mean of the same weekday in the last four weeks (seasonal naive). The same forecast
     is then made from each past day that allows it, for as many days as the history allows, and compared with what came:
-    the quantiles of these log ratios are the interval, and their median corrects the forecast where spend grows. Where the past is too short for as long a horizon, the errors of a shorter one are stretched with the square root of
-    the ratio of lengths, as those of a random walk grow.
+    the quantiles of these log ratios are the interval, and their median corrects the forecast where spend grows. Where
+    the past is too short for as long a horizon, the errors of a shorter one are stretched with the square root of the
+    ratio of lengths, as those of a random walk grow.
     Sources: R. J. Hyndman, G. Athanasopoulos, "Forecasting: Principles and Practice" (3rd ed., 2021), sections 5.2
     (seasonal naive), 5.10 (rolling origin) and 5.5; conformal quantiles: V. Vovk, A. Gammerman, G. Shafer, "Algorithmic
     Learning in a Random World" (2005).
