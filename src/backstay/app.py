@@ -10,6 +10,7 @@ from backstay import api, console
 from backstay.access import AuditLog, Keys, Mailer, People, Sessions
 from backstay.api.budgets import BudgetDeps
 from backstay.api.later import LaterCalls
+from backstay.api.watch import WatchDeps
 from backstay.cache.figures import watch as watch_cache
 from backstay.cache.request_key import request_digest
 from backstay.call_path import CallPath
@@ -142,6 +143,7 @@ class App:
             prices=prices,
             cache=self._path.cache,
             budget=BudgetDeps(database),
+            watch=WatchDeps(database, lambda: path.policy.file.anomalies, lambda: path.policy.budgets),
             later=Later(database),
             webhooks=WebhookSecrets(database, secret),
             catalog=self._describe,

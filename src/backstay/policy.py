@@ -13,6 +13,7 @@ from backstay.cache import CacheConfig
 from backstay.core.errors import ConfigError
 from backstay.core.routing import OnBrokenStream, Strategy
 from backstay.core.toml_lines import explain, line_of, not_toml
+from backstay.ledger.anomaly import AnomalyConfig
 from backstay.ledger.overrides import DatedPrices
 from backstay.limits import LimitConfig
 from backstay.providers import ProviderConfig, TimeoutsConfig, implicit_providers
@@ -112,6 +113,7 @@ class PolicyFile(_Table):
         default_factory=dict[str, BudgetConfig], description="What may be spent, in each tenant."
     )
     limits: list[LimitConfig] = Field(default_factory=list[LimitConfig], description="Of callers.")
+    anomalies: AnomalyConfig = Field(default=AnomalyConfig(), description="Which spend is out of the ordinary.")
 
 
 BUILT_IN_PROVIDERS: Mapping[str, Mapping[str, Any]] = {
@@ -170,6 +172,7 @@ def _with_defaults(written: PolicyFile, environ: Mapping[str, str]) -> PolicyFil
         prices=written.prices,
         budgets=written.budgets,
         limits=written.limits,
+        anomalies=written.anomalies,
     )
 
 

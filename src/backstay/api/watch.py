@@ -1,0 +1,307 @@
+"""Owns the API's watch over spend: what is out of the ordinary, and what a month will have cost."""
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
+from zoneinfo import available_timezones
+
+import msgspec
+from msgspec import Meta
+
+from backstay.access.types import Instant
+from backstay.api.endpoint import Asked, Nothing
+from backstay.api.filters import own_key, window
+from backstay.api.shapes import ExactUSD, Moment
+from backstay.budgets.manage import Budgets, BudgetView
+from backstay.budgets.outlook import BudgetPart, budget_parts
+from backstay.budgets.types import Terms
+from backstay.core.caller import Caller
+from backstay.core.errors import InvalidRequest
+from backstay.core.money import NanoUSD, from_usd, usd
+from backstay.ledger.anomalies import Anomalies
+from backstay.ledger.anomaly import Anomaly, AnomalyConfig, Part, Sums
+from backstay.ledger.anomaly import Scope as Watched
+from backstay.ledger.forecasts import COVERAGE, Forecasts, History, Outlook, Scope, month_of, outlook, spent_at
+from backstay.statistics.seasonal import Basis
+from backstay.store import Database
+
+Verdict = Literal["over", "may_exceed", "within", "unknown"]
+"""``over``: the whole interval is above the limit; ``may_exceed``: its upper end is; ``unknown``: there is too little
+history, or the budget's window never ends."""
+
+
+class WatchDeps:
+    """What these endpoints use."""
+
+    def __init__(
+        self, database: Database, rules: Callable[[], AnomalyConfig], policy_budgets: Callable[[], Sequence[Terms]]
+    ):
+        """``rules`` and ``policy_budgets`` give what is in force now."""
+        self.anomalies = Anomalies(database)
+        self.forecasts = Forecasts(database)
+        self.budgets = Budgets(database)
+        self.rules = rules
+        self.policy_budgets = policy_budgets
+
+
+class AnomalyQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    since: Moment = "7d"
+    until: Moment | None = None
+    min_usd: Annotated[float, Meta(ge=0.000001, le=1_000_000)] | None = None
+    """So much above the usual, instead of the policy's."""
+    time_zone: str | None = None
+    """On whose clocks hours and weeks are the same, instead of the policy's."""
+
+
+class Hours(msgspec.Struct, frozen=True, kw_only=True):
+    """What some hours came to. The usual ones are means, so that calls may be a fraction."""
+
+    calls: float
+    cost_usd: ExactUSD
+    cost_per_call_usd: ExactUSD | None
+    """`null` where there were no calls."""
+    input_tokens_per_call: float | None
+    output_tokens_per_call: float | None
+
+
+class Changed(msgspec.Struct, frozen=True, kw_only=True):
+    """A value of a dimension that adds to the excess."""
+
+    dimension: Watched
+    name: str | None
+    """`null`: calls that have none."""
+    excess_usd: ExactUSD
+    found: Hours
+    usual: Hours
+
+
+class AnomalyRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Hours in which a scope cost far more than usual, and what changed."""
+
+    scope: Watched
+    name: str
+    also: list[str]
+    """Other scopes that the same excess is out of the ordinary in, as `key:ID`."""
+    since: Instant
+    until: Instant
+    compared_with: Basis
+    """`week`: the same hours of the six weeks before; `day`: of the days before, while three weeks are not known;
+    `busy`: the busy hours of a scope that is usually quiet then."""
+    excess_usd: ExactUSD
+    limit_usd: ExactUSD
+    """What these hours might have come to."""
+    by_calls_usd: ExactUSD
+    """What more calls add to the usual."""
+    by_cost_per_call_usd: ExactUSD
+    """What dearer calls add; with the former it is the excess."""
+    found: Hours
+    usual: Hours
+    changed: list[Changed]
+    """Of each dimension the values that add most, the largest first."""
+    text: str
+
+
+class AnomalyReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What is out of the ordinary, that with the largest excess first."""
+
+    since: Instant
+    until: Instant
+    min_usd: ExactUSD
+    time_zone: str
+    anomalies: list[AnomalyRow]
+
+
+class ForecastQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    by: Literal["feature", "model", "key", "user"] | None = None
+
+
+class ForecastDay(msgspec.Struct, frozen=True, kw_only=True):
+    day: Instant
+    expected_usd: ExactUSD
+
+
+class ForecastRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What the whole month will have cost, what is spent already included."""
+
+    name: str | None
+    spent_usd: ExactUSD
+    expected_usd: ExactUSD | None
+    """`null`: less than three days of history."""
+    low_usd: ExactUSD | None
+    high_usd: ExactUSD | None
+    """`null`: too little history to say how wrong the forecast may be."""
+    history_days: int
+    tried: int
+    """From how many days in the past the forecast was tried, to see how wrong it was."""
+
+
+class BudgetForecast(msgspec.Struct, frozen=True, kw_only=True):
+    """What a budget's window will have cost at its end."""
+
+    budget_id: str
+    name: str
+    scope: str
+    limit_usd: ExactUSD
+    spent_usd: ExactUSD
+    expected_usd: ExactUSD | None
+    low_usd: ExactUSD | None
+    high_usd: ExactUSD | None
+    ends_at: Instant | None
+    verdict: Verdict
+    spent_at: Instant | None
+    """When the limit is expected to be reached, if that is before the window ends."""
+
+
+class ForecastReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Forecasts of the month that runs (UTC), and of budgets' windows of a day or longer."""
+
+    since: Instant
+    now: Instant
+    until: Instant
+    coverage: float
+    """The share of months in which the sum should lie between `low_usd` and `high_usd`."""
+    total: ForecastRow
+    days: list[ForecastDay]
+    """What is expected of each day that is left, the rest of today first."""
+    rows: list[ForecastRow]
+    budgets: list[BudgetForecast]
+    """None for keys that see their own calls alone."""
+
+
+async def anomalies(deps: WatchDeps, asked: Asked[AnomalyQuery, Nothing]) -> AnomalyReport:
+    query = asked.query
+    since, until = window(query.since, query.until)
+    rules = _rules(deps.rules(), query)
+    found = await deps.anomalies.find(
+        asked.caller.tenant_id, rules, since=since, until=until, key_id=own_key(asked.caller)
+    )
+    return AnomalyReport(
+        since=since,
+        until=until,
+        min_usd=usd(from_usd(str(rules.min_usd))),
+        time_zone=rules.time_zone,
+        anomalies=[_anomaly(each) for each in found],
+    )
+
+
+async def forecast(deps: WatchDeps, asked: Asked[ForecastQuery, Nothing]) -> ForecastReport:
+    now, own = dt.datetime.now(dt.UTC), own_key(asked.caller)
+    starts, ends = month_of(now)
+    total, rows = await deps.forecasts.month(asked.caller.tenant_id, now, by=asked.query.by or "", key_id=own)
+    return ForecastReport(
+        since=starts,
+        now=now,
+        until=ends,
+        coverage=COVERAGE,
+        total=_row(total),
+        days=[ForecastDay(day=day, expected_usd=usd(NanoUSD(round(amount)))) for day, amount in total.daily],
+        rows=[_row(each) for each in rows],
+        budgets=[] if own is not None else await forecast_budgets(deps, asked.caller, now),
+    )
+
+
+async def forecast_budgets(deps: WatchDeps, caller: Caller, now: dt.datetime) -> list[BudgetForecast]:
+    """Forecast the windows of all budgets of a day or longer, from the sums of the calls that fit their scope."""
+    views: Sequence[BudgetView] = await deps.budgets.list(caller)
+    parts = [each for each in budget_parts(views, deps.policy_budgets()) if _scope(each).is_added_up]
+    histories = await deps.forecasts.histories(caller.tenant_id, [_scope(each) for each in parts], now)
+    return [_budget(part, history, now) for part, history in zip(parts, histories, strict=True)]
+
+
+def _scope(part: BudgetPart) -> Scope:
+    return Scope(**dict(part.scope))
+
+
+def _budget(part: BudgetPart, history: History, now: dt.datetime) -> BudgetForecast:
+    spent, limit = from_usd(part.spent_usd), from_usd(part.limit_usd)
+    ends = part.ends_at
+    found = None if ends is None else outlook(history, spent, now, ends)
+    reached = spent_at(history, NanoUSD(max(0, limit - spent)), now)
+    return BudgetForecast(
+        budget_id=part.budget_id,
+        name=part.name,
+        scope=part.described,
+        limit_usd=part.limit_usd,
+        spent_usd=part.spent_usd,
+        expected_usd=_exact(found and found.expected_nanousd),
+        low_usd=_exact(found and found.low_nanousd),
+        high_usd=_exact(found and found.high_nanousd),
+        ends_at=ends,
+        verdict=_verdict(found, limit),
+        spent_at=reached if reached is not None and (ends is None or reached < ends) else None,
+    )
+
+
+def _verdict(found: Outlook | None, limit: NanoUSD) -> Verdict:
+    if found is None or found.low_nanousd is None or found.high_nanousd is None:
+        return "unknown"
+    if found.low_nanousd > limit:
+        return "over"
+    return "may_exceed" if found.high_nanousd > limit else "within"
+
+
+def _row(found: Outlook) -> ForecastRow:
+    return ForecastRow(
+        name=found.name,
+        spent_usd=usd(found.spent_nanousd),
+        expected_usd=_exact(found.expected_nanousd),
+        low_usd=_exact(found.low_nanousd),
+        high_usd=_exact(found.high_nanousd),
+        history_days=found.history_days,
+        tried=found.tried,
+    )
+
+
+def _exact(amount: NanoUSD | None) -> str | None:
+    return None if amount is None else usd(amount)
+
+
+def _rules(rules: AnomalyConfig, query: AnomalyQuery) -> AnomalyConfig:
+    if query.time_zone is not None and query.time_zone not in available_timezones():
+        raise InvalidRequest("time_zone must be a name such as Europe/Berlin.", param="time_zone")
+    return rules.model_copy(
+        update={
+            "min_usd": rules.min_usd if query.min_usd is None else query.min_usd,
+            "time_zone": query.time_zone or rules.time_zone,
+        }
+    )
+
+
+def _anomaly(found: Anomaly) -> AnomalyRow:
+    by_calls, by_cost = found.split()
+    return AnomalyRow(
+        scope=found.scope,
+        name=found.name,
+        also=[f"{scope}:{name}" for scope, name in found.also],
+        since=found.since,
+        until=found.until,
+        compared_with=found.basis,
+        excess_usd=usd(found.excess_nanousd),
+        limit_usd=usd(found.limit_nanousd),
+        by_calls_usd=usd(by_calls),
+        by_cost_per_call_usd=usd(by_cost),
+        found=_hours(found.found),
+        usual=_hours(found.usual),
+        changed=[_changed(part) for part in found.parts],
+        text=found.describe(),
+    )
+
+
+def _changed(part: Part) -> Changed:
+    return Changed(
+        dimension=part.dimension,
+        name=part.name,
+        excess_usd=usd(NanoUSD(part.excess_nanousd)),
+        found=_hours(part.found),
+        usual=_hours(part.usual),
+    )
+
+
+def _hours(sums: Sums) -> Hours:
+    return Hours(
+        calls=round(sums.calls, 2),
+        cost_usd=usd(NanoUSD(round(sums.cost_nanousd))),
+        cost_per_call_usd=usd(NanoUSD(round(sums.each(sums.cost_nanousd)))) if sums.calls else None,
+        input_tokens_per_call=round(sums.each(sums.input_tokens), 2) if sums.calls else None,
+        output_tokens_per_call=round(sums.each(sums.output_tokens), 2) if sums.calls else None,
+    )
