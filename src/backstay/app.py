@@ -108,6 +108,7 @@ class App:
 
         self._path.limiter.watch(figures.add_counter)
         self._path.escrow.watch(figures.add_counter)
+        self._path.loops.watch(figures.add_counter)
         shadows = self._path.shadows
         for verdict in shadows.counts:
             figures.add_counter(

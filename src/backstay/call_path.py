@@ -27,6 +27,7 @@ from backstay.idempotency import Claims
 from backstay.idempotency import Terms as IdempotencyTerms
 from backstay.limits import Limiter
 from backstay.live_policy import LivePolicy
+from backstay.loops import Loops
 from backstay.providers import ProviderEmbedder
 from backstay.store import Database, Journal
 from backstay.tracing import Span
@@ -74,6 +75,7 @@ class CallPath:
             memory_bytes=settings.cache_memory_bytes,
             embedder=ProviderEmbedder(lambda: self.policy.providers["local"]),
         )
+        self.loops = Loops()
         self.claims = Claims(database, self.clock, _idempotency_terms(settings))
         self.gateway = self._gateway(observe, capture=settings.capture == "full")
         self.shadows = self.gateway.shadows = Shadows(partial(call, self.gateway), self.cache, self.gateway.chance)
@@ -93,6 +95,7 @@ class CallPath:
             conversations=self.conversations,
             limiter=self.limiter,
             escrow=self.escrow,
+            loops=self.loops,
             claims=self.claims,
             cache=self.cache,
             capture=capture,
@@ -162,6 +165,7 @@ class CallPath:
         named = {target.name for model in self.policy.models for target in model.all_targets}
         self.gateway.fleet.configure(self.policy.rate_limits, named)
         self.limiter.rules = self.policy.limits
+        self.loops.adopt(self.policy.file.loops)
         self.escrow.adopt(self.policy.budgets)
         self.run(self.cache.adopt({name: model.cache for name, model in self.policy.file.models.items()}))
 

@@ -16,6 +16,7 @@ from backstay.core.toml_lines import explain, line_of, not_toml
 from backstay.ledger.anomaly import AnomalyConfig
 from backstay.ledger.overrides import DatedPrices
 from backstay.limits import LimitConfig
+from backstay.loops import LoopConfig
 from backstay.providers import ProviderConfig, TimeoutsConfig, implicit_providers
 
 DEFAULT_FILE = Path("backstay.toml")
@@ -113,6 +114,7 @@ class PolicyFile(_Table):
         default_factory=dict[str, BudgetConfig], description="What may be spent, in each tenant."
     )
     limits: list[LimitConfig] = Field(default_factory=list[LimitConfig], description="Of callers.")
+    loops: LoopConfig = Field(default=LoopConfig(), description="What is done with calls that repeat themselves.")
     anomalies: AnomalyConfig = Field(default=AnomalyConfig(), description="Which spend is out of the ordinary.")
 
 
@@ -172,6 +174,7 @@ def _with_defaults(written: PolicyFile, environ: Mapping[str, str]) -> PolicyFil
         prices=written.prices,
         budgets=written.budgets,
         limits=written.limits,
+        loops=written.loops,
         anomalies=written.anomalies,
     )
 
