@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from backstay.alerts import AlertRules
 from backstay.budgets import Terms
 from backstay.catalog import build_models, rate_limits
 from backstay.core.errors import ConfigError
@@ -43,6 +44,7 @@ class LivePolicy:
         self.rate_limits: Mapping[str, RateLimits] = {}
         self.limits = LimitRules()
         self.budgets: Sequence[Terms] = ()
+        self.alerts = AlertRules()
         self.file = PolicyFile()
         self.providers: Mapping[str, Provider] = {}
 
@@ -59,6 +61,7 @@ class LivePolicy:
         self.rate_limits = rate_limits(policy)
         self.limits = LimitRules(policy.limits)
         self.budgets = [budget.terms(name) for name, budget in policy.budgets.items()]
+        self.alerts = AlertRules(policy.alerts, policy.alert_channels)
         self.file, self.providers = policy, providers
 
     async def watch(self, on_change: Callable[[], None]) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
 from pydantic_core import CoreSchema
 
+from backstay.alerts import AlertConfig, ChannelConfig
 from backstay.budgets import BudgetConfig
 from backstay.cache import CacheConfig
 from backstay.core.errors import ConfigError
@@ -116,6 +117,10 @@ class PolicyFile(_Table):
     limits: list[LimitConfig] = Field(default_factory=list[LimitConfig], description="Of callers.")
     loops: LoopConfig = Field(default=LoopConfig(), description="What is done with calls that repeat themselves.")
     anomalies: AnomalyConfig = Field(default=AnomalyConfig(), description="Which spend is out of the ordinary.")
+    alerts: dict[str, AlertConfig] = Field(default_factory=dict[str, AlertConfig], description="What is told.")
+    alert_channels: dict[str, ChannelConfig] = Field(
+        default_factory=dict[str, ChannelConfig], description="Who can be told."
+    )
 
 
 BUILT_IN_PROVIDERS: Mapping[str, Mapping[str, Any]] = {
@@ -152,6 +157,7 @@ def load_policy(path: Path | None, environ: Mapping[str, str]) -> PolicyFile:
     policy = _with_defaults(written, environ)
     _check_targets(policy, source, str(file))
     _check_fallbacks(policy, source, str(file))
+    _check_channels(policy, source, str(file))
     return policy
 
 
@@ -176,6 +182,8 @@ def _with_defaults(written: PolicyFile, environ: Mapping[str, str]) -> PolicyFil
         limits=written.limits,
         loops=written.loops,
         anomalies=written.anomalies,
+        alerts=written.alerts,
+        alert_channels=written.alert_channels,
     )
 
 
@@ -208,6 +216,16 @@ def _check_fallbacks(policy: PolicyFile, source: str, file: str) -> None:
         if circle is not None:
             message = f"models.{name}.fallbacks: they go in a circle: {' → '.join(circle)}. Leave one of them out."
             raise ConfigError(message, file=file, line=line_of(source, ("models", name, "fallbacks")))
+
+
+def _check_channels(policy: PolicyFile, source: str, file: str) -> None:
+    """Refuse alerts that are told to channels that are not there."""
+    for name, alert in policy.alerts.items():
+        for channel in alert.channels:
+            if channel not in policy.alert_channels:
+                known = ", ".join(sorted(policy.alert_channels)) or "none"
+                message = f"alerts.{name}.channels: there is no [alert_channels.{channel}]. There are: {known}."
+                raise ConfigError(message, file=file, line=line_of(source, ("alerts", name, "channels")))
 
 
 def _find_circle(policy: PolicyFile, path: tuple[str, ...]) -> tuple[str, ...] | None:

@@ -20,17 +20,6 @@ from backstay.jobs.webhooks import find_address, read_url
 _HOST = re.compile(rb"[0-9A-Za-z.:\[\]-]{1,255}")
 
 
-def is_async(headers: Mapping[bytes, bytes]) -> bool:
-    """Tell whether a caller wants its answer later. Raises ``InvalidRequest`` where the header says neither."""
-    match headers.get(b"x-backstay-async", b"false").strip().lower():
-        case b"true" | b"1":
-            return True
-        case b"false" | b"0":
-            return False
-        case _:
-            raise InvalidRequest("x-backstay-async is `true` or `false`.", param="x-backstay-async")
-
-
 class LaterCalls:
     """Takes calls in for later."""
 

@@ -76,15 +76,7 @@ from backstay.api.shapes import (
     TraceView,
     WebhookSecret,
 )
-from backstay.api.watch import (
-    AnomalyQuery,
-    AnomalyReport,
-    ForecastQuery,
-    ForecastReport,
-    WatchDeps,
-    anomalies,
-    forecast,
-)
+from backstay.api.watch import WATCH_ENDPOINTS, WatchDeps
 from backstay.api.what_if import Prices, savings, what_if
 from backstay.budgets.manage import BudgetChange, BudgetView, NewBudget
 from backstay.cache import Cache, Purge
@@ -357,18 +349,6 @@ def on_budgets(
     return handled
 
 
-def on_watch(
-    handle: Callable[[WatchDeps, Asked[Q, B]], Awaitable[R]],
-) -> Callable[[ManageDeps, Asked[Q, B]], Awaitable[R]]:
-    """Hand an endpoint of the watch over spend its own part of the deps."""
-
-    @wraps(handle)
-    async def handled(deps: ManageDeps, asked: Asked[Q, B]) -> R:
-        return await handle(deps.watch, asked)
-
-    return handled
-
-
 ENDPOINTS: tuple[Endpoint[ManageDeps, Any, Any], ...] = (
     get("/v1/keys", "List keys, without their secrets", list_keys, answer=KeyList, query=KeyQuery, right="admin"),
     post(
@@ -459,14 +439,7 @@ ENDPOINTS: tuple[Endpoint[ManageDeps, Any, Any], ...] = (
         "/v1/costs/savings", "List what could have been saved on past traffic, the largest first", savings,
         answer=SavingsReport, query=SavingsQuery, right="read", errors=(Overloaded,),
     ),
-    get(
-        "/v1/costs/anomalies", "List hours in which somebody spent far more than usual, and what changed",
-        on_watch(anomalies), answer=AnomalyReport, query=AnomalyQuery, right="read",
-    ),
-    get(
-        "/v1/costs/forecast", "Forecast what the month and budgets' windows will have cost, with an interval",
-        on_watch(forecast), answer=ForecastReport, query=ForecastQuery, right="read",
-    ),
+    *WATCH_ENDPOINTS,
     get(
         "/v1/costs/export", "Stream ledger entries as CSV, FOCUS 1.2 or Parquet", export,
         answer=str, query=ExportQuery, right="read", errors=(Overloaded,), media_type="text/csv",

@@ -1,9 +1,15 @@
 """Owns the guard at the socket: who sends too slowly, a head without end, or takes no answer, is cut off."""
 
 import asyncio
-from typing import cast
+from collections.abc import Sequence
+from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from backstay.api.wires import WHOLE_ANSWER
+
+_LONG_BYTES = 64 * 1024
+"""Bodies from here on are not copied behind their head; for shorter ones that costs less than a write of their own."""
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -66,6 +72,34 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._wait(None)
         super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        cast(dict[str, Any], cycle.scope)["extensions"] = {WHOLE_ANSWER: self._write_whole}
+        super()._start_asgi_task(cycle, app)
+
+    def _write_whole(self, scope: Any, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+        """Write a whole answer at once, which costs a third of what two messages and the look at each header do.
+
+        ``headers``: names in lower case, with a ``content-length``. ``False``: the usual way must be gone. Nothing was
+        written.
+        """
+        cycle = self.cycle
+        if cycle.scope is not scope or cycle.response_started or not cycle.keep_alive:
+            return False
+        if cycle.disconnected or self.flow.write_paused:
+            return False
+        head = b"".join([STATUS_LINE[status], *[b"%b: %b\r\n" % header for header in headers], b"\r\n"])
+        if head.count(b"\r") != len(headers) + 2 or head.count(b"\n") != len(headers) + 2:
+            return False  # a value with a line break in it: uvicorn says what is wrong with it
+        cycle.response_started = cycle.response_complete = True
+        if len(body) < _LONG_BYTES:
+            self.transport.write(head + body)
+        else:
+            self.transport.write(head)
+            self.transport.write(body)
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
 
     def _wait(self, patience_s: float | None) -> None:
         """Cut the connection off unless this is called again in time; ``None`` waits for nothing.

@@ -2,14 +2,14 @@
 
 import datetime as dt
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Protocol
 from zoneinfo import available_timezones
 
 import msgspec
 from msgspec import Meta
 
 from backstay.access.types import Instant
-from backstay.api.endpoint import Asked, Nothing
+from backstay.api.endpoint import Asked, Endpoint, Nothing, get
 from backstay.api.filters import own_key, window
 from backstay.api.shapes import ExactUSD, Moment
 from backstay.budgets.manage import Budgets, BudgetView
@@ -42,6 +42,13 @@ class WatchDeps:
         self.budgets = Budgets(database)
         self.rules = rules
         self.policy_budgets = policy_budgets
+
+
+class Watching(Protocol):
+    """What has the former."""
+
+    @property
+    def watch(self) -> WatchDeps: ...
 
 
 class AnomalyQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -168,8 +175,8 @@ class ForecastReport(msgspec.Struct, frozen=True, kw_only=True):
     """None for keys that see their own calls alone."""
 
 
-async def anomalies(deps: WatchDeps, asked: Asked[AnomalyQuery, Nothing]) -> AnomalyReport:
-    query = asked.query
+async def anomalies(has: Watching, asked: Asked[AnomalyQuery, Nothing]) -> AnomalyReport:
+    query, deps = asked.query, has.watch
     since, until = window(query.since, query.until)
     rules = _rules(deps.rules(), query)
     found = await deps.anomalies.find(
@@ -184,7 +191,8 @@ async def anomalies(deps: WatchDeps, asked: Asked[AnomalyQuery, Nothing]) -> Ano
     )
 
 
-async def forecast(deps: WatchDeps, asked: Asked[ForecastQuery, Nothing]) -> ForecastReport:
+async def forecast(has: Watching, asked: Asked[ForecastQuery, Nothing]) -> ForecastReport:
+    deps = has.watch
     now, own = dt.datetime.now(dt.UTC), own_key(asked.caller)
     starts, ends = month_of(now)
     total, rows = await deps.forecasts.month(asked.caller.tenant_id, now, by=asked.query.by or "", key_id=own)
@@ -305,3 +313,16 @@ def _hours(sums: Sums) -> Hours:
         input_tokens_per_call=round(sums.each(sums.input_tokens), 2) if sums.calls else None,
         output_tokens_per_call=round(sums.each(sums.output_tokens), 2) if sums.calls else None,
     )
+
+
+WATCH_ENDPOINTS: tuple[Endpoint[Any, Any, Any], ...] = (
+    get(
+        "/v1/costs/anomalies", "List hours in which somebody spent far more than usual, and what changed", anomalies,
+        answer=AnomalyReport, query=AnomalyQuery, right="read",
+    ),
+    get(
+        "/v1/costs/forecast", "Forecast what the month and budgets' windows will have cost, with an interval", forecast,
+        answer=ForecastReport, query=ForecastQuery, right="read",
+    ),
+)  # fmt: skip
+"""Served among those of ``api/manage.py``, by deps that are ``Watching``."""

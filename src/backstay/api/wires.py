@@ -1,28 +1,27 @@
 """Owns the vendors' wires: what is a call, who makes it, and how its answer goes over ASGI. No logic of its own."""
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from backstay.access import clean_label
 from backstay.api.auth import Authenticate
 from backstay.api.bodies import Message, Receive, announced_bytes, discard_body, read_body
-from backstay.api.later import LaterCalls, is_async
-from backstay.cache import read_directives
-from backstay.core.caller import Caller, Priority
+from backstay.api.call_options import CallOptions, read_options
+from backstay.api.later import LaterCalls
+from backstay.core.caller import Caller
 from backstay.core.errors import BackstayError, InvalidRequest, Overloaded, RequestTooLarge
-from backstay.core.ids import parse_traceparent
-from backstay.core.money import NanoUSD, from_usd
 from backstay.gateway import Gate, Gateway, Headers, Incoming, Ticket, call
-from backstay.idempotency import check_key
 from backstay.providers import Dialect, Operation
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
+
+WHOLE_ANSWER = "backstay.whole_answer"
+"""The ASGI extension by which a server takes a whole answer at once: called with the scope, the status, the headers and
+the body, it writes them, or says ``False``."""
 
 _WATCH_AFTER_S = 0.05
 """From when on, at the earliest, it is watched whether the caller is still there; twice this at the latest."""
@@ -38,19 +37,26 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True):
     """Names of headers that the vendor understands."""
 
 
+_NOTHING: Mapping[str, str] = {}
+
+
 class AsgiSink:
     """Answers one call over ASGI. ``hold`` is told of each piece of the answer."""
 
-    def __init__(self, send: Send, hold: Callable[[int], None]):
+    def __init__(self, scope: Scope, send: Send, hold: Callable[[int], None]):
         self.begun = False
+        self._scope = scope
         self._send = send
         self._hold = hold
 
     async def reply(self, status: int, headers: Headers, body: bytes) -> None:
         self.begun = True
         self._hold(len(body))
-        length = (b"content-length", str(len(body)).encode())
-        await self._send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+        headers = [*headers, (b"content-length", b"%d" % len(body))]
+        write_whole = self._scope.get("extensions", _NOTHING).get(WHOLE_ANSWER)
+        if write_whole is not None and write_whole(self._scope, status, headers, body):
+            return
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 
     async def begin(self, status: int, headers: Headers) -> None:
@@ -91,11 +97,8 @@ class Wires:
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
         try:
             caller = await self._authenticate(headers)
-            _deadline_s(headers)
-            _max_cost(headers)
-            _idempotency_key(headers)
-            priority = _priority(headers, caller)
-            is_later = is_async(headers)
+            options = read_options(headers)
+            priority = options.priority or caller.priority
             announced = announced_bytes(headers, self._max_body_bytes)
             ticket = await self._gate.enter(caller.tenant_id, priority, announced or 0)
         except BackstayError as error:
@@ -103,41 +106,25 @@ class Wires:
             return
         grow = None if announced is not None else partial(self._gate.grow, ticket, priority)
         try:
-            if is_later:
-                await self._take_for_later(wire, scope, headers, caller, grow, receive, send)
-            else:
-                await self._take(wire, headers, caller, ticket, grow, receive, send)
+            take = self._take_for_later if options.is_later else self._take
+            await take(_Asked(wire, scope, headers, caller, options), ticket, grow, receive, send)
         finally:
             self._gate.leave(ticket)
 
     async def _take(
-        self,
-        wire: Wire,
-        headers: Mapping[bytes, bytes],
-        caller: Caller,
-        ticket: Ticket,
-        grow: Callable[[int], None] | None,
-        receive: Receive,
-        send: Send,
+        self, asked: "_Asked", ticket: Ticket, grow: Callable[[int], None] | None, receive: Receive, send: Send
     ) -> None:
         try:
             body = await read_body(receive, self._max_body_bytes, grow, self._turns)
         except BackstayError as error:
             self._gate.leave(ticket)
-            await _refuse(wire, error, headers, receive, send)
+            await _refuse(asked.wire, error, asked.headers, receive, send)
             return
-        sink = AsgiSink(send, partial(self._gate.hold, ticket))
-        await self._watches.during(call(self._gateway, _incoming(wire, headers, caller, body), sink), receive)
+        sink = AsgiSink(asked.scope, send, partial(self._gate.hold, ticket))
+        await self._watches.during(call(self._gateway, _incoming(asked, body), sink), receive)
 
     async def _take_for_later(
-        self,
-        wire: Wire,
-        scope: Scope,
-        headers: Mapping[bytes, bytes],
-        caller: Caller,
-        grow: Callable[[int], None] | None,
-        receive: Receive,
-        send: Send,
+        self, asked: "_Asked", _ticket: Ticket, grow: Callable[[int], None] | None, receive: Receive, send: Send
     ) -> None:
         try:
             if self._later is None:
@@ -145,34 +132,48 @@ class Wires:
                     "Calls that are answered later are taken by a server alone.", param="x-backstay-async"
                 )
             body = await read_body(receive, self._max_body_bytes, grow, self._turns)
-            head, told = await self._later.take(_incoming(wire, headers, caller, body), headers, scope)
+            head, told = await self._later.take(_incoming(asked, body), asked.headers, asked.scope)
         except BackstayError as error:
-            await _refuse(wire, error, headers, receive, send)
+            await _refuse(asked.wire, error, asked.headers, receive, send)
             return
         length = (b"content-length", b"%d" % len(told))
         await send({"type": "http.response.start", "status": 202, "headers": [*head, length]})
         await send({"type": "http.response.body", "body": told})
 
 
-def _incoming(wire: Wire, headers: Mapping[bytes, bytes], caller: Caller, body: bytes) -> Incoming:
-    trace_id, parent_id = parse_traceparent(_text(headers, b"traceparent")) or (None, None)
+class _Asked(NamedTuple):
+    """One request whose caller is known."""
+
+    wire: Wire
+    scope: Scope
+    headers: Mapping[bytes, bytes]
+    caller: Caller
+    options: CallOptions
+
+
+def _incoming(asked: _Asked, body: bytes) -> Incoming:
+    wire, headers, caller, options = asked.wire, asked.headers, asked.caller, asked.options
     return Incoming(
         operation=wire.operation,
         path=wire.path,
         dialect=wire.dialect,
         caller=caller,
         body=body,
-        forward={name.decode(): headers[name].decode("latin-1") for name in wire.forward if name in headers},
-        feature=_label(headers, b"x-backstay-feature") or caller.feature,
-        tags=_tags(headers) or caller.tags,
-        deadline_s=_deadline_s(headers),
-        max_cost_nanousd=_max_cost(headers),
-        priority=_priority(headers, caller),
-        cache_control=read_directives(_text(headers, b"cache-control")),
-        trace_id=trace_id,
-        parent_id=parent_id,
-        idempotency_key=_idempotency_key(headers),
+        forward=_NOTHING if wire.forward.isdisjoint(headers) else _forwarded(wire, headers),
+        feature=options.feature or caller.feature,
+        tags=options.tags or caller.tags,
+        deadline_s=options.deadline_s,
+        max_cost_nanousd=options.max_cost_nanousd,
+        priority=options.priority or caller.priority,
+        cache_control=options.cache_control,
+        trace_id=options.trace_id,
+        parent_id=options.parent_id,
+        idempotency_key=options.idempotency_key,
     )
+
+
+def _forwarded(wire: Wire, headers: Mapping[bytes, bytes]) -> Mapping[str, str]:
+    return {name.decode(): headers[name].decode("latin-1") for name in wire.forward if name in headers}
 
 
 async def _refuse(
@@ -253,77 +254,6 @@ class _Watches:
         self._next, self._new, self._timer = self._new, {}, None
         if self._next:
             self._set_timer()
-
-
-def _text(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
-    value = headers.get(name)
-    return value.decode("latin-1") if value else None
-
-
-def _priority(headers: Mapping[bytes, bytes], caller: Caller) -> Priority:
-    value = headers.get(b"x-backstay-priority")
-    if value is None:
-        return caller.priority
-    match value.strip().lower():
-        case b"interactive":
-            return "interactive"
-        case b"batch":
-            return "batch"
-        case _:
-            raise InvalidRequest("x-backstay-priority is `interactive` or `batch`.", param="x-backstay-priority")
-
-
-def _idempotency_key(headers: Mapping[bytes, bytes]) -> str | None:
-    """Read what repeats have in common. Raises ``InvalidRequest`` where it cannot be used."""
-    value = headers.get(b"idempotency-key")
-    return None if value is None else check_key(value.decode("latin-1"))
-
-
-def _label(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
-    value = _text(headers, name)
-    return clean_label(value) or None if value else None
-
-
-def _max_cost(headers: Mapping[bytes, bytes]) -> NanoUSD | None:
-    """Read ``x-backstay-max-cost``, in US dollars. Raises ``InvalidRequest`` if it is no amount."""
-    text = _text(headers, b"x-backstay-max-cost")
-    if text is None:
-        return None
-    try:
-        amount = from_usd(text)
-    except ValueError:
-        amount = NanoUSD(-1)
-    if amount < 0:
-        raise InvalidRequest("x-backstay-max-cost must be an amount in US dollars, as in 0.05.")
-    return amount
-
-
-def _deadline_s(headers: Mapping[bytes, bytes]) -> float | None:
-    """Read how long the caller waits: ``x-backstay-deadline-ms``, or ``x-request-timeout`` in seconds.
-
-    Raises:
-        InvalidRequest: It is no number above 0.
-    """
-    for name, unit_s in ((b"x-backstay-deadline-ms", 0.001), (b"x-request-timeout", 1.0)):
-        text = headers.get(name)
-        if text is None:
-            continue
-        try:
-            limit_s = float(text) * unit_s
-        except ValueError:
-            limit_s = math.nan
-        if not 0 < limit_s < math.inf:
-            unit = "milliseconds" if unit_s < 1 else "seconds"
-            raise InvalidRequest(f"{name.decode()} must be a number of {unit} above 0.", param=name.decode())
-        return limit_s
-    return None
-
-
-def _tags(headers: Mapping[bytes, bytes]) -> tuple[str, ...]:
-    value = _text(headers, b"x-backstay-tags")
-    if not value:
-        return ()
-    return tuple(tag for part in value.split(",") if (tag := clean_label(part)))
 
 
 def _encoded(headers: Mapping[str, str]) -> Headers:

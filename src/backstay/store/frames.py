@@ -52,10 +52,10 @@ def frame_pieces(kind: EntryKind, entry_id: bytes, parts: Sequence[bytes]) -> li
     """Frame one entry as pieces that belong one behind the other: what is long is not copied. Raises as above."""
     if len(entry_id) != ID_BYTES or len(parts) > 255:
         raise ValueError(f"an entry has an id of {ID_BYTES} bytes and at most 255 parts")
+    size = _OPENING.size + _SIZE.size * len(parts) + sum(map(len, parts))
     pieces = [_OPENING.pack(_CODES[kind], entry_id, len(parts))]
     for part in parts:
         pieces += (_SIZE.pack(len(part)), part)
-    size = sum(map(len, pieces))
     if size < _LONG_BYTES:
         body = b"".join(pieces)
         return [_HEAD.pack(size, crc32(body)) + body]
