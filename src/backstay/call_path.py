@@ -12,6 +12,8 @@ from functools import partial
 from typing import Any
 
 from backstay.access import KeyRing
+from backstay.alerts import Alerts
+from backstay.alerts.spend_watch import tell_of_loops
 from backstay.budgets import Escrow
 from backstay.cache import Cache
 from backstay.conversations import Conversations
@@ -76,6 +78,7 @@ class CallPath:
             embedder=ProviderEmbedder(lambda: self.policy.providers["local"]),
         )
         self.loops = Loops()
+        self.alerts = Alerts(database, lambda: self.policy.alerts)
         self.claims = Claims(database, self.clock, _idempotency_terms(settings))
         self.gateway = self._gateway(observe, capture=settings.capture == "full")
         self.shadows = self.gateway.shadows = Shadows(partial(call, self.gateway), self.cache, self.gateway.chance)
@@ -122,6 +125,7 @@ class CallPath:
             self.limiter.run(),
             self.escrow.run(),
             self.claims.run(),
+            tell_of_loops(self.loops, self.alerts),
             self.cache.run(),
             self.conversations.run(),
             self.policy.watch(self._adopt_policy),

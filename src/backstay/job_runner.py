@@ -11,6 +11,7 @@ import sys
 
 import uvloop
 
+from backstay.alerts.spend_watch import SpendWatch
 from backstay.api import WIRES
 from backstay.api.auth import OPERATOR_ID, operator
 from backstay.cache import read_directives
@@ -76,6 +77,8 @@ async def _run_jobs(settings: Settings, path: CallPath, metrics: CallMetrics, en
 
     path.database.listen("backstay_jobs", lambda _: wake(), on_gap=wake)
     path.run(deliverer.run())
+    policy = path.policy
+    path.run(SpendWatch(path.database, path.alerts, lambda: policy.file.anomalies, lambda: policy.budgets).run())
     figures = Figures(store, runner.tries, deliverer.tries)
     figures.watch(metrics.add_family)
     path.run(figures.run())

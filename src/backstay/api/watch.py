@@ -9,25 +9,20 @@ import msgspec
 from msgspec import Meta
 
 from backstay.access.types import Instant
+from backstay.alerts.budget_forecasts import BudgetForecast as Forecasted
+from backstay.alerts.budget_forecasts import BudgetForecasts, Verdict
 from backstay.api.endpoint import Asked, Endpoint, Nothing, get
 from backstay.api.filters import own_key, window
 from backstay.api.shapes import ExactUSD, Moment
-from backstay.budgets.manage import Budgets, BudgetView
-from backstay.budgets.outlook import BudgetPart, budget_parts
 from backstay.budgets.types import Terms
-from backstay.core.caller import Caller
 from backstay.core.errors import InvalidRequest
 from backstay.core.money import NanoUSD, from_usd, usd
 from backstay.ledger.anomalies import Anomalies
 from backstay.ledger.anomaly import Anomaly, AnomalyConfig, Part, Sums
 from backstay.ledger.anomaly import Scope as Watched
-from backstay.ledger.forecasts import COVERAGE, Forecasts, History, Outlook, Scope, month_of, outlook, spent_at
+from backstay.ledger.forecasts import COVERAGE, Forecasts, Outlook, month_of
 from backstay.statistics.seasonal import Basis
 from backstay.store import Database
-
-Verdict = Literal["over", "may_exceed", "within", "unknown"]
-"""``over``: the whole interval is above the limit; ``may_exceed``: its upper end is; ``unknown``: there is too little
-history, or the budget's window never ends."""
 
 
 class WatchDeps:
@@ -39,9 +34,8 @@ class WatchDeps:
         """``rules`` and ``policy_budgets`` give what is in force now."""
         self.anomalies = Anomalies(database)
         self.forecasts = Forecasts(database)
-        self.budgets = Budgets(database)
+        self.budgets = BudgetForecasts(database, policy_budgets)
         self.rules = rules
-        self.policy_budgets = policy_budgets
 
 
 class Watching(Protocol):
@@ -195,6 +189,7 @@ async def forecast(has: Watching, asked: Asked[ForecastQuery, Nothing]) -> Forec
     deps = has.watch
     now, own = dt.datetime.now(dt.UTC), own_key(asked.caller)
     starts, ends = month_of(now)
+    budgets = [] if own is not None else await deps.budgets.of(asked.caller, now)
     total, rows = await deps.forecasts.month(asked.caller.tenant_id, now, by=asked.query.by or "", key_id=own)
     return ForecastReport(
         since=starts,
@@ -204,48 +199,24 @@ async def forecast(has: Watching, asked: Asked[ForecastQuery, Nothing]) -> Forec
         total=_row(total),
         days=[ForecastDay(day=day, expected_usd=usd(NanoUSD(round(amount)))) for day, amount in total.daily],
         rows=[_row(each) for each in rows],
-        budgets=[] if own is not None else await forecast_budgets(deps, asked.caller, now),
+        budgets=[_budget(each) for each in budgets],
     )
 
 
-async def forecast_budgets(deps: WatchDeps, caller: Caller, now: dt.datetime) -> list[BudgetForecast]:
-    """Forecast the windows of all budgets of a day or longer, from the sums of the calls that fit their scope."""
-    views: Sequence[BudgetView] = await deps.budgets.list(caller)
-    parts = [each for each in budget_parts(views, deps.policy_budgets()) if _scope(each).is_added_up]
-    histories = await deps.forecasts.histories(caller.tenant_id, [_scope(each) for each in parts], now)
-    return [_budget(part, history, now) for part, history in zip(parts, histories, strict=True)]
-
-
-def _scope(part: BudgetPart) -> Scope:
-    return Scope(**dict(part.scope))
-
-
-def _budget(part: BudgetPart, history: History, now: dt.datetime) -> BudgetForecast:
-    spent, limit = from_usd(part.spent_usd), from_usd(part.limit_usd)
-    ends = part.ends_at
-    found = None if ends is None else outlook(history, spent, now, ends)
-    reached = spent_at(history, NanoUSD(max(0, limit - spent)), now)
+def _budget(found: Forecasted) -> BudgetForecast:
     return BudgetForecast(
-        budget_id=part.budget_id,
-        name=part.name,
-        scope=part.described,
-        limit_usd=part.limit_usd,
-        spent_usd=part.spent_usd,
-        expected_usd=_exact(found and found.expected_nanousd),
-        low_usd=_exact(found and found.low_nanousd),
-        high_usd=_exact(found and found.high_nanousd),
-        ends_at=ends,
-        verdict=_verdict(found, limit),
-        spent_at=reached if reached is not None and (ends is None or reached < ends) else None,
+        budget_id=found.budget_id,
+        name=found.name,
+        scope=found.scope,
+        limit_usd=usd(found.limit_nanousd),
+        spent_usd=usd(found.spent_nanousd),
+        expected_usd=_exact(found.expected_nanousd),
+        low_usd=_exact(found.low_nanousd),
+        high_usd=_exact(found.high_nanousd),
+        ends_at=found.ends_at,
+        verdict=found.verdict,
+        spent_at=found.spent_at,
     )
-
-
-def _verdict(found: Outlook | None, limit: NanoUSD) -> Verdict:
-    if found is None or found.low_nanousd is None or found.high_nanousd is None:
-        return "unknown"
-    if found.low_nanousd > limit:
-        return "over"
-    return "may_exceed" if found.high_nanousd > limit else "within"
 
 
 def _row(found: Outlook) -> ForecastRow:
