@@ -167,6 +167,7 @@ class App:
         return console.ConsoleDeps(
             traces=manage.traces,
             ledger=manage.ledger,
+            forecasts=manage.watch.forecasts,
             keys=manage.keys,
             people=manage.people,
             sessions=manage.sessions,

@@ -55,6 +55,8 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
     history_days: int
     tried: int
     """From how many days in the past the forecast was tried."""
+    past: tuple[tuple[datetime, float], ...] = ()
+    """What each day of the month came to, the part of today included, in nano-USD."""
     daily: tuple[tuple[datetime, float], ...] = ()
     """What is expected of each day that is left, today's rest first, in nano-USD."""
 
@@ -71,6 +73,11 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
         """Add up the days from one on, today included."""
         first = (since - EPOCH) // _DAY
         return NanoUSD(sum(cost for day, cost in self.by_day.items() if day >= first))
+
+    def past(self, since: datetime, now: datetime) -> tuple[tuple[datetime, float], ...]:
+        """Give each day from one on, today included."""
+        first, today = (since - EPOCH) // _DAY, (now - EPOCH) // _DAY
+        return tuple((EPOCH + day * _DAY, float(self.by_day.get(day, 0))) for day in range(first, today + 1))
 
 
 class Forecasts:
@@ -95,6 +102,8 @@ class Forecasts:
 
         found = await asyncio.to_thread(look)
         (total,) = (each for is_total, each in found if is_total)
+        history = next(each for is_total, each in histories if is_total)
+        total = msgspec.structs.replace(total, past=history.past(starts, now))
         return total, [each for is_total, each in found if not is_total]
 
     async def histories(self, tenant_id: str, scopes: Sequence[Scope], now: datetime) -> list[History]:
