@@ -41,7 +41,7 @@ def test_the_line_ahead_goes_on_where_the_other_ends() -> None:
     assert _last(plot.ahead)[0] == 100
     assert _last(plot.ahead)[1] == pytest.approx(120 * (1 - 300 * _USD / top), abs=1)
     assert plot.band.split()[0] == plot.band.split()[-1] == plot.ahead.split()[0]
-    assert [tick.text for tick in plot.ticks] == ["$0", "$100.00", "$200.00", "$300.00", "$400.00"]
+    assert [tick.text for tick in plot.ticks] == ["$0", "$100", "$200", "$300", "$400"]
 
 
 def test_the_table_says_the_same() -> None:

@@ -29,7 +29,7 @@ def anomalies(cli: Cli, since: str, until: str | None, min_usd: float | None, ti
         say(f"Nothing out of the ordinary since {since}, by ${answer['min_usd']} or more above the usual.", err=True)
         return
     for found in answer["anomalies"]:
-        say(paint(f"+{money(found['excess_usd'])}  {printable(found['scope'])} {printable(found['name'])}", "wrong"))
+        say(paint(f"+{_cents(found['excess_usd'])}  {printable(found['scope'])} {printable(found['name'])}", "wrong"))
         say(f"  {printable(found['text'])}")
         if found["also"]:
             say(f"  The same in {printable(', '.join(found['also']))}.")

@@ -55,7 +55,8 @@ def lay_out(total: Outlook, now: datetime) -> Month:
     expected = _sums(now, float(total.spent_nanousd), total.daily, ends)
     low, high = (_toward(expected, end) for end in (total.low_nanousd, total.high_nanousd))
     largest = max(amount for _, amount in (*spent, *expected, *high))
-    scale = _HEIGHT / (nice_step(largest) * GRID_LINES)
+    step = nice_step(largest)
+    scale = _HEIGHT / (step * GRID_LINES)
 
     def points(sums: Sequence[Point]) -> str:
         return " ".join(f"{_x(at, starts, ends):.2f},{_HEIGHT - amount * scale:.2f}" for at, amount in sums)
@@ -65,14 +66,14 @@ def lay_out(total: Outlook, now: datetime) -> Month:
         outlook=total,
         height=_HEIGHT,
         ticks=tuple(
-            Tick(y=round(_HEIGHT - line * nice_step(largest) * scale, 2), text=money(int(line * nice_step(largest))))
+            Tick(y=round(_HEIGHT - line * step * scale, 2), text=_round(money(int(line * step))))
             for line in range(GRID_LINES + 1)
         ),
         spent=points(spent),
         area=points([*spent, *below]),
         ahead=points(expected) if total.expected_nanousd is not None else "",
         band=points([*low, *reversed(high)]) if low and high else "",
-        labels=tuple((_x(at, starts, ends), at) for at in (starts + day * _DAY for day in range(0, 29, 7))),
+        labels=tuple((_x(at, starts, ends), at) for at in (starts + day * _DAY for day in range(0, 28, 7))),
         rows=(
             *(DayRow(at=at, spent_nanousd=round(amount)) for at, amount in spent[1:]),
             *_rows_ahead(expected[1:], low[1:], high[1:]),
@@ -109,6 +110,11 @@ def _rows_ahead(expected: Sequence[Point], low: Sequence[Point], high: Sequence[
         )
         for (at, amount), (least, most) in zip(expected, ends, strict=True)
     ]
+
+
+def _round(text: str) -> str:
+    """Leave the cents out where there are none: sums of a month are long."""
+    return text.removesuffix(".00")
 
 
 def _x(at: datetime, starts: datetime, ends: datetime) -> float:

@@ -136,7 +136,7 @@ class Anomaly(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
     def _told(self, part: Part) -> str:
-        share = round(100 * part.excess_nanousd / max(1, self.excess_nanousd))
+        share = min(100, round(100 * part.excess_nanousd / max(1, self.excess_nanousd)))
         return f"{part.dimension} {part.name or '(none)'} (+${_short(part.excess_nanousd)}, {share} %)"
 
     def _each(self, field: str) -> tuple[float, float]:
