@@ -3,7 +3,6 @@
 import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, Protocol
-from zoneinfo import available_timezones
 
 import msgspec
 from msgspec import Meta
@@ -15,9 +14,8 @@ from backstay.api.endpoint import Asked, Endpoint, Nothing, get
 from backstay.api.filters import own_key, window
 from backstay.api.shapes import ExactUSD, Moment
 from backstay.budgets.types import Terms
-from backstay.core.errors import InvalidRequest
 from backstay.core.money import NanoUSD, from_usd, usd
-from backstay.ledger.anomalies import Anomalies
+from backstay.ledger.anomalies import LONGEST, Anomalies
 from backstay.ledger.anomaly import Anomaly, AnomalyConfig, Part, Sums
 from backstay.ledger.anomaly import Scope as Watched
 from backstay.ledger.forecasts import COVERAGE, Forecasts, Outlook, month_of
@@ -47,11 +45,10 @@ class Watching(Protocol):
 
 class AnomalyQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     since: Moment = "7d"
+    """At most 31 days before the end; what is earlier is left out."""
     until: Moment | None = None
     min_usd: Annotated[float, Meta(ge=0.000001, le=1_000_000)] | None = None
     """So much above the usual, instead of the policy's."""
-    time_zone: str | None = None
-    """On whose clocks hours and weeks are the same, instead of the policy's."""
 
 
 class Hours(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,6 +169,7 @@ class ForecastReport(msgspec.Struct, frozen=True, kw_only=True):
 async def anomalies(has: Watching, asked: Asked[AnomalyQuery, Nothing]) -> AnomalyReport:
     query, deps = asked.query, has.watch
     since, until = window(query.since, query.until)
+    since = max(since, until - LONGEST)
     rules = _rules(deps.rules(), query)
     found = await deps.anomalies.find(
         asked.caller.tenant_id, rules, since=since, until=until, key_id=own_key(asked.caller)
@@ -236,14 +234,7 @@ def _exact(amount: NanoUSD | None) -> str | None:
 
 
 def _rules(rules: AnomalyConfig, query: AnomalyQuery) -> AnomalyConfig:
-    if query.time_zone is not None and query.time_zone not in available_timezones():
-        raise InvalidRequest("time_zone must be a name such as Europe/Berlin.", param="time_zone")
-    return rules.model_copy(
-        update={
-            "min_usd": rules.min_usd if query.min_usd is None else query.min_usd,
-            "time_zone": query.time_zone or rules.time_zone,
-        }
-    )
+    return rules if query.min_usd is None else rules.model_copy(update={"min_usd": query.min_usd})
 
 
 def _anomaly(found: Anomaly) -> AnomalyRow:

@@ -15,12 +15,11 @@ _VERDICTS = {"over": "will exceed", "may_exceed": "may exceed", "within": "withi
 @click.option("--since", default="7d", show_default=True, help="15m, 24h, 7d, a date, or an RFC 3339 time.")
 @click.option("--until", help="The same, as the end.  [default: now]")
 @click.option("--min-usd", type=float, help="So much above the usual.  [default: as [anomalies] says]")
-@click.option("--time-zone", help="On whose clocks hours and weeks are the same.  [default: as [anomalies] says]")
 @command
-def anomalies(cli: Cli, since: str, until: str | None, min_usd: float | None, time_zone: str | None) -> None:
+def anomalies(cli: Cli, since: str, until: str | None, min_usd: float | None) -> None:
     """List hours in which somebody spent far more than usual, and what changed."""
     least = None if min_usd is None else str(min_usd)
-    query = {"since": since, "until": until, "min_usd": least, "time_zone": time_zone}
+    query = {"since": since, "until": until, "min_usd": least}
     answer = cli.client().get("/v1/costs/anomalies", query, timeout_s=_READING_S)
     if cli.json:
         dump(answer)

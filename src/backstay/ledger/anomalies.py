@@ -66,12 +66,14 @@ class Anomalies:
             same excess in several scopes.
 
         Raises:
-            InvalidRequest: The time is too long, or ends before it begins.
+            InvalidRequest: The time is too long.
             StoreUnavailable: Postgres does not answer.
         """
         first, last = (since - EPOCH) // _HOUR, (until - timedelta.resolution - EPOCH) // _HOUR
-        if until <= since or until - since > LONGEST:
-            raise InvalidRequest(f"`since` must be before `until`, by at most {LONGEST.days} days.", param="since")
+        if until - since > LONGEST:
+            raise InvalidRequest(f"`since` must be at most {LONGEST.days} days before `until`.", param="since")
+        if until <= since:
+            return []
         rule, calendar = config.rule(), Calendar(ZoneInfo(config.time_zone))
         judged = range(first, last + 1)
         asked = {"tenant_id": tenant_id, "key_id": key_id, "first": first, "last": last, "least": rule.least}
