@@ -1,5 +1,6 @@
 """Owns the composition of one worker: the path of its calls, with the pages, the API and the metrics around it."""
 
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
@@ -8,6 +9,9 @@ from starlette.routing import Route
 
 from backstay import api, console
 from backstay.access import AuditLog, Keys, Mailer, People, Sessions
+from backstay.alerts.book import AlertBook, Channels
+from backstay.alerts.sending import Sender
+from backstay.api.alerts import AlertDeps
 from backstay.api.budgets import BudgetDeps
 from backstay.api.later import LaterCalls
 from backstay.api.watch import WatchDeps
@@ -25,6 +29,7 @@ from backstay.health import HealthStore
 from backstay.health.figures import watch as watch_targets
 from backstay.jobs import Batches, Files, Later, WebhookSecrets
 from backstay.jobs.later import Bounds
+from backstay.jobs.posting import Poster
 from backstay.jobs.webhooks import read_hosts
 from backstay.ledger import LedgerStore
 from backstay.ledger.export import LedgerExport
@@ -145,6 +150,7 @@ class App:
             cache=self._path.cache,
             budget=BudgetDeps(database),
             watch=WatchDeps(database, lambda: path.policy.file.anomalies, lambda: path.policy.budgets),
+            alerts=self._alerts(mailer, audit),
             later=Later(database),
             webhooks=WebhookSecrets(database, secret),
             catalog=self._describe,
@@ -161,6 +167,12 @@ class App:
         )
         return api.FrontDoor(self._wires(authenticate), site)
 
+    def _alerts(self, mailer: Mailer | None, audit: AuditLog) -> AlertDeps:
+        settings, path = self._settings, self._path
+        sender = Sender(Poster(read_hosts(settings.webhook_hosts), settings.webhook_ca), mailer, os.environ)
+        channels = Channels(lambda: path.policy.alerts, sender, settings.public_url or "")
+        return AlertDeps(book=AlertBook(path.database), channels=channels, audit=audit)
+
     def _pages(
         self, manage: api.ManageDeps, batches: Batches, find_savings: Callable[..., Awaitable[FoundSavings]]
     ) -> console.ConsoleDeps:
@@ -176,6 +188,7 @@ class App:
             routes=manage.routes,
             batches=batches,
             later=manage.later,
+            alerts=manage.alerts.book,
             read_trace=manage.read_call,
             find_savings=find_savings,
             clock=self._path.clock,

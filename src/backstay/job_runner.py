@@ -6,11 +6,17 @@ when the supervisor is gone, once the calls that are under way have ended.
 
 import asyncio
 import logging
+import os
 import socket
 import sys
 
 import uvloop
 
+from backstay.access import Mailer
+from backstay.alerts import AlertRules
+from backstay.alerts.delivery import AlertDeliverer
+from backstay.alerts.evaluation import Evaluator
+from backstay.alerts.sending import Sender
 from backstay.alerts.spend_watch import SpendWatch
 from backstay.api import WIRES
 from backstay.api.auth import OPERATOR_ID, operator
@@ -24,6 +30,7 @@ from backstay.gateway import Incoming, call
 from backstay.gateway.whole_answer import WholeAnswer
 from backstay.jobs import Answered, Deliverer, Files, Job, JobStore, Runner, Upkeep
 from backstay.jobs.figures import Figures
+from backstay.jobs.posting import Poster
 from backstay.jobs.webhooks import read_hosts
 from backstay.store import Database
 from backstay.store.folders import is_left
@@ -77,8 +84,7 @@ async def _run_jobs(settings: Settings, path: CallPath, metrics: CallMetrics, en
 
     path.database.listen("backstay_jobs", lambda _: wake(), on_gap=wake)
     path.run(deliverer.run())
-    policy = path.policy
-    path.run(SpendWatch(path.database, path.alerts, lambda: policy.file.anomalies, lambda: policy.budgets).run())
+    _watch_alerts(settings, path, metrics)
     figures = Figures(store, runner.tries, deliverer.tries)
     figures.watch(metrics.add_family)
     path.run(figures.run())
@@ -89,6 +95,25 @@ async def _run_jobs(settings: Settings, path: CallPath, metrics: CallMetrics, en
     running.cancel()
     await asyncio.wait((running,))
     await runner.drain(settings.drain_s)
+
+
+def _watch_alerts(settings: Settings, path: CallPath, metrics: CallMetrics) -> None:
+    """Look for what somebody should know of, and tell them."""
+    smtp = settings.smtp_url
+    mailer = None if smtp is None else Mailer(smtp.get_secret_value(), settings.mail_from)
+    sender = Sender(Poster(read_hosts(settings.webhook_hosts), settings.webhook_ca), mailer, os.environ)
+
+    def rules() -> AlertRules:
+        return path.policy.alerts
+
+    teller = AlertDeliverer(path.database, rules, sender, settings.public_url or "")
+    evaluator = Evaluator(path.database, path.alerts, rules, lambda: path.policy.budgets, on_news=teller.wake)
+    spend = SpendWatch(path.database, path.alerts, lambda: path.policy.file.anomalies, lambda: path.policy.budgets)
+    evaluator.watch(metrics.add_family)
+    teller.watch(metrics.add_family)
+    path.run(evaluator.run())
+    path.run(spend.run())
+    path.run(teller.run())
 
 
 async def _run_after_the_last(settings: Settings, store: JobStore, runner: Runner) -> None:

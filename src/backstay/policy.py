@@ -23,6 +23,7 @@ from backstay.providers import ProviderConfig, TimeoutsConfig, implicit_provider
 DEFAULT_FILE = Path("backstay.toml")
 
 ModelName = Annotated[str, Field(pattern=r"^[^\s]{1,128}$")]
+ChannelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 TargetName = Annotated[str, Field(pattern=r"^[^/\s]+/\S+$", description="provider/model, as in `acme/gpt-4o-mini`")]
 
 
@@ -118,8 +119,8 @@ class PolicyFile(_Table):
     loops: LoopConfig = Field(default=LoopConfig(), description="What is done with calls that repeat themselves.")
     anomalies: AnomalyConfig = Field(default=AnomalyConfig(), description="Which spend is out of the ordinary.")
     alerts: dict[str, AlertConfig] = Field(default_factory=dict[str, AlertConfig], description="What is told.")
-    alert_channels: dict[str, ChannelConfig] = Field(
-        default_factory=dict[str, ChannelConfig], description="Who can be told."
+    alert_channels: dict[ChannelName, ChannelConfig] = Field(
+        default_factory=dict[ChannelName, ChannelConfig], description="Who can be told."
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from alert_parts import alert_deps
 from starlette.applications import Starlette
 
 from backstay.access import AuditLog, KeyRing, Keys, People, Sessions
@@ -69,6 +70,7 @@ async def app(database: Database) -> AsyncIterator[Starlette]:
         ledger=LedgerStore(database),
         budget=BudgetDeps(database),
         watch=WatchDeps(database, AnomalyConfig, lambda: ()),
+        alerts=alert_deps(database),
         export=LedgerExport(database),
         traffic=Traffic(database, request_digest),
         prices=TargetPrices(lambda: (MODELS, PRICES), clock),

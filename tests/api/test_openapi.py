@@ -13,6 +13,7 @@ import psycopg
 import pytest
 import schemathesis
 import uvicorn
+from alert_parts import alert_deps
 from hypothesis import HealthCheck, settings
 from jsonschema import Draft202012Validator
 from psycopg.sql import SQL, Identifier
@@ -99,6 +100,7 @@ def build(url: str) -> Starlette:
         ledger=LedgerStore(database),
         budget=BudgetDeps(database),
         watch=WatchDeps(database, AnomalyConfig, lambda: ()),
+        alerts=alert_deps(database),
         export=LedgerExport(database),
         traffic=Traffic(database, request_digest),
         prices=TargetPrices(lambda: (MODELS, PRICES), clock),

@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 
 from backstay.access import AuditLog, Keys, People, Sessions
 from backstay.access.types import NewKey, Role
+from backstay.alerts.book import AlertBook
 from backstay.cache.request_key import request_digest
 from backstay.catalog import TargetPrices
 from backstay.console import CatalogModel, ConsoleDeps, routes
@@ -51,6 +52,7 @@ def deps(database: Database, tenant: str) -> ConsoleDeps:
         routes=RouteBoard(lambda: MODELS, HealthStore(database), AuditLog(database), clock),
         batches=Batches(database, Files(database), ["/v1/chat/completions"]),
         later=Later(database),
+        alerts=AlertBook(database),
         read_trace=lambda span: read_call(span, dialects),
         find_savings=partial(find_savings, Traffic(database, request_digest), prices.price),
         clock=clock,

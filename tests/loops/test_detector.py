@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backstay.core.caller import Caller
@@ -104,9 +104,10 @@ def test_any_bytes_have_a_likeness(body: bytes) -> None:
     assert likeness(body) == likeness(memoryview(body))
 
 
-_CALLS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 400), st.integers(0, 40)), max_size=120)
+_CALLS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 400), st.integers(0, 40)), max_size=60)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(_CALLS, st.integers(2, 8), st.integers(1, 60))
 def test_a_loop_is_what_its_definition_says(calls: list[tuple[int, int, int]], repeats: int, window_s: int) -> None:
     """Compared with all calls looked at anew each time: since one was much shorter, within the window."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import smtplib
 import ssl
+from collections.abc import Sequence
 from email.message import EmailMessage
 from urllib.parse import unquote, urlsplit
 
@@ -35,15 +36,27 @@ class Mailer:
 
     async def send(self, to: str, subject: str, text: str) -> bool:
         """Send one mail; false, and a line in the log, if the server does not take it."""
+        return await self.try_send([to], subject, text) is None
+
+    async def try_send(
+        self, to: Sequence[str], subject: str, text: str, *, message_id: str | None = None
+    ) -> str | None:
+        """Send one mail to all of them; return why the server did not take it, in a sentence, and log it too.
+
+        Args:
+            message_id: What goes before the @ of its Message-ID, so that a repeat can be told; else a new one is made.
+        """
         message = EmailMessage()
-        message["From"], message["To"], message["Subject"] = self._from, to, subject
+        message["From"], message["To"], message["Subject"] = self._from, ", ".join(to), subject
+        if message_id is not None:
+            message["Message-ID"] = f"<{message_id}@{self._from.rpartition('@')[2].strip('> ') or 'backstay'}>"
         message.set_content(text)
         try:
             await asyncio.to_thread(self._deliver, message)
         except (OSError, smtplib.SMTPException) as error:
             log.warning("mail through %s:%d was not sent: %s", self._host, self._port, type(error).__name__)
-            return False
-        return True
+            return f"The mail server {self._host}:{self._port} did not take it: {type(error).__name__}."
+        return None
 
     def _deliver(self, message: EmailMessage) -> None:
         with self._connect() as server:

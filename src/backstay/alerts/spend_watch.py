@@ -14,6 +14,7 @@ from backstay.alerts.types import Key
 from backstay.budgets.types import Terms
 from backstay.core.caller import Caller
 from backstay.core.errors import BackstayError, StoreUnavailable
+from backstay.jobs.rounds import again_and_again
 from backstay.ledger.anomalies import Anomalies
 from backstay.ledger.anomaly import AnomalyConfig
 from backstay.loops import Loops
@@ -41,6 +42,7 @@ class SpendWatch:
         rules: Callable[[], AnomalyConfig],
         policy_budgets: Callable[[], Sequence[Terms]],
     ):
+        self._turn = 0
         self._database = database
         self._alerts = alerts
         self._rules = rules
@@ -49,18 +51,17 @@ class SpendWatch:
 
     async def run(self) -> None:
         """Look until cancelled: at loops each minute, at anomalies every five, at forecasts every fifteen."""
-        turn = 0
-        while True:
-            try:
-                await self.look(
-                    dt.datetime.now(dt.UTC),
-                    anomalies=turn % _ANOMALIES_EVERY == 0,
-                    forecasts=turn % _FORECASTS_EVERY == 0,
-                )
-            except StoreUnavailable as error:
-                _log.warning("Nobody looks at spend for now. %s", error.message)
-            turn += 1
-            await asyncio.sleep(_LOOK_S)
+        await again_and_again(self._round)
+
+    async def _round(self) -> None:
+        turn = self._turn
+        await self.look(
+            dt.datetime.now(dt.UTC),
+            anomalies=turn % _ANOMALIES_EVERY == 0,
+            forecasts=turn % _FORECASTS_EVERY == 0,
+        )
+        self._turn += 1
+        await asyncio.sleep(_LOOK_S)
 
     async def look(self, now: dt.datetime, *, anomalies: bool = True, forecasts: bool = True) -> None:
         """Look once. What fails for one tenant is logged, and the others are looked at all the same.
@@ -119,9 +120,12 @@ class SpendWatch:
 
 async def tell_of_loops(loops: Loops, alerts: Alerts) -> None:
     """Raise alerts of the loops that one worker sees, until cancelled; without Postgres, when it is back."""
-    while True:
+
+    async def tell() -> None:
         await asyncio.sleep(_TELL_S)
         await tell_news(loops, alerts)
+
+    await again_and_again(tell)
 
 
 async def tell_news(loops: Loops, alerts: Alerts) -> None:

@@ -49,7 +49,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     numbers: Mapping[str, str | int | float] = {}
     """What machines read: amounts are exact decimal strings of US dollars, under names that end with ``_usd``."""
     link: str = ""
-    """The console's page about it, as ``/console/costs?by=user``."""
+    """The console's page about it, as ``/costs?by=user``."""
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):

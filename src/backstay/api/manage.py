@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from backstay.access import AuditLog, Keys, People, Sessions
 from backstay.access.types import CreatedKey, Invitation, Key, LoginLink, NewKey, Person
+from backstay.api.alerts import AlertDeps, alert_endpoints
 from backstay.api.answers import call_row, cost_group, cost_total, model_view, moment, trace_tree
 from backstay.api.auth import Authenticate
 from backstay.api.budgets import (
@@ -124,6 +125,7 @@ class ManageDeps:
     cache: Cache
     budget: BudgetDeps
     watch: WatchDeps
+    alerts: AlertDeps
     later: Later
     webhooks: WebhookSecrets
     catalog: Callable[[Caller], Awaitable[Sequence[Any]]]
@@ -489,5 +491,6 @@ ENDPOINTS: tuple[Endpoint[ManageDeps, Any, Any], ...] = (
         "/v1/routes/{target:path}/undrain", "Put a target in use again", undrain_target,
         answer=RouteTarget, body=Nothing, right="admin", errors=_NO_SUCH,
     ),
+    *alert_endpoints(lambda deps: deps.alerts),
 )  # fmt: skip
 """Everything that the API serves; its document is made from the same."""

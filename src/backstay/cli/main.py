@@ -3,6 +3,7 @@
 import click
 
 from backstay import __version__
+from backstay.cli.alerts import alerts
 from backstay.cli.ask import ask
 from backstay.cli.budgets import audit, budgets, workers
 from backstay.cli.cache import cache
@@ -42,7 +43,7 @@ def version(cli: Cli) -> None:
 
 
 for _command in (
-    serve, demo, check, ask, keys, traces, costs, budgets, audit, workers, prices, models, routes, cache, simulate,
-    drill, people, login, webhooks, completion, version,
+    serve, demo, check, ask, keys, traces, costs, budgets, alerts, audit, workers, prices, models, routes, cache,
+    simulate, drill, people, login, webhooks, completion, version,
 ):  # fmt: skip
     main.add_command(_command)

@@ -4,6 +4,7 @@ from starlette.routing import Route
 
 from backstay.console import (
     account,
+    alerts,
     audit,
     batches,
     costs,
@@ -42,6 +43,9 @@ PAGES = (
     Page("/batches/{batch_id}", batches.one),
     Page("/batches/{batch_id}/cancel", batches.ask_cancel, "editor"),
     Page("/batches/{batch_id}/cancel", batches.cancel, "editor", "POST"),
+    Page("/alerts", alerts.show),
+    Page("/alerts/{alert_id}", alerts.one),
+    Page("/alerts/{alert_id}/acknowledge", alerts.acknowledge, "editor", "POST"),
     Page("/keys", keys.show),
     Page("/keys", keys.create, "editor", "POST"),
     Page("/keys/{key_id}/revoke", keys.ask_revoke, "editor"),

@@ -14,6 +14,7 @@ _WORDS = {
     "key.create": "made the key",
     "key.revoke": "revoked the key",
     "key.rotate": "rotated the key",
+    "alert.acknowledge": "looks after the alert",
     "batch.cancel": "cancelled the batch",
     "person.invite": "invited",
     "person.link": "made a sign-in link for",

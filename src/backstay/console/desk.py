@@ -101,7 +101,13 @@ class Desk:
             check_token(form, session.csrf_token)
             _check_text(*form.values())
         visit = Visit(
-            request=request, deps=self.deps, renderer=self.renderer, session=session, now=self.now(), form=form
+            request=request,
+            deps=self.deps,
+            renderer=self.renderer,
+            session=session,
+            now=self.now(),
+            form=form,
+            open_alerts=await self.deps.alerts.count_open(session.person.caller) if page.method == "GET" else 0,
         )
         if not visit.may(page.role):
             allowed = " or ".join(ROLES[ROLES.index(page.role) :])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 from backstay.access import AuditLog, Keys, People, Sessions
+from backstay.alerts.book import AlertBook
 from backstay.core.caller import Caller
 from backstay.core.clock import Clock
 from backstay.gateway import RouteBoard
@@ -52,6 +53,7 @@ class ConsoleDeps:
     routes: RouteBoard
     batches: Batches
     later: Later
+    alerts: AlertBook
     read_trace: Callable[[StoredSpan], CallReading]
     """Reads what a call's root span holds of its input and output into neutral form."""
     find_savings: Callable[..., Awaitable[FoundSavings]]

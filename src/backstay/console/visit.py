@@ -29,6 +29,7 @@ class Visit:
     now: datetime
     form: Mapping[str, str] = field(default_factory=dict[str, str])
     """Fields of a POST, its CSRF token already checked."""
+    open_alerts: int = 0
 
     @property
     def person(self) -> Person:
@@ -74,6 +75,7 @@ class Visit:
             "may_edit": self.may("editor"),
             "may_admin": self.may("admin"),
             "base_url": self.base_url,
+            "open_alerts": self.open_alerts,
             "curl_example": curl_example(self.base_url),
             "now": self.now,
             "link": self.link,

@@ -83,7 +83,7 @@ class Settings(BaseSettings):
         default="text", description="Log lines for people, or one JSON object a line."
     )
     smtp_url: SecretStr | None = Field(
-        default=None, description="Mail server for invitations: smtp://user:password@host:587."
+        default=None, description="Mail server for invitations and alerts: smtp://user:password@host:587."
     )
     mail_from: str = Field(default="backstay@localhost", description="Sender of mails.")
 

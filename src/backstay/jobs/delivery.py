@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
@@ -10,11 +9,11 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from backstay.core.errors import BackstayError, ConfigError
 from backstay.jobs.later import LaterCall
+from backstay.jobs.posting import Posted, Poster
 from backstay.jobs.rounds import again_and_again, wait_for
 from backstay.jobs.views import view_call
-from backstay.jobs.webhooks import Place, find_address, pause_after, read_url, secret_of, sign, write_secret
+from backstay.jobs.webhooks import pause_after, secret_of, sign, write_secret
 from backstay.store import Connection, Database, load_queries
 
 _QUERIES = load_queries("backstay.jobs")
@@ -22,8 +21,6 @@ WebhookEnd = Literal["delivered", "again", "failed"]
 """``again``: the receiver did not take it, and is told again. ``failed``: that was the last time."""
 
 _AT_ONCE = 16
-_ANSWER_S = 15.0
-"""How long a receiver may take. Source: Standard Webhooks: 15 to 30 seconds (2024-06)."""
 _LEASE_S = 60.0
 """After which a try that was begun is made again: its process died."""
 _IDLE_S = 30.0
@@ -67,8 +64,7 @@ class Deliverer:
         """Take the parts. ``ca_file`` has authorities that are trusted beside the system's. Raises ``ConfigError``."""
         self._database = database
         self._secret = installation_secret
-        self._named_hosts = named_hosts
-        self._tls = _trusting(ca_file)
+        self._poster = Poster(named_hosts, ca_file)
         self.tries: dict[WebhookEnd, int] = dict.fromkeys(get_args(WebhookEnd), 0)
         """Tries that have ended here, by what came of them."""
         self._woken = asyncio.Event()
@@ -100,18 +96,9 @@ class Deliverer:
         return _IDLE_S if row["in_s"] is None else min(max(row["in_s"], 0.05), _IDLE_S)
 
     async def _deliver(self, row: Mapping[str, Any]) -> None:
-        status, problem = None, None
-        try:
-            status = await self._send(row)
-            if not 200 <= status < 300:
-                problem = f"The receiver answered {status}."
-        except BackstayError as error:
-            problem = error.message
-        except ssl.SSLCertVerificationError as error:
-            problem = f"The receiver's certificate is not trusted: {error.verify_message.rstrip('.')}."
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError) as error:
-            problem = f"The receiver could not be reached: {type(error).__name__}."
-        pause_s = None if problem is None else pause_after(status, row["webhook_tries"])
+        posted = await self._send(row)
+        problem = posted.problem
+        pause_s = None if problem is None else pause_after(posted.status, row["webhook_tries"])
         state = "delivered" if problem is None else "failed" if pause_s is None else "waiting"
         self.tries["again" if state == "waiting" else state] += 1
         async with self._database.system() as connection:
@@ -126,52 +113,17 @@ class Deliverer:
                 },
             )
 
-    async def _send(self, row: Mapping[str, Any]) -> int:
-        """Send one; return the receiver's status."""
-        place = read_url(row["webhook_url"], self._named_hosts)
+    async def _send(self, row: Mapping[str, Any]) -> Posted:
         body, timestamp = _message(msgspec.convert(row, LaterCall)), int(time.time())
         secrets = [secret_of(self._secret, salt) for salt in row["salts"]]
         headers = {
-            "host": place.authority,
-            "content-type": "application/json",
-            "content-length": str(len(body)),
-            "user-agent": "Backstay",
-            "connection": "close",
             "webhook-id": row["job_id"],
             "webhook-timestamp": str(timestamp),
             "webhook-signature": sign(secrets, row["job_id"], timestamp, body),
         }
-        async with asyncio.timeout(_ANSWER_S):
-            return await _post(place, await find_address(place), self._tls, headers, body)
+        return await self._poster.post(row["webhook_url"], body, headers)
 
 
 def _message(call: LaterCall) -> bytes:
     kind = "call.completed" if call.state == "done" else "call.failed"
     return msgspec.json.encode({"type": kind, "timestamp": call.finished_at, "data": view_call(call)})
-
-
-def _trusting(ca_file: Path | None) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if ca_file is not None:
-        try:
-            context.load_verify_locations(ca_file)
-        except OSError as error:
-            raise ConfigError(f"BACKSTAY_WEBHOOK_CA: {ca_file} is not a PEM file of certificates: {error}.") from error
-    return context
-
-
-async def _post(place: Place, address: str, tls: ssl.SSLContext, headers: Mapping[str, str], body: bytes) -> int:
-    """Post to an address that was found to be allowed, and read the status alone: redirects are not followed."""
-    reader, writer = await asyncio.open_connection(
-        address, place.port, ssl=tls if place.is_tls else None, server_hostname=place.host if place.is_tls else None
-    )
-    try:
-        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        writer.write(f"POST {place.target} HTTP/1.1\r\n{head}\r\n".encode() + body)
-        await writer.drain()
-        status_line = (await reader.readline()).split(b" ", 2)
-        if len(status_line) < 2 or not status_line[0].startswith(b"HTTP/1."):
-            raise ValueError("the receiver does not speak HTTP")
-        return int(status_line[1])
-    finally:
-        writer.close()

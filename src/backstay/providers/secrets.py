@@ -53,7 +53,7 @@ def read_secret(reference: str, environ: Mapping[str, str]) -> Secret:
     value = value.strip()
     if not value:
         where = f"The environment variable {place}" if kind == "env" else f"The file {place}"
-        raise ConfigError(f"{where} holds no key. Set it, or remove the api_key that refers to it.")
+        raise ConfigError(f"{where} holds no key. Set it, or remove what refers to it.")
     if any(character < " " for character in value):
         raise ConfigError(f"The key at {reference} is more than one line. Keep the key alone there.")
     return Secret(value)

@@ -58,8 +58,11 @@ begin
 end $$;
 grant select, insert, update, delete on alerts, alert_deliveries to backstay_app, backstay_system;
 
--- What alerts are made of is looked for every few seconds: usage without a price, and what a call cost beyond what was
--- reserved for it. Both are rare, so that these indexes stay small and nothing else is read.
+-- What alerts are made of is looked for every few seconds: usage without a price, budgets' current windows, and what a
+-- call cost beyond what was reserved for it. The first and the last are rare, so that their indexes stay small.
+-- In this order, shippers stand still at the ledger before they hold anything of budgets, and workers' syncs, which take
+-- windows before postings, can end.
 create index ledger_unpriced on ledger_entries (at) include (tenant_id, target)
   where cost_nanousd is null and input_tokens is not null;
+create index budget_windows_current on budget_windows (ends_us);
 create index budget_postings_uncovered on budget_postings (posted_at) where kind = 'charge' and source = 'free';
