@@ -99,8 +99,10 @@ def test_a_missing_file_is_named(tmp_path: Path):
 
 def test_the_schema_knows_every_section():
     """Editors get a JSON schema of the file."""
-    sections = {"providers", "models", "targets", "budgets", "limits", "prices", "alerts", "alert_channels"}
-    assert set(policy_schema()["properties"]) == sections
+    assert set(policy_schema()["properties"]) == {
+        "providers", "models", "targets", "budgets", "limits", "prices", "loops", "anomalies", "alerts",
+        "alert_channels",
+    }  # fmt: skip
 
 
 async def test_a_running_policy_follows_its_file_all_or_nothing(tmp_path: Path):

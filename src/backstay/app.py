@@ -14,6 +14,7 @@ from backstay.alerts.sending import Sender
 from backstay.api.alerts import AlertDeps
 from backstay.api.budgets import BudgetDeps
 from backstay.api.later import LaterCalls
+from backstay.api.watch import WatchDeps
 from backstay.cache.figures import watch as watch_cache
 from backstay.cache.request_key import request_digest
 from backstay.call_path import CallPath
@@ -112,6 +113,7 @@ class App:
 
         self._path.limiter.watch(figures.add_counter)
         self._path.escrow.watch(figures.add_counter)
+        self._path.loops.watch(figures.add_counter)
         shadows = self._path.shadows
         for verdict in shadows.counts:
             figures.add_counter(
@@ -147,6 +149,7 @@ class App:
             prices=prices,
             cache=self._path.cache,
             budget=BudgetDeps(database),
+            watch=WatchDeps(database, lambda: path.policy.file.anomalies, lambda: path.policy.budgets),
             alerts=self._alerts(mailer, audit),
             later=Later(database),
             webhooks=WebhookSecrets(database, secret),
@@ -176,6 +179,7 @@ class App:
         return console.ConsoleDeps(
             traces=manage.traces,
             ledger=manage.ledger,
+            forecasts=manage.watch.forecasts,
             keys=manage.keys,
             people=manage.people,
             sessions=manage.sessions,

@@ -12,6 +12,8 @@ from functools import partial
 from typing import Any
 
 from backstay.access import KeyRing
+from backstay.alerts import Alerts
+from backstay.alerts.spend_watch import tell_of_loops
 from backstay.budgets import Escrow
 from backstay.cache import Cache
 from backstay.conversations import Conversations
@@ -27,6 +29,7 @@ from backstay.idempotency import Claims
 from backstay.idempotency import Terms as IdempotencyTerms
 from backstay.limits import Limiter
 from backstay.live_policy import LivePolicy
+from backstay.loops import Loops
 from backstay.providers import ProviderEmbedder
 from backstay.store import Database, Journal
 from backstay.tracing import Span
@@ -74,6 +77,8 @@ class CallPath:
             memory_bytes=settings.cache_memory_bytes,
             embedder=ProviderEmbedder(lambda: self.policy.providers["local"]),
         )
+        self.loops = Loops()
+        self.alerts = Alerts(database, lambda: self.policy.alerts)
         self.claims = Claims(database, self.clock, _idempotency_terms(settings))
         self.gateway = self._gateway(observe, capture=settings.capture == "full")
         self.shadows = self.gateway.shadows = Shadows(partial(call, self.gateway), self.cache, self.gateway.chance)
@@ -93,6 +98,7 @@ class CallPath:
             conversations=self.conversations,
             limiter=self.limiter,
             escrow=self.escrow,
+            loops=self.loops,
             claims=self.claims,
             cache=self.cache,
             capture=capture,
@@ -119,6 +125,7 @@ class CallPath:
             self.limiter.run(),
             self.escrow.run(),
             self.claims.run(),
+            tell_of_loops(self.loops, self.alerts),
             self.cache.run(),
             self.conversations.run(),
             self.policy.watch(self._adopt_policy),
@@ -162,6 +169,7 @@ class CallPath:
         named = {target.name for model in self.policy.models for target in model.all_targets}
         self.gateway.fleet.configure(self.policy.rate_limits, named)
         self.limiter.rules = self.policy.limits
+        self.loops.adopt(self.policy.file.loops)
         self.escrow.adopt(self.policy.budgets)
         self.run(self.cache.adopt({name: model.cache for name, model in self.policy.file.models.items()}))
 

@@ -13,10 +13,11 @@ import sys
 import uvloop
 
 from backstay.access import Mailer
-from backstay.alerts import AlertRules, Alerts
+from backstay.alerts import AlertRules
 from backstay.alerts.delivery import AlertDeliverer
 from backstay.alerts.evaluation import Evaluator
 from backstay.alerts.sending import Sender
+from backstay.alerts.spend_watch import SpendWatch
 from backstay.api import WIRES
 from backstay.api.auth import OPERATOR_ID, operator
 from backstay.cache import read_directives
@@ -106,12 +107,12 @@ def _watch_alerts(settings: Settings, path: CallPath, metrics: CallMetrics) -> N
         return path.policy.alerts
 
     teller = AlertDeliverer(path.database, rules, sender, settings.public_url or "")
-    evaluator = Evaluator(
-        path.database, Alerts(path.database, rules), rules, lambda: path.policy.budgets, on_news=teller.wake
-    )
+    evaluator = Evaluator(path.database, path.alerts, rules, lambda: path.policy.budgets, on_news=teller.wake)
+    spend = SpendWatch(path.database, path.alerts, lambda: path.policy.file.anomalies, lambda: path.policy.budgets)
     evaluator.watch(metrics.add_family)
     teller.watch(metrics.add_family)
     path.run(evaluator.run())
+    path.run(spend.run())
     path.run(teller.run())
 
 

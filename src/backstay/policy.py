@@ -14,8 +14,10 @@ from backstay.cache import CacheConfig
 from backstay.core.errors import ConfigError
 from backstay.core.routing import OnBrokenStream, Strategy
 from backstay.core.toml_lines import explain, line_of, not_toml
+from backstay.ledger.anomaly import AnomalyConfig
 from backstay.ledger.overrides import DatedPrices, UnknownPrice
 from backstay.limits import LimitConfig
+from backstay.loops import LoopConfig
 from backstay.providers import ProviderConfig, TimeoutsConfig, implicit_providers
 
 DEFAULT_FILE = Path("backstay.toml")
@@ -120,6 +122,8 @@ class PolicyFile(_Table):
         default_factory=dict[str, BudgetConfig], description="What may be spent, in each tenant."
     )
     limits: list[LimitConfig] = Field(default_factory=list[LimitConfig], description="Of callers.")
+    loops: LoopConfig = Field(default=LoopConfig(), description="What is done with calls that repeat themselves.")
+    anomalies: AnomalyConfig = Field(default=AnomalyConfig(), description="Which spend is out of the ordinary.")
     alerts: dict[str, AlertConfig] = Field(default_factory=dict[str, AlertConfig], description="What is told.")
     alert_channels: dict[ChannelName, ChannelConfig] = Field(
         default_factory=dict[ChannelName, ChannelConfig], description="Who can be told."
@@ -184,6 +188,8 @@ def _with_defaults(written: PolicyFile, environ: Mapping[str, str]) -> PolicyFil
         unknown_price=written.unknown_price,
         budgets=written.budgets,
         limits=written.limits,
+        loops=written.loops,
+        anomalies=written.anomalies,
         alerts=written.alerts,
         alert_channels=written.alert_channels,
     )

@@ -19,6 +19,7 @@ from backstay.api.auth import Authenticator
 from backstay.api.budgets import BudgetDeps
 from backstay.api.manage import ManageDeps, routes
 from backstay.api.problems import EXCEPTION_HANDLERS
+from backstay.api.watch import WatchDeps
 from backstay.cache import Cache
 from backstay.cache.request_key import request_digest
 from backstay.catalog import TargetPrices
@@ -30,6 +31,7 @@ from backstay.gateway import Model, Models, RouteBoard, Target
 from backstay.health import HealthStore
 from backstay.jobs import Later, WebhookSecrets
 from backstay.ledger import MERGE_ENTRIES, CostLine, LedgerEntry, LedgerStore, PriceBook
+from backstay.ledger.anomaly import AnomalyConfig
 from backstay.ledger.export import LedgerExport
 from backstay.ledger.traffic import Traffic
 from backstay.providers import DIALECTS
@@ -67,6 +69,7 @@ async def app(database: Database) -> AsyncIterator[Starlette]:
         traces=TraceStore(database),
         ledger=LedgerStore(database),
         budget=BudgetDeps(database),
+        watch=WatchDeps(database, AnomalyConfig, lambda: ()),
         alerts=alert_deps(database),
         export=LedgerExport(database),
         traffic=Traffic(database, request_digest),

@@ -28,6 +28,7 @@ from backstay.api.health import routes as health_routes
 from backstay.api.manage import ENDPOINTS, ManageDeps, routes
 from backstay.api.openapi import openapi_document
 from backstay.api.problems import EXCEPTION_HANDLERS
+from backstay.api.watch import WatchDeps
 from backstay.cache import Cache
 from backstay.cache.request_key import request_digest
 from backstay.catalog import TargetPrices
@@ -38,6 +39,7 @@ from backstay.gateway import Model, Models, RouteBoard, Target
 from backstay.health import HealthStore
 from backstay.jobs import Later, WebhookSecrets
 from backstay.ledger import LedgerStore, PriceBook
+from backstay.ledger.anomaly import AnomalyConfig
 from backstay.ledger.export import LedgerExport
 from backstay.ledger.traffic import Traffic
 from backstay.providers.simulator import Simulator
@@ -97,6 +99,7 @@ def build(url: str) -> Starlette:
         traces=TraceStore(database),
         ledger=LedgerStore(database),
         budget=BudgetDeps(database),
+        watch=WatchDeps(database, AnomalyConfig, lambda: ()),
         alerts=alert_deps(database),
         export=LedgerExport(database),
         traffic=Traffic(database, request_digest),

@@ -21,6 +21,7 @@ from backstay.gateway import RouteBoard
 from backstay.health import HealthStore
 from backstay.jobs import Batches, Files, Later
 from backstay.ledger import LedgerStore, PriceBook
+from backstay.ledger.forecasts import Forecasts
 from backstay.ledger.savings import find_savings
 from backstay.ledger.traffic import Traffic
 from backstay.providers import ANTHROPIC, OPENAI
@@ -42,6 +43,7 @@ def deps(database: Database, tenant: str) -> ConsoleDeps:
     return ConsoleDeps(
         traces=TraceStore(database),
         ledger=LedgerStore(database),
+        forecasts=Forecasts(database),
         keys=Keys(database, secret, clock),
         people=People(database, secret, public_url=BASE_URL),
         sessions=Sessions(database, secret, clock),

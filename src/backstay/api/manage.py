@@ -78,6 +78,7 @@ from backstay.api.shapes import (
     TraceView,
     WebhookSecret,
 )
+from backstay.api.watch import WATCH_ENDPOINTS, WatchDeps
 from backstay.api.what_if import Prices, savings, what_if
 from backstay.budgets.manage import BudgetChange, BudgetView, NewBudget
 from backstay.cache import Cache, Purge
@@ -124,6 +125,7 @@ class ManageDeps:
     prices: Prices
     cache: Cache
     budget: BudgetDeps
+    watch: WatchDeps
     alerts: AlertDeps
     later: Later
     webhooks: WebhookSecrets
@@ -449,6 +451,7 @@ ENDPOINTS: tuple[Endpoint[ManageDeps, Any, Any], ...] = (
         "/v1/costs/savings", "List what could have been saved on past traffic, the largest first", savings,
         answer=SavingsReport, query=SavingsQuery, right="read", errors=(Overloaded,),
     ),
+    *WATCH_ENDPOINTS,
     get(
         "/v1/costs/export", "Stream ledger entries as CSV, FOCUS 1.2 or Parquet", export,
         answer=str, query=ExportQuery, right="read", errors=(Overloaded,), media_type="text/csv",

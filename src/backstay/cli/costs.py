@@ -12,6 +12,7 @@ from backstay.cli.invoice import invoice_page
 from backstay.cli.output import count, dump, hint, local_time, money, printable, say, table
 from backstay.cli.savings import savings, what_if
 from backstay.cli.values import CommaList
+from backstay.cli.watch import anomalies, forecast
 from backstay.core.errors import InvalidRequest
 
 DIMENSIONS = ("user", "feature", "model", "target", "key", "tag", "day", "hour", "request")
@@ -147,6 +148,8 @@ def invoice(cli: Cli, month: str, markup: str, as_html: bool) -> None:
 
 costs.add_command(what_if)
 costs.add_command(savings)
+costs.add_command(anomalies)
+costs.add_command(forecast)
 
 
 def _requests(cli: Cli, answer: dict[str, Any], as_csv: bool) -> None:

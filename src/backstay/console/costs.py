@@ -7,6 +7,7 @@ import msgspec
 from starlette.responses import Response
 
 from backstay.console.format import change
+from backstay.console.month import read_month
 from backstay.console.names import key_names
 from backstay.console.spend import FILTERS, spend_plot, spend_series
 from backstay.console.tables import csv_file
@@ -63,6 +64,7 @@ async def show(visit: Visit) -> Response:
         dimensions=list(FILTERS),
         series=series,
         plot=spend_plot(window, series),
+        month=await read_month(visit),
         total=total,
         moved=change(total.cost_nanousd, before.cost_nanousd),
         per_call=_per_call(total),

@@ -12,6 +12,7 @@ from backstay.core.clock import Clock
 from backstay.gateway import RouteBoard
 from backstay.jobs import Batches, Later
 from backstay.ledger import LedgerStore
+from backstay.ledger.forecasts import Forecasts
 from backstay.ledger.savings import FoundSavings
 from backstay.tracing import CallReading, StoredSpan, TraceStore
 
@@ -42,6 +43,7 @@ class ConsoleDeps:
 
     traces: TraceStore
     ledger: LedgerStore
+    forecasts: Forecasts
     keys: Keys
     people: People
     sessions: Sessions

@@ -11,6 +11,7 @@ BackstayError
 ├── Forbidden                     403  the key or person may not do this
 ├── NotFound                      404
 ├── Conflict                      409
+├── LoopDetected                  422  the key repeats nearly the same call again and again
 ├── RateLimited                   429  a limit of the caller is used up
 ├── BudgetExhausted               402  a budget of the caller cannot cover the call
 │   ├── PriceUnknown              402  a hard budget counts the call, and nobody knows its price
@@ -122,6 +123,13 @@ class RateLimited(BackstayError):
     code = "rate_limited"
     status = 429
     retryable = True
+
+
+class LoopDetected(BackstayError):
+    """This key repeats nearly the same request again and again. Stop repeating it, or raise `repeats` under [loops]."""
+
+    code = "loop_detected"
+    status = 422
 
 
 class BudgetExhausted(BackstayError):

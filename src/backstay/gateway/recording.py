@@ -113,6 +113,8 @@ class Recording:
         """What stood in for a real answer: ``target``, ``message`` or ``cache_stale``."""
         self.written = False
         self.hit: Hit | None = None
+        self.repeats = 0
+        """Of a call that is one of a loop: how many calls the loop has so far."""
         self.missed = False
         """Whether the cache was asked and had no answer."""
 
@@ -277,6 +279,8 @@ class Recording:
             attributes["backstay.degraded"] = self.degraded
         if self.origin_id is not None:
             attributes["backstay.idempotency.origin"] = self.origin_id
+        if self.repeats:
+            attributes["backstay.loop.calls"] = self.repeats
         if self.spending is not None and self.spending.is_over:
             attributes["backstay.budget.over"] = True
         if self.incoming.is_shadow:

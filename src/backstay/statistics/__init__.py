@@ -1,4 +1,4 @@
-"""Pure statistics: what samples say of error rates, and thresholds that keep them under a bound.
+"""Pure statistics: bounds on error rates and thresholds that keep them; what is usual by the hour; forecasts of sums.
 
 Owns the mathematics, with its sources. Must never do I/O.
 """
