@@ -6,8 +6,8 @@ from pathlib import Path
 
 import psycopg
 
-from bench.machine import BenchError
 from backstay.store import Database, EmbeddedPostgres, load_queries, migrate
+from bench.machine import BenchError
 
 DAYS = 90
 _QUERIES = load_queries("bench", "ledger.sql")

@@ -27,7 +27,7 @@ from backstay.tracing import Span, TraceStore
 from rollup_books import DAY, TENANTS, Document, make_documents, ship
 
 FIELDS = {"user": "user_id", "key": "key_id", "feature": "feature", "model": "model", "target": "target"}
-TABLES = ("cost_rollups", "call_rollups", "latency_rollups", "user_days")
+TABLES = ("cost_rollups", "call_rollups", "latency_rollups", "user_days", "user_weeks")
 OLDER_MERGE = (
     MERGE_ENTRIES.replace("lines, unused)", "lines)").replace("'[]'), unused", "'[]')").replace(", unused text", "")
 )
