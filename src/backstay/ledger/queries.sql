@@ -21,6 +21,10 @@ where tenant_id = %(tenant_id)s and trace_id = %(trace_id)s
   and (%(key_id)s::text is null or key_id = %(key_id)s)
 order by at, call_id, attempt
 
+-- name: report_memory
+-- For groups in their thousands, which would else be written to disk and read again.
+set local work_mem = '32MB'
+
 -- name: earlier_attempts
 -- Other attempts of the same call in the same group, so that a call is counted once. All entries of a call have its time
 -- and differ by target alone; as further attempts are few, they alone are looked after.

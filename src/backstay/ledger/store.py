@@ -215,6 +215,7 @@ class LedgerStore:
 
     async def _fetch(self, query: LiteralString, tenant_id: str, **params: Any) -> list[dict[str, Any]]:
         async with self._database.tenant(tenant_id, timeout_s=_TIMEOUT_S) as connection:
+            await connection.execute(_QUERIES["report_memory"])
             # Unprepared: planned for these very values, so that unused filters cost nothing.
             cursor = await connection.execute(query, {"tenant_id": tenant_id, **params}, prepare=False)
             return await cursor.fetchall()
