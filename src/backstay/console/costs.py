@@ -16,9 +16,16 @@ from backstay.console.window import Window, read_window
 from backstay.core.errors import InvalidRequest
 from backstay.core.money import NanoUSD, usd
 from backstay.ledger import CostRow, Dimension
+from backstay.ledger.store import MOST_ROWS
 
 _SHOWN = 50
 _MOVERS = 6
+_ALL = 1_000_000
+"""Rows of a report that leaves none out."""
+
+
+_Groups = dict[tuple[str, ...], CostRow]
+"""A report's rows by their names, in the order of the dimensions."""
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +62,7 @@ async def show(visit: Visit) -> Response:
     series = await spend_series(visit, window, by[0], labels)
     (total,) = await _costs(visit, window, ())
     (before,) = await _costs(visit, _earlier(window), ())
-    earlier = {_names(row, by): row for row in await _costs(visit, _earlier(window), by)}
+    now, earlier = await _compared(visit, window, by, rows)
     return visit.page(
         "costs.html",
         window=window,
@@ -66,7 +73,7 @@ async def show(visit: Visit) -> Response:
         total=total,
         moved=change(total.cost_nanousd, before.cost_nanousd),
         per_call=_per_call(total),
-        movers=_movers({_names(row, by): row for row in rows}, earlier, by, labels, window),
+        movers=_movers(now, earlier, by, labels, window),
         unused=await visit.deps.ledger.unused(visit.tenant_id, since=window.since, until=window.until),
         lines=[_line(row, by, earlier, labels, window) for row in rows[:_SHOWN]],
         more=len(rows) - _SHOWN,
@@ -84,6 +91,30 @@ def _dimensions(query: Mapping[str, str]) -> tuple[Dimension, ...]:
 
 async def _costs(visit: Visit, window: Window, by: Sequence[Dimension]) -> list[CostRow]:
     return await visit.deps.ledger.costs(visit.tenant_id, by=by, since=window.since, until=window.until)
+
+
+async def _compared(
+    visit: Visit, window: Window, by: Sequence[Dimension], rows: Sequence[CostRow]
+) -> tuple[_Groups, _Groups]:
+    """Give the dearest groups of this time and of the time before, each with what the other's cost in it."""
+    before = await _costs(visit, _earlier(window), by)
+    now, earlier = ({_names(row, by): row for row in part} for part in (rows, before))
+    if "user" in by and "tag" not in by:
+        now |= await _left_out(visit, window, by, now, earlier)
+        earlier |= await _left_out(visit, _earlier(window), by, earlier, now)
+    return now, earlier
+
+
+async def _left_out(visit: Visit, window: Window, by: Sequence[Dimension], found: _Groups, others: _Groups) -> _Groups:
+    """Read what groups cost that a report left out since a thousand cost more: it is not nothing."""
+    names = others.keys() - found.keys()
+    if len(found) < MOST_ROWS or not names:
+        return {}
+    users = list({others[each].user for each in names})
+    rows = await visit.deps.ledger.costs(
+        visit.tenant_id, by=by, since=window.since, until=window.until, users=users, limit=_ALL
+    )
+    return {_names(row, by): row for row in rows if _names(row, by) in names}
 
 
 def _earlier(window: Window) -> Window:

@@ -33,7 +33,7 @@ _QUERIES = _load()
 MERGE_ENTRIES = _QUERIES["merge_entries"]
 """What the shipper runs on a batch to write its ledger entries. Run again on the same batch, it changes nothing."""
 
-_MAX_ROWS = 1000
+MOST_ROWS = 1000
 """Rows of a cost report."""
 
 _NOT_BY_USER = frozenset({"feature", "model", "target", "key", "tag"})
@@ -63,12 +63,14 @@ class LedgerStore:
         since: datetime,
         until: datetime,
         key_id: str | None = None,
-        limit: int = _MAX_ROWS,
+        users: Sequence[str | None] | None = None,
+        limit: int = MOST_ROWS,
     ) -> list[CostRow]:
         """Add up costs by dimensions, the most expensive group first; by nothing: one row, the total.
 
         Args:
             key_id: Only the calls of this key.
+            users: By user and more, though not by tag: those of these users; ``None`` among them: of none.
             limit: Most rows to return.
 
         Raises:
@@ -80,9 +82,9 @@ class LedgerStore:
                 raise InvalidRequest(
                     f"Costs have no dimension {dimension!r}. Use: {', '.join(DIMENSIONS)}.", param="by"
                 )
-        if "user" in by and "tag" not in by and len(by) > 1 and key_id is None:
+        if users is None and "user" in by and "tag" not in by and len(by) > 1 and key_id is None:
             return await self._costs_of_dearest_users(tenant_id, by, since, until, limit)
-        found = await self._costs(tenant_id, by, since, until, key_id=key_id, limit=limit)
+        found = await self._costs(tenant_id, by, since, until, users, key_id=key_id, limit=limit)
         return found if found or by else [_NOTHING]
 
     async def entries(self, tenant_id: str, trace_id: str, *, key_id: str | None = None) -> list[LedgerEntry]:
