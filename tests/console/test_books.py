@@ -134,7 +134,7 @@ async def test_costs_of_more_users_than_a_report_lists(site: Site, enter: Enter)
     html = await (await enter("viewer")).get("/costs?by=user&range=7d")
     movers = html[html.index("Top movers") :]
     faded = movers[movers.index(">faded</a>") :]
-    assert re.findall(r"\$[0-9.]+", faded)[:3] == ["$0.990000", "$1.000000", "$0.010000"]
+    assert re.findall(r"\$\d\.\d{6}", faded)[:3] == ["$0.990000", "$1.000000", "$0.010000"]
     assert "others" in html
 
 
