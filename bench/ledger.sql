@@ -64,6 +64,8 @@ with summed as (
   select tenant_id, kind, grain_s, sum(cost_nanousd) from cost_rollups where kind <> 'tag' group by 1, 2, 3
   union all
   select tenant_id, 'user alone', 86400, sum(cost_nanousd) from user_days group by 1
+  union all
+  select tenant_id, 'user alone', 604800, sum(cost_nanousd) from user_weeks group by 1
 )
 select tenant_id, jsonb_object_agg(kind || ' ' || grain_s, cost_nanousd) as sums,
        count(distinct cost_nanousd) > 1 as differing

@@ -112,7 +112,7 @@ async def test_costs_tell_what_moved_and_what_was_lost(site: Site, enter: Enter)
 
 
 async def test_costs_of_more_users_than_a_report_lists(site: Site, enter: Enter) -> None:
-    """A user whom a thousand others exceed has still cost what they did; the plot adds up those it does not name."""
+    """A user whom hundreds of others exceed has still cost what they did; the plot adds up those it does not name."""
     now = datetime.now(UTC)
     async with site.database.system(timeout_s=30) as connection:
         for at, user, cost, first, last in (
