@@ -1,5 +1,6 @@
 """Owns the page of costs: who spends what, and what changed."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -59,12 +60,19 @@ async def show(visit: Visit) -> Response:
     by = _dimensions(visit.query)
     if visit.query.get("format") == "csv":
         return _csv(by, await _costs(visit, window, by))
-    rows = await _costs(visit, window, by, limit=_most(by))
+    then, most = _earlier(window), _most(by)
+    rows, rows_then, (total,), (before,), unused = await asyncio.gather(
+        _costs(visit, window, by, limit=most),
+        _costs(visit, then, by, limit=most),
+        _costs(visit, window, ()),
+        _costs(visit, then, ()),
+        visit.deps.ledger.unused(visit.tenant_id, since=window.since, until=window.until),
+    )
     labels = await key_names(visit) if "key" in by else {}
-    series = await spend_series(visit, window, by[0], labels)
-    (total,) = await _costs(visit, window, ())
-    (before,) = await _costs(visit, _earlier(window), ())
-    now, earlier = await _compared(visit, window, by, rows)
+    series, (now, earlier) = await asyncio.gather(
+        spend_series(visit, window, by[0], labels, dearest=rows if by == ("user",) else None),
+        _compared(visit, window, by, rows, rows_then),
+    )
     return visit.page(
         "costs.html",
         window=window,
@@ -76,7 +84,7 @@ async def show(visit: Visit) -> Response:
         moved=change(total.cost_nanousd, before.cost_nanousd),
         per_call=_per_call(total),
         movers=_movers(now, earlier, by, labels, window),
-        unused=await visit.deps.ledger.unused(visit.tenant_id, since=window.since, until=window.until),
+        unused=unused,
         lines=[_line(row, by, earlier, labels, window) for row in rows[:_SHOWN]],
         has_more=len(rows) > _SHOWN,
         largest=max((row.cost_nanousd for row in rows), default=0),
@@ -105,11 +113,10 @@ def _has_left_out(by: Sequence[Dimension]) -> bool:
 
 
 async def _compared(
-    visit: Visit, window: Window, by: Sequence[Dimension], rows: Sequence[CostRow]
+    visit: Visit, window: Window, by: Sequence[Dimension], rows: Sequence[CostRow], rows_then: Sequence[CostRow]
 ) -> tuple[_Groups, _Groups]:
     """Give the dearest groups of this time and of the time before, each with what the other's cost in it."""
-    before = await _costs(visit, _earlier(window), by, limit=_most(by))
-    now, earlier = ({_names(row, by): row for row in part} for part in (rows, before))
+    now, earlier = ({_names(row, by): row for row in part} for part in (rows, rows_then))
     if _has_left_out(by):
         now |= await _left_out(visit, window, by, now, earlier)
         earlier |= await _left_out(visit, _earlier(window), by, earlier, now)
