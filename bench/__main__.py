@@ -1,7 +1,8 @@
 """Owns ``python -m bench``: one run, its table, its record. ``QUICK=1``: a short one; ``PEERS=1``: LiteLLM, too.
 
-``python -m bench console`` measures the console's pages instead, ``python -m bench overload`` presses a
-worker with more than fits, ``python -m bench budgets`` measures what a budget adds to a call.
+``python -m bench console`` measures the console's pages instead, ``python -m bench ledger`` times reports over ten
+million ledger entries and exports a month of them, ``python -m bench overload`` presses a worker with more than fits,
+``python -m bench budgets`` measures what a budget adds to a call.
 """
 
 import os
@@ -12,7 +13,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from bench import budgets, console, overload, plan
+from bench import budgets, console, ledger, overload, plan
 from bench.machine import BenchError, allow_open_files, choose_cores, describe, require_tools
 from bench.plot import draw
 from bench.processes import prioritise
@@ -28,6 +29,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     if sys.argv[1:] == ["console"]:
         return console.main()
+    if sys.argv[1:] == ["ledger"]:
+        return ledger.main()
     if sys.argv[1:] == ["overload"]:
         return overload.main()
     if sys.argv[1:] == ["budgets"]:

@@ -15,7 +15,7 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from http.cookiejar import CookieJar
@@ -55,12 +55,12 @@ def main() -> int:
     """Fill the books, measure, and print a table: 0 if every page meets its target, 1 if one does not, 2 on failure."""
     prioritise(os.getpid())
     try:
-        with _data_folder() as data_dir:
+        with data_folder() as data_dir:
             asyncio.run(fill(data_dir, int(os.environ.get("CALLS", _CALLS))))
-            with _serving(data_dir) as url:
+            with serving(data_dir) as (url, _):
                 times = {
-                    **_measure(url, PAGES, _sign_in(url, data_dir)),
-                    **_measure(url, REPORTS, _token(url, data_dir)),
+                    **time_paths(url, PAGES, sign_in(url, data_dir)),
+                    **time_paths(url, REPORTS, bearer(url, data_dir)),
                 }
             costs = asyncio.run(time_shipping(data_dir))
     except BenchError as error:
@@ -79,7 +79,8 @@ def main() -> int:
 
 
 @contextmanager
-def _data_folder() -> Generator[Path]:
+def data_folder() -> Generator[Path]:
+    """Give a folder for a database: that of ``CONSOLE_DATA``, which is kept, or one that is removed."""
     if kept := os.environ.get("CONSOLE_DATA"):
         Path(kept).mkdir(parents=True, exist_ok=True)
         yield Path(kept)
@@ -89,7 +90,8 @@ def _data_folder() -> Generator[Path]:
 
 
 @contextmanager
-def _serving(data_dir: Path) -> Generator[str]:
+def serving(data_dir: Path) -> Generator[tuple[str, int]]:
+    """Serve a data folder with one worker: give its address, and the id of the supervisor's process."""
     command = [*backstay(), "serve", "--port", "0", "--workers", "1", "--json", "--data-dir", str(data_dir)]
     environment = {**os.environ, "BACKSTAY_LOCAL_MODELS": "false"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
@@ -99,12 +101,12 @@ def _serving(data_dir: Path) -> Generator[str]:
             if not line:
                 raise BenchError("Backstay did not start.")
             prioritise(server.pid)
-            yield str(json.loads(line)["url"])
+            yield str(json.loads(line)["url"]), server.pid
         finally:
             server.terminate()
 
 
-def _sign_in(url: str, data_dir: Path) -> Mapping[str, str]:
+def sign_in(url: str, data_dir: Path) -> Mapping[str, str]:
     """Sign the first admin in, as a browser does."""
     link = _ask("login", url, data_dir)["url"]
     jar = CookieJar()
@@ -119,7 +121,8 @@ def _sign_in(url: str, data_dir: Path) -> Mapping[str, str]:
     return {"cookie": "; ".join(f"{cookie.name}={cookie.value}" for cookie in jar)}
 
 
-def _token(url: str, data_dir: Path) -> Mapping[str, str]:
+def bearer(url: str, data_dir: Path) -> Mapping[str, str]:
+    """Make a key that may read everything of the tenant ``default``."""
     key = _ask("keys", url, data_dir, "create", "--name", "bench", "--rights", "call,read,admin")["key"]
     return {"authorization": f"Bearer {key}"}
 
@@ -132,12 +135,14 @@ def _ask(name: str, url: str, data_dir: Path, *arguments: str) -> dict[str, str]
     return json.loads(done.stdout)
 
 
-def _measure(url: str, paths: tuple[str, ...], headers: Mapping[str, str]) -> dict[str, list[float]]:
-    """Get each path once to warm up and then some times, and time the beginning of the answer."""
+def time_paths(
+    url: str, paths: Sequence[str], headers: Mapping[str, str], *, often: int = _TIMES
+) -> dict[str, list[float]]:
+    """Get each path once to warm up and then some times, and time the beginning of the answer, in milliseconds."""
     connection = HTTPConnection(urllib.parse.urlsplit(url).netloc, timeout=60)
     times: dict[str, list[float]] = {}
     for path in paths:
-        for number in range(_TIMES + 1):
+        for number in range(often + 1):
             began = time.perf_counter()
             connection.request("GET", path, headers=dict(headers))
             response = connection.getresponse()

@@ -27,7 +27,7 @@ from backstay.tracing import Span, TraceStore
 from rollup_books import DAY, TENANTS, Document, make_documents, ship
 
 FIELDS = {"user": "user_id", "key": "key_id", "feature": "feature", "model": "model", "target": "target"}
-TABLES = ("cost_rollups", "call_rollups", "latency_rollups", "user_days")
+TABLES = ("cost_rollups", "call_rollups", "latency_rollups", "user_days", "user_weeks")
 OLDER_MERGE = (
     MERGE_ENTRIES.replace("lines, unused)", "lines)").replace("'[]'), unused", "'[]')").replace(", unused text", "")
 )
@@ -136,6 +136,27 @@ async def test_reports_are_what_the_entries_add_up_to(database: Database, books:
         expected = add_up(wanted, by)
         assert {tuple(getattr(row, name) for name in by): row for row in rows} == expected, (by, since, until)
         assert len(rows) == len(expected)
+
+
+async def test_a_short_report_is_the_beginning_of_the_whole(database: Database, books: list[Document]) -> None:
+    """The dearest groups are the same, in the same order, however few are asked for and whatever is skipped for it."""
+    ledger, rng = LedgerStore(database), random.Random(6)
+    for since, until in spans_of_time(rng, 40):
+        by: tuple[Dimension, ...] = ("user", *rng.sample(("feature", "model", "target", "key", "day"), 2))
+        whole = await ledger.costs("acme", by=by, since=since, until=until)
+        limit = rng.randrange(1, 5)
+        assert await ledger.costs("acme", by=by, since=since, until=until, limit=limit) == whole[:limit], by
+
+
+async def test_spend_of_some_users_is_their_part_of_all(database: Database, books: list[Document]) -> None:
+    """The series of users that are named, one without a name among them, are those that they have among all."""
+    ledger, rng = LedgerStore(database), random.Random(7)
+    for since, until in spans_of_time(rng, 20):
+        step = timedelta(hours=rng.choice((0.25, 1, 24)))
+        users = rng.sample(("jo", "mo", "", None), rng.randrange(1, 4))
+        of_all = await ledger.spend("acme", since=since, until=until, step=step, by="user")
+        some = await ledger.spend("acme", since=since, until=until, step=step, by="user", users=users)
+        assert some == [point for point in of_all if point.name in users]
 
 
 async def test_spend_over_time_is_what_the_entries_add_up_to(database: Database, books: list[Document]) -> None:

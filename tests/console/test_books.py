@@ -111,6 +111,33 @@ async def test_costs_tell_what_moved_and_what_was_lost(site: Site, enter: Enter)
     assert re.search(r"hedge</a></td>.*?\$0\.01", html, re.DOTALL)
 
 
+async def test_costs_of_more_users_than_a_report_lists(site: Site, enter: Enter) -> None:
+    """A user whom hundreds of others exceed has still cost what they did; the plot adds up those it does not name."""
+    now = datetime.now(UTC)
+    async with site.database.system(timeout_s=30) as connection:
+        for at, user, cost, first, last in (
+            (now - timedelta(hours=1), "faded", 10_000_000, 0, 0),
+            (now - timedelta(days=8), "faded", 1_000_000_000, 0, 0),
+            (now - timedelta(hours=1), "user-", 20_000_000, 1, 1_001),
+        ):
+            await connection.execute("select ensure_partitions(%s::date)", [at])
+            await connection.execute(
+                """
+                insert into ledger_entries (tenant_id, at, call_id, attempt, trace_id, user_id, model, target,
+                                            cost_nanousd)
+                select %s, %s, lpad(%s || number, 16, '0'), 0, 'trace', %s || coalesce(nullif(number, 0)::text, ''),
+                       'm', 'acme/m', %s
+                from generate_series(%s::int, %s) as number
+                """,
+                [TENANT, at, user[0], user, cost, first, last],
+            )
+    html = await (await enter("viewer")).get("/costs?by=user&range=7d")
+    movers = html[html.index("Top movers") :]
+    faded = movers[movers.index(">faded</a>") :]
+    assert re.findall(r"\$\d\.\d{6}", faded)[:3] == ["$0.990000", "$1.000000", "$0.010000"]
+    assert "others" in html
+
+
 async def test_savings_lead_to_their_calls(site: Site, enter: Enter) -> None:
     """Equal requests stand there with what the repeats cost, and lead to the calls."""
     at, rng = datetime.now(UTC) - timedelta(hours=1), random.Random(4)

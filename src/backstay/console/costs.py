@@ -1,5 +1,6 @@
 """Owns the page of costs: who spends what, and what changed."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -17,9 +18,18 @@ from backstay.console.window import Window, read_window
 from backstay.core.errors import InvalidRequest
 from backstay.core.money import NanoUSD, usd
 from backstay.ledger import CostRow, Dimension
+from backstay.ledger.store import MOST_ROWS
 
 _SHOWN = 50
 _MOVERS = 6
+_USERS = 200
+"""Rows by user that are read: a report of so many skips most users."""
+_ALL = 1_000_000
+"""Rows of a report that leaves none out."""
+
+
+_Groups = dict[tuple[str, ...], CostRow]
+"""A report's rows by their names, in the order of the dimensions."""
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,14 +59,21 @@ async def show(visit: Visit) -> Response:
     """Show spend over time and by one or two dimensions, or the table as CSV."""
     window = read_window(visit.query, visit.now, "7d")
     by = _dimensions(visit.query)
-    rows = await _costs(visit, window, by)
     if visit.query.get("format") == "csv":
-        return _csv(by, rows)
+        return _csv(by, await _costs(visit, window, by))
+    then, most = _earlier(window), _most(by)
+    rows, rows_then, (total,), (before,), unused = await asyncio.gather(
+        _costs(visit, window, by, limit=most),
+        _costs(visit, then, by, limit=most),
+        _costs(visit, window, ()),
+        _costs(visit, then, ()),
+        visit.deps.ledger.unused(visit.tenant_id, since=window.since, until=window.until),
+    )
     labels = await key_names(visit) if "key" in by else {}
-    series = await spend_series(visit, window, by[0], labels)
-    (total,) = await _costs(visit, window, ())
-    (before,) = await _costs(visit, _earlier(window), ())
-    earlier = {_names(row, by): row for row in await _costs(visit, _earlier(window), by)}
+    series, (now, earlier) = await asyncio.gather(
+        spend_series(visit, window, by[0], labels, dearest=rows if by == ("user",) else None),
+        _compared(visit, window, by, rows, rows_then),
+    )
     return visit.page(
         "costs.html",
         window=window,
@@ -68,10 +85,10 @@ async def show(visit: Visit) -> Response:
         total=total,
         moved=change(total.cost_nanousd, before.cost_nanousd),
         per_call=_per_call(total),
-        movers=_movers({_names(row, by): row for row in rows}, earlier, by, labels, window),
-        unused=await visit.deps.ledger.unused(visit.tenant_id, since=window.since, until=window.until),
+        movers=_movers(now, earlier, by, labels, window),
+        unused=unused,
         lines=[_line(row, by, earlier, labels, window) for row in rows[:_SHOWN]],
-        more=len(rows) - _SHOWN,
+        has_more=len(rows) > _SHOWN,
         largest=max((row.cost_nanousd for row in rows), default=0),
     )
 
@@ -84,8 +101,40 @@ def _dimensions(query: Mapping[str, str]) -> tuple[Dimension, ...]:
     return cast(tuple[Dimension, ...], tuple(dict.fromkeys(wanted or ["model"])))
 
 
-async def _costs(visit: Visit, window: Window, by: Sequence[Dimension]) -> list[CostRow]:
-    return await visit.deps.ledger.costs(visit.tenant_id, by=by, since=window.since, until=window.until)
+async def _costs(visit: Visit, window: Window, by: Sequence[Dimension], limit: int = MOST_ROWS) -> list[CostRow]:
+    return await visit.deps.ledger.costs(visit.tenant_id, by=by, since=window.since, until=window.until, limit=limit)
+
+
+def _most(by: Sequence[Dimension]) -> int:
+    return _USERS if _has_left_out(by) else MOST_ROWS
+
+
+def _has_left_out(by: Sequence[Dimension]) -> bool:
+    """Whether what a report left out can be looked up by its users."""
+    return "user" in by and "tag" not in by
+
+
+async def _compared(
+    visit: Visit, window: Window, by: Sequence[Dimension], rows: Sequence[CostRow], rows_then: Sequence[CostRow]
+) -> tuple[_Groups, _Groups]:
+    """Give the dearest groups of this time and of the time before, each with what the other's cost in it."""
+    now, earlier = ({_names(row, by): row for row in part} for part in (rows, rows_then))
+    if _has_left_out(by):
+        now |= await _left_out(visit, window, by, now, earlier)
+        earlier |= await _left_out(visit, _earlier(window), by, earlier, now)
+    return now, earlier
+
+
+async def _left_out(visit: Visit, window: Window, by: Sequence[Dimension], found: _Groups, others: _Groups) -> _Groups:
+    """Read what groups cost that a report left out since others cost more: it is not nothing."""
+    names = others.keys() - found.keys()
+    if len(found) < _USERS or not names:
+        return {}
+    users = list({others[each].user for each in names})
+    rows = await visit.deps.ledger.costs(
+        visit.tenant_id, by=by, since=window.since, until=window.until, users=users, limit=_ALL
+    )
+    return {_names(row, by): row for row in rows if _names(row, by) in names}
 
 
 def _earlier(window: Window) -> Window:

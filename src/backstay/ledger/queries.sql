@@ -21,6 +21,10 @@ where tenant_id = %(tenant_id)s and trace_id = %(trace_id)s
   and (%(key_id)s::text is null or key_id = %(key_id)s)
 order by at, call_id, attempt
 
+-- name: report_memory
+-- For groups in their thousands, which would else be written to disk and read again.
+set local work_mem = '32MB'
+
 -- name: earlier_attempts
 -- Other attempts of the same call in the same group, so that a call is counted once. All entries of a call have its time
 -- and differ by target alone; as further attempts are few, they alone are looked after.
@@ -46,7 +50,7 @@ cross join lateral (
 {edges}
 
 -- name: user_parts
--- The same by user alone: whole days from the sums that know nothing else.
+-- The same by user alone: whole weeks and days from the sums that know nothing else.
 select sums.at, name as "user", null::text as tag, null::text as feature, null::text as model, null::text as target,
        null::text as key, calls, unknown_calls as unknown_cost_calls, estimated_attempts, unconfirmed_attempts,
        input_tokens, output_tokens, cost_nanousd
@@ -55,14 +59,41 @@ from unnest(%(grains_s)s::int[], %(whole_since)s::timestamptz[], %(whole_until)s
 cross join lateral (
   select at, name, calls, unknown_calls, estimated_attempts, unconfirmed_attempts, input_tokens, output_tokens,
          cost_nanousd
+  from user_weeks
+  where tenant_id = %(tenant_id)s and whole.grain_s = 604800 and at >= whole.since and at < whole.until
+  union all
+  select at, name, calls, unknown_calls, estimated_attempts, unconfirmed_attempts, input_tokens, output_tokens,
+         cost_nanousd
   from user_days
   where tenant_id = %(tenant_id)s and whole.grain_s = 86400 and at >= whole.since and at < whole.until
   union all
   select at, name, calls, unknown_calls, estimated_attempts, unconfirmed_attempts, input_tokens, output_tokens,
          cost_nanousd
   from cost_rollups
-  where tenant_id = %(tenant_id)s and kind = 'user' and grain_s = whole.grain_s and whole.grain_s <> 86400
+  where tenant_id = %(tenant_id)s and kind = 'user' and grain_s = whole.grain_s and whole.grain_s < 86400
     and at >= whole.since and at < whole.until
+  offset 0
+) sums
+{edges}
+
+-- name: some_users_parts
+-- The same of some users alone, by user and all else: their rows are looked up one stretch and user at a time.
+select start as at, wanted.name as "user", null::text as tag, feature, model, target, key_id as key,
+       case when %(by_target)s then target_calls else calls end as calls,
+       case when %(by_target)s then target_unknown_calls else unknown_calls end as unknown_cost_calls,
+       estimated_attempts, unconfirmed_attempts, input_tokens, output_tokens, cost_nanousd
+from unnest(%(grains_s)s::int[], %(whole_since)s::timestamptz[], %(whole_until)s::timestamptz[])
+  as whole (grain_s, since, until)
+cross join lateral (select grain_s * interval '1 second' as length) as grain
+cross join lateral generate_series(whole.since, whole.until - length, length) as start
+cross join unnest(%(users)s::text[]) as wanted (name)
+cross join lateral (
+  select * from cost_rollups
+  where tenant_id = %(tenant_id)s and kind = 'user' and grain_s = whole.grain_s and at = start and name = wanted.name
+  union all
+  select * from cost_rollups
+  where tenant_id = %(tenant_id)s and kind = 'user' and grain_s = whole.grain_s and at = start and name is null
+    and wanted.name is null
   offset 0
 ) sums
 {edges}
@@ -78,6 +109,8 @@ from ledger_entries entry
 left join lateral unnest(case when %(by_tag)s then tags end) as tag on true
 where entry.tenant_id = %(tenant_id)s and entry.at >= %(since_{n})s and entry.at < %(until_{n})s
   and (%(key_id)s::text is null or key_id = %(key_id)s)
+  and (%(users)s::text[] is null or user_id = any(%(users)s)
+       or user_id is null and array_position(%(users)s, null) is not null)
 
 -- name: costs
 select "user", feature, model, target, key, tag, day, hour, sum(calls)::bigint as calls,
@@ -137,17 +170,27 @@ from (
   ) span on span.span_id = entries.call_id
 ) both_books
 
--- name: compare_user_days
+-- name: compare_users
 -- The sums by user alone are what those by user and all else add up to, which are compared with the entries.
 with expected as (
-  select at, name, (sum(calls), sum(unknown_calls), sum(estimated_attempts), sum(unconfirmed_attempts),
-         sum(input_tokens), sum(output_tokens), sum(cost_nanousd))::text as sums
-  from cost_rollups where tenant_id = %(tenant_id)s and kind = 'user' and grain_s = 86400
-  group by 1, 2
+  select grain_s, rollup_start(grain_s, at) as at, name,
+         (sum(calls), sum(unknown_calls), sum(estimated_attempts), sum(unconfirmed_attempts), sum(input_tokens),
+          sum(output_tokens), sum(cost_nanousd))::text as sums
+  from (
+    select at, name, calls, unknown_calls, estimated_attempts, unconfirmed_attempts, input_tokens, output_tokens,
+           cost_nanousd
+    from cost_rollups where tenant_id = %(tenant_id)s and kind = 'user' and grain_s = 86400
+  ) daily
+  cross join (values (86400), (604800)) as grains (grain_s)
+  group by 1, 2, 3
 ), kept as (
-  select at, name, (calls, unknown_calls, estimated_attempts, unconfirmed_attempts, input_tokens, output_tokens,
-         cost_nanousd)::text as sums
-  from user_days where tenant_id = %(tenant_id)s
+  select grain_s, at, name, (calls, unknown_calls, estimated_attempts, unconfirmed_attempts, input_tokens,
+         output_tokens, cost_nanousd)::text as sums
+  from (
+    select 86400 as grain_s, * from user_days where tenant_id = %(tenant_id)s
+    union all
+    select 604800, * from user_weeks where tenant_id = %(tenant_id)s
+  ) users
 )
 select count(*) as differing
 from (

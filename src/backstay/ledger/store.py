@@ -11,7 +11,7 @@ from backstay.core.money import NanoUSD
 from backstay.ledger.types import LedgerEntry
 from backstay.ledger.views import DIMENSIONS, Books, CostRow, Dimension, SpendPoint, Waste
 from backstay.store import Database, load_queries
-from backstay.store.grains import cover, rows_only
+from backstay.store.grains import WITH_WEEKS, cover, rows_only
 
 
 def _load() -> dict[str, LiteralString]:
@@ -19,6 +19,8 @@ def _load() -> dict[str, LiteralString]:
     queries = load_queries("backstay.ledger")
     queries["costs_by_user"] = queries["costs"].replace("{parts}", queries["user_parts"])
     queries["spend_by_user"] = queries["spend"].replace("{parts}", queries["user_parts"])
+    queries["costs_of_users"] = queries["costs"].replace("{parts}", queries["some_users_parts"])
+    queries["spend_of_users"] = queries["spend"].replace("{parts}", queries["some_users_parts"])
     parts: tuple[LiteralString, ...] = ("parts", "earlier_attempts")
     for part in parts:
         for name, text in queries.items():
@@ -31,11 +33,17 @@ _QUERIES = _load()
 MERGE_ENTRIES = _QUERIES["merge_entries"]
 """What the shipper runs on a batch to write its ledger entries. Run again on the same batch, it changes nothing."""
 
-_MAX_ROWS = 1000
+MOST_ROWS = 1000
 """Rows of a cost report."""
 
 _NOT_BY_USER = frozenset({"feature", "model", "target", "key", "tag"})
 """Dimensions that the sums by user alone do not know."""
+
+_SPARE = 1.25
+"""Users that are looked at for each row of a short report by user and more."""
+
+_SHORT = 250
+"""Rows of a report that looks at some users alone. To look up each of a thousand takes as long as to read all."""
 
 _TIMEOUT_S = 20.0
 """Reports may add up months."""
@@ -58,12 +66,14 @@ class LedgerStore:
         since: datetime,
         until: datetime,
         key_id: str | None = None,
-        limit: int = _MAX_ROWS,
+        users: Sequence[str | None] | None = None,
+        limit: int = MOST_ROWS,
     ) -> list[CostRow]:
         """Add up costs by dimensions, the most expensive group first; by nothing: one row, the total.
 
         Args:
             key_id: Only the calls of this key.
+            users: By user and more, though not by tag: those of these users; ``None`` among them: of none.
             limit: Most rows to return.
 
         Raises:
@@ -75,18 +85,10 @@ class LedgerStore:
                 raise InvalidRequest(
                     f"Costs have no dimension {dimension!r}. Use: {', '.join(DIMENSIONS)}.", param="by"
                 )
-        rows = await self._add_up(
-            "costs",
-            tenant_id,
-            by,
-            since,
-            until,
-            step=_step(by),
-            by=list(by),
-            key_id=key_id,
-            limit=limit,
-        )
-        found = msgspec.convert(rows, list[CostRow], strict=False)
+        is_short = limit <= _SHORT and users is None and key_id is None
+        if is_short and "user" in by and "tag" not in by and len(by) > 1:
+            return await self._costs_of_dearest_users(tenant_id, by, since, until, limit)
+        found = await self._costs(tenant_id, by, since, until, users, key_id=key_id, limit=limit)
         return found if found or by else [_NOTHING]
 
     async def entries(self, tenant_id: str, trace_id: str, *, key_id: str | None = None) -> list[LedgerEntry]:
@@ -110,10 +112,12 @@ class LedgerStore:
         step: timedelta,
         by: Dimension = "model",
         key_id: str | None = None,
+        users: Sequence[str | None] | None = None,
     ) -> list[SpendPoint]:
         """Add up costs over time: one point for each stretch and series.
 
         Args:
+            users: By user, the series of these alone; ``None`` among them: what no user is named for.
             step: The length of a stretch. Stretches begin at its multiples since the epoch, the first perhaps before
                 ``since``, from where on it counts.
 
@@ -125,7 +129,7 @@ class LedgerStore:
             raise InvalidRequest(f"Spend cannot be split by {by!r}. Use user, feature, model, target, key or tag.")
         if step <= timedelta():
             raise InvalidRequest("A stretch of time must be longer than 0 seconds.")
-        rows = await self._add_up("spend", tenant_id, [by], since, until, step=step, name=by, key_id=key_id)
+        rows = await self._add_up("spend", tenant_id, [by], since, until, users, step=step, name=by, key_id=key_id)
         return msgspec.convert(rows, list[SpendPoint], strict=False)
 
     async def unused(
@@ -144,13 +148,45 @@ class LedgerStore:
         It reads the whole ledger. Raises ``StoreUnavailable`` if Postgres does not answer.
         """
         (row,) = await self._fetch(_QUERIES["compare_rollups"], tenant_id)
-        (by_user,) = await self._fetch(_QUERIES["compare_user_days"], tenant_id)
+        (by_user,) = await self._fetch(_QUERIES["compare_users"], tenant_id)
         return row["differing"] + by_user["differing"]
 
     async def check(self, tenant_id: str, *, since: datetime = _BEGINNING, until: datetime = _END) -> Books:
         """Compare the ledger with the traces, call by call. Raises ``StoreUnavailable`` if Postgres does not answer."""
         (row,) = await self._fetch(_QUERIES["check"], tenant_id, since=since, until=until)
         return msgspec.convert(row, Books, strict=False)
+
+    async def _costs(
+        self,
+        tenant_id: str,
+        by: Sequence[Dimension],
+        since: datetime,
+        until: datetime,
+        users: Sequence[str | None] | None = None,
+        *,
+        key_id: str | None = None,
+        limit: int,
+    ) -> list[CostRow]:
+        rows = await self._add_up(
+            "costs", tenant_id, by, since, until, users, step=_step(by), by=list(by), key_id=key_id, limit=limit
+        )
+        return msgspec.convert(rows, list[CostRow], strict=False)
+
+    async def _costs_of_dearest_users(
+        self, tenant_id: str, by: Sequence[Dimension], since: datetime, until: datetime, limit: int
+    ) -> list[CostRow]:
+        """Add up by user and more without reading all users: no group costs more than its user does in all.
+
+        So the dearest groups are found among the dearest users, once the last of them costs more than the dearest of
+        the other users. Where that is not so, or there are not enough groups, all users are read.
+        """
+        most = int(limit * _SPARE)
+        users = await self._costs(tenant_id, ("user",), since, until, limit=most + 1)
+        if len(users) > most:
+            found = await self._costs(tenant_id, by, since, until, [row.user for row in users[:most]], limit=limit)
+            if len(found) == limit and found[-1].cost_nanousd > users[most].cost_nanousd:
+                return found
+        return await self._costs(tenant_id, by, since, until, limit=limit)
 
     async def _add_up(
         self,
@@ -159,6 +195,7 @@ class LedgerStore:
         dimensions: Sequence[Dimension],
         since: datetime,
         until: datetime,
+        users: Sequence[str | None] | None = None,
         *,
         step: timedelta | None,
         **params: Any,
@@ -166,14 +203,17 @@ class LedgerStore:
         """Run a query over the sums of what there are sums of: by user or by tag, but not by both."""
         by_user, by_tag = "user" in dimensions, "tag" in dimensions
         covered = rows_only(since, until) if by_user and by_tag else cover(since, until, step=step)
-        if by_user and not _NOT_BY_USER.intersection(dimensions) and params["key_id"] is None:
-            query = f"{query}_by_user"
+        if users is not None:
+            query = f"{query}_of_users"
+        elif by_user and not _NOT_BY_USER.intersection(dimensions) and params["key_id"] is None:
+            query, covered = f"{query}_by_user", cover(since, until, step=step, grains=WITH_WEEKS)
         return await self._fetch(
             covered.query(_QUERIES[query], _QUERIES["edge"]),
             tenant_id,
             kind="user" if by_user else "tag" if by_tag else "all",
             by_target="target" in dimensions,
             by_tag=by_tag,
+            users=None if users is None else list(users),
             step=step,
             **covered.params(),
             **params,
@@ -181,6 +221,7 @@ class LedgerStore:
 
     async def _fetch(self, query: LiteralString, tenant_id: str, **params: Any) -> list[dict[str, Any]]:
         async with self._database.tenant(tenant_id, timeout_s=_TIMEOUT_S) as connection:
+            await connection.execute(_QUERIES["report_memory"])
             # Unprepared: planned for these very values, so that unused filters cost nothing.
             cursor = await connection.execute(query, {"tenant_id": tenant_id, **params}, prepare=False)
             return await cursor.fetchall()

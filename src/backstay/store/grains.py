@@ -3,7 +3,7 @@
 Pure. The sums themselves, and the triggers that keep them, are in ``migrations/0003_rollups.sql``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
 
@@ -11,6 +11,9 @@ import msgspec
 
 GRAINS = (timedelta(days=1), timedelta(hours=6), timedelta(hours=1))
 """Lengths of what there are sums of, the longest first. Each begins at a multiple of its length since the epoch."""
+
+WITH_WEEKS = (timedelta(days=7), *GRAINS)
+"""The same for sums of which there are weeks, too: those of users alone."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -72,16 +75,19 @@ def rows_only(since: datetime, until: datetime) -> Cover:
     return Cover((Piece(None, since, until),))
 
 
-def cover(since: datetime, until: datetime, *, step: timedelta | None = None) -> Cover:
+def cover(
+    since: datetime, until: datetime, *, step: timedelta | None = None, grains: Sequence[timedelta] = GRAINS
+) -> Cover:
     """Cover a span by as few pieces as there can be.
 
     Args:
         since: In the years 1970 to 9000, as ``until``.
         step: The length of stretches that must be told apart, which begin at its multiples since the epoch; ``None``:
             the whole span is added up.
+        grains: Lengths of what there are sums of, the longest first, each a multiple of the next.
     """
-    grains = [grain for grain in GRAINS if step is None or not step % grain]
-    return Cover(tuple(_pieces(since, until, grains)))
+    usable = [grain for grain in grains if step is None or not step % grain]
+    return Cover(tuple(_pieces(since, until, usable)))
 
 
 def floor(at: datetime, step: timedelta) -> datetime:

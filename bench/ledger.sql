@@ -1,0 +1,72 @@
+-- name: tenants
+insert into tenants (tenant_id) values ('default'), ('acme'), ('globex') on conflict do nothing
+
+-- name: partitions
+select ensure_partitions(day::date) from generate_series(%(since)s, %(until)s, interval '1 day') as day
+
+-- name: count
+select count(*) as entries from ledger_entries
+
+-- name: entries
+-- The entries of one stretch of time. Three tenants, of which one makes four calls in five; 20,000 users whose shares
+-- fall as one over their rank (Zipf); each has two of 30 features; a feature has its key, or for a tenth of its calls a
+-- second one, and mostly its model of twelve; a key belongs to one of eight teams. 2 %% of calls take a second attempt,
+-- 0.05 %% have an unknown cost. Each entry has the lines of its bill.
+insert into ledger_entries (tenant_id, at, call_id, attempt, trace_id, key_id, user_id, feature, tags, model, target,
+                            input_tokens, output_tokens, cost_nanousd, unconfirmed, price_source, lines, unused)
+select tenant, at, lpad(to_hex(number), 16, '0'), attempt, md5(number::text), 'key_' || key, 'u-' || "user",
+       'feature-' || feature, array['team:' || key %% 8] || case when "user" %% 10 = 0 then array['beta'] else '{}' end,
+       'model-' || model, 'acme/model-' || model || case when attempt = 1 then '-b' else '' end, input_tokens,
+       output_tokens, case when not is_unknown then input_tokens * price + output_tokens * 4 * price end, is_unknown,
+       'genai-prices 0.2.3',
+       case when is_unknown then '[]' else jsonb_build_array(
+         jsonb_build_object('unit', 'input_mtok', 'quantity', input_tokens, 'usd_per_million', price * 0.001,
+                            'amount_nanousd', input_tokens * price),
+         jsonb_build_object('unit', 'output_mtok', 'quantity', output_tokens, 'usd_per_million', price * 0.004,
+                            'amount_nanousd', output_tokens * 4 * price)) end,
+       case when attempt < attempts - 1 then 'retry' end
+from (
+  select *, feature + case when second_key < 0.1 then 30 * (feature < 10)::int else 0 end as key,
+         50 * (1 + model * model) as price
+  from (
+    select *, 1 + case when other_model < 0.1 then floor(120 * other_model)::int else feature %% 12 end as model
+    from (
+      select *, ("user" * 7 + (random() < 0.3)::int) %% 30 as feature, random() as second_key, random() as other_model
+      from (
+        select number, floor(exp(random() * ln(20000)))::int as "user",
+               case when share < 0.8 then 'default' when share < 0.95 then 'acme' else 'globex' end as tenant,
+               date_trunc('milliseconds', %(since)s::timestamptz
+                 + (random() + random()) / 2 * (%(until)s::timestamptz - %(since)s::timestamptz)) as at,
+               random() < 0.0005 as is_unknown, 1 + (random() < 0.02)::int as attempts,
+               300 + floor(2300 * random())::bigint as input_tokens, 20 + floor(380 * random())::bigint as output_tokens
+        from (
+          select number, random() as share
+          from generate_series(%(first)s::bigint, %(first)s::bigint + %(calls)s - 1) as number
+        ) numbered
+      ) drawn
+    ) placed
+  ) chosen
+) call
+cross join lateral generate_series(0, attempts - 1) as attempt
+order by tenant, at, number, attempt
+
+-- name: hurry
+set local synchronous_commit = off; set local work_mem = '256MB'
+
+-- name: settle
+vacuum analyze
+
+-- name: sums
+-- What each tenant's ledger adds up to, and what each kind of sums does.
+with summed as (
+  select tenant_id, 'ledger' as kind, 0 as grain_s, sum(cost_nanousd) as cost_nanousd from ledger_entries group by 1
+  union all
+  select tenant_id, kind, grain_s, sum(cost_nanousd) from cost_rollups where kind <> 'tag' group by 1, 2, 3
+  union all
+  select tenant_id, 'user alone', 86400, sum(cost_nanousd) from user_days group by 1
+  union all
+  select tenant_id, 'user alone', 604800, sum(cost_nanousd) from user_weeks group by 1
+)
+select tenant_id, jsonb_object_agg(kind || ' ' || grain_s, cost_nanousd) as sums,
+       count(distinct cost_nanousd) > 1 as differing
+from summed group by 1
