@@ -6,12 +6,17 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
+import msgspec
+
 from backstay.alerts import AlertConfig, AlertRules, Alerts
 from backstay.alerts.book import AlertBook
 from backstay.alerts.evaluation import Evaluator
 from backstay.budgets import Terms
-from backstay.core.caller import RIGHTS, Caller
+from backstay.core.caller import DEFAULT_TENANT, RIGHTS, Caller
 from backstay.core.money import NanoUSD
+from backstay.health import HealthStore, TargetState
+from backstay.health.breaker import BreakerState, Cause
+from backstay.health.target import LastError
 from backstay.store import Database
 
 _USD = 1_000_000_000
@@ -155,6 +160,43 @@ async def test_a_cost_beyond_its_reservation_is_found(database: Database, tenant
     assert alert.numbers == {"calls": 1, "uncovered_usd": "0.002500", "most_usd": "0.002500"}
     assert alert.details[0] == "1 call in six hours cost $0.0025 more than was reserved, one of them $0.0025."
     assert (alert.severity, alert.subject) == ("critical", "budget:bud_1")
+
+
+def _state(
+    target: str, ill_for_s: float | None, cause: Cause | None = None, breaker: BreakerState = "closed"
+) -> TargetState:
+    return TargetState(
+        target=target, breaker=breaker, cause=cause, readiness="ready", in_flight=0, concurrency_limit=None,
+        retries_left=1.0, tries=9, failures=9, opened=1, ill_for_s=ill_for_s,
+        last_error=None if ill_for_s is None else LastError(fault="overloaded", http_status=529),
+        last_error_ago_s=None if ill_for_s is None else 1.0,
+    )  # fmt: skip
+
+
+async def test_a_target_that_stays_down_is_found(database: Database) -> None:
+    """Not a hiccup, nor one that is slow; while no worker says anything, nothing changes; in use again, it is over."""
+    operator = msgspec.structs.replace(_OPERATOR, tenant_id=DEFAULT_TENANT)
+    health, book = HealthStore(database), AlertBook(database)
+    evaluator = _evaluator(database, AlertConfig(on=["target_down"]))
+    await health.report(
+        "one",
+        [
+            _state("acme/down", 40.0, "errors", "half_open"),
+            _state("acme/hiccup", 5.0, "errors", "open"),
+            _state("acme/slow", 90.0, "slow", "half_open"),
+        ],
+    )
+    await evaluator.look()
+    (alert,) = await book.list(operator)
+    assert (alert.subject, alert.title, alert.severity) == ("target:acme/down", "acme/down is down", "critical")
+    assert alert.details[1] == "The last error: 529, overloaded."
+    await _execute(database, "delete from target_states")
+    await evaluator.look()
+    assert len(await book.list(operator)) == 1
+    await health.report("one", [_state("acme/down", None)])
+    await evaluator.look()
+    (over,) = await book.list(operator, state="resolved")
+    assert over.resolution == "It is in use again, or no rule asks for it any more."
 
 
 _PROCESS = """

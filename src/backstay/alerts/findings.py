@@ -169,7 +169,8 @@ def find_ill(targets: Iterable[TargetSummary], now: dt.datetime) -> list[Finding
             link=f"/routes#{quote(target.target)}",
         )
         for target in targets
-        if target.standing in ("open", "checking") and target.ill_since is not None
+        # One that is only slow stays in use, though its breaker is not closed.
+        if target.standing in ("open", "checking") and target.cause != "slow" and target.ill_since is not None
         if (now - target.ill_since).total_seconds() >= _ILL_S
     ]
 
