@@ -141,7 +141,7 @@ class App:
             traffic=traffic,
             prices=prices,
             cache=self._path.cache,
-            budget=BudgetDeps(database),
+            budget=BudgetDeps(database, lambda: path.policy.budgets),
             later=Later(database),
             webhooks=WebhookSecrets(database, secret),
             catalog=self._describe,
