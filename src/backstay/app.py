@@ -10,6 +10,7 @@ from backstay import api, console
 from backstay.access import AuditLog, Keys, Mailer, People, Sessions
 from backstay.api.budgets import BudgetDeps
 from backstay.api.later import LaterCalls
+from backstay.budgets.burn import Burns
 from backstay.cache.figures import watch as watch_cache
 from backstay.cache.request_key import request_digest
 from backstay.call_path import CallPath
@@ -172,6 +173,8 @@ class App:
             routes=manage.routes,
             batches=batches,
             later=manage.later,
+            budgets=manage.budget.budgets,
+            burns=Burns(self._path.database),
             read_trace=manage.read_call,
             find_savings=find_savings,
             clock=self._path.clock,

@@ -11,6 +11,9 @@ from starlette.applications import Starlette
 
 from backstay.access import AuditLog, Keys, People, Sessions
 from backstay.access.types import NewKey, Role
+from backstay.budgets import Terms
+from backstay.budgets.burn import Burns
+from backstay.budgets.manage import Budgets
 from backstay.cache.request_key import request_digest
 from backstay.catalog import TargetPrices
 from backstay.console import CatalogModel, ConsoleDeps, routes
@@ -28,7 +31,13 @@ from backstay.tracing import TraceStore, read_call
 
 
 @pytest.fixture
-def deps(database: Database, tenant: str) -> ConsoleDeps:
+def policy_budgets() -> list[Terms]:
+    """The budgets of the policy in force; a test may put some in."""
+    return []
+
+
+@pytest.fixture
+def deps(database: Database, tenant: str, policy_budgets: list[Terms]) -> ConsoleDeps:
     """The rooms behind the console, over one database."""
     clock, secret = SystemClock(), bytes(range(32))
 
@@ -49,6 +58,8 @@ def deps(database: Database, tenant: str) -> ConsoleDeps:
         routes=RouteBoard(lambda: MODELS, HealthStore(database), AuditLog(database), clock),
         batches=Batches(database, Files(database), ["/v1/chat/completions"]),
         later=Later(database),
+        budgets=Budgets(database, lambda: policy_budgets),
+        burns=Burns(database),
         read_trace=lambda span: read_call(span, dialects),
         find_savings=partial(find_savings, Traffic(database, request_digest), prices.price),
         clock=clock,

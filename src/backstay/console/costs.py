@@ -6,6 +6,7 @@ from typing import Any, cast
 import msgspec
 from starlette.responses import Response
 
+from backstay.console.budgets import STATES, burning
 from backstay.console.format import change
 from backstay.console.names import key_names
 from backstay.console.render import href
@@ -19,6 +20,7 @@ from backstay.ledger import CostRow, Dimension
 
 _SHOWN = 50
 _MOVERS = 6
+_BUDGETS = 6
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +68,8 @@ async def show(visit: Visit) -> Response:
         total=total,
         moved=change(total.cost_nanousd, before.cost_nanousd),
         per_call=_per_call(total),
+        budgets=await burning(visit, _BUDGETS),
+        states=STATES,
         movers=_movers({_names(row, by): row for row in rows}, earlier, by, labels, window),
         unused=await visit.deps.ledger.unused(visit.tenant_id, since=window.since, until=window.until),
         lines=[_line(row, by, earlier, labels, window) for row in rows[:_SHOWN]],

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import msgspec
 
 from backstay.access import AuditLog, Keys, People, Sessions
+from backstay.budgets.burn import Burns
+from backstay.budgets.manage import Budgets
 from backstay.core.caller import Caller
 from backstay.core.clock import Clock
 from backstay.gateway import RouteBoard
@@ -50,6 +52,8 @@ class ConsoleDeps:
     routes: RouteBoard
     batches: Batches
     later: Later
+    budgets: Budgets
+    burns: Burns
     read_trace: Callable[[StoredSpan], CallReading]
     """Reads what a call's root span holds of its input and output into neutral form."""
     find_savings: Callable[..., Awaitable[FoundSavings]]
