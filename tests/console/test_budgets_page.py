@@ -237,6 +237,15 @@ async def test_the_policys_are_not_changed_here(enter: Enter, policy_budgets: li
         assert answer.status_code == 409 and "backstay.toml" in answer.text
 
 
+async def test_any_name_in_the_policy_leads_to_its_page(enter: Enter, policy_budgets: list[Terms]) -> None:
+    """Blanks, slashes and marks included."""
+    policy_budgets.append(BudgetConfig.model_validate({"limit_usd": "1"}).terms("team a/b?c#d%41"))
+    browser = await enter("viewer")
+    found = re.search(r'class="whole" href="(/budgets/[^"]+)"', await browser.get("/budgets"))
+    assert found is not None
+    assert "[budgets.team a/b?c#d%41]" in await browser.get(found[1])
+
+
 async def test_costs_shows_budgets_burning_down(site: Site, deps: ConsoleDeps, enter: Enter, month: list[str]) -> None:
     """The six that matter most, what needs a look first, each leading to its page."""
     for number in range(7):

@@ -9,6 +9,8 @@ from backstay.budgets.burn import Burn
 from backstay.console.plots import GRID_LINES, Series, Tick, nice_step
 
 _LABELS = 6
+_LAST_LABEL = 92.0
+"""Per cent of the width beyond which a label would be cut off."""
 
 
 class BurnLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,7 +93,11 @@ def burn_plot(
         ),
         lines=tuple(_line(number, line, xs, height, scale) for number, line in enumerate(lines, 1)),
         limit_y=round(height - limit * scale, 2),
-        marks=tuple(Mark(x=round(xs[index], 2), at=moments[index]) for index in range(0, len(moments) - 1, every)),
+        marks=tuple(
+            Mark(x=round(xs[index], 2), at=moments[index])
+            for index in range(0, len(moments), every)
+            if xs[index] < _LAST_LABEL
+        ),
     )
 
 
