@@ -65,7 +65,7 @@ async def app(database: Database) -> AsyncIterator[Starlette]:
         audit=AuditLog(database),
         traces=TraceStore(database),
         ledger=LedgerStore(database),
-        budget=BudgetDeps(database),
+        budget=BudgetDeps(database, tuple),
         export=LedgerExport(database),
         traffic=Traffic(database, request_digest),
         prices=TargetPrices(lambda: (MODELS, PRICES), clock),

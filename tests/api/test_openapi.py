@@ -95,7 +95,7 @@ def build(url: str) -> Starlette:
         audit=AuditLog(database),
         traces=TraceStore(database),
         ledger=LedgerStore(database),
-        budget=BudgetDeps(database),
+        budget=BudgetDeps(database, tuple),
         export=LedgerExport(database),
         traffic=Traffic(database, request_digest),
         prices=TargetPrices(lambda: (MODELS, PRICES), clock),
