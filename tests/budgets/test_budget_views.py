@@ -103,8 +103,8 @@ async def test_each_act_is_told_by_its_name(database: Database) -> None:
     await budgets.delete(OPERATOR, made.id, acts)
     assert acts.told == [
         ("budget.create", {"scope": [], "limit_usd": "1"}),
-        ("budget.stop", {"stopped": True}),
-        ("budget.resume", {"stopped": False}),
+        ("budget.stop", {}),
+        ("budget.resume", {}),
         ("budget.change", {"limit_usd": "0", "was_limit_usd": "1.000000"}),
         ("budget.delete", {}),
     ]

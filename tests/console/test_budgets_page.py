@@ -135,7 +135,13 @@ async def test_an_admin_makes_changes_stops_resumes_and_deletes(site: Site, ente
     assert "every call of its scope is refused" in await browser.get(place)
     assert (await browser.send(place, f"{place}/resume")).status_code == 303
     page = await browser.get(place)
-    for words in ("made the budget", "changed the budget", "stopped the spending of", "was_limit_usd: 5.000000"):
+    for words in (
+        "made the budget",
+        "changed the budget",
+        "stopped the budget",
+        "resumed the budget",
+        "was_limit_usd: 5.000000",
+    ):
         assert words in page
     assert "Delete this budget?" in await browser.get(f"{place}/delete")
     assert (await browser.send(f"{place}/delete", f"{place}/delete")).headers["location"] == "/budgets"

@@ -52,7 +52,7 @@ def test_even_spending_reaches_the_limit_at_the_end() -> None:
 
 
 def test_all_lines_fit_and_the_first_is_filled() -> None:
-    """The limit and any further line share one scale; labels keep off the right edge."""
+    """The limit and any further line share one scale; labels are even, wherever now is."""
     one = burn(p0=2000)
     now = START + DAY / 2
     moments = burn_moments(one, now)
@@ -63,7 +63,7 @@ def test_all_lines_fit_and_the_first_is_filled() -> None:
     assert min(ys) >= 0 and max(ys) == 100
     assert [bool(line.area) for line in plot.lines] == [True, False, False]
     assert plot.limit_y == round(100 - 100 * 1000 / 3200, 2)
-    assert all(mark.x < 92 for mark in plot.marks) and plot.marks[0].at == START
+    assert [mark.at for mark in plot.marks] == [START + DAY * sixth / 6 for sixth in range(6)]
 
 
 def test_a_budget_of_nothing_is_drawn() -> None:

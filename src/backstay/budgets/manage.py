@@ -176,7 +176,8 @@ class Budgets:
             said = {name: value for name, value in msgspec.structs.asdict(change).items() if value is not None}
             if change.limit_usd is not None:
                 said["was_limit_usd"] = usd(NanoUSD(before["was_nanousd"]))
-            await record(connection, _act(said, is_deleted=is_deleted), budget_id, said)
+            act = _act(said, is_deleted=is_deleted)
+            await record(connection, act, budget_id, said if act == "budget.change" else {})
 
 
 def _act(said: dict[str, Any], *, is_deleted: bool) -> str:

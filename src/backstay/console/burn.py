@@ -9,8 +9,6 @@ from backstay.budgets.burn import Burn
 from backstay.console.plots import GRID_LINES, Series, Tick, nice_step
 
 _LABELS = 6
-_LAST_LABEL = 92.0
-"""Per cent of the width beyond which a label would be cut off."""
 
 
 class BurnLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +82,6 @@ def burn_plot(
     scale = height / (step * GRID_LINES)
     first, length = moments[0], (moments[-1] - moments[0]).total_seconds() or 1.0
     xs = [100 * (at - first).total_seconds() / length for at in moments]
-    every = max(1, len(moments) // _LABELS)
     return BurnPlot(
         height=height,
         ticks=tuple(
@@ -94,9 +91,8 @@ def burn_plot(
         lines=tuple(_line(number, line, xs, height, scale) for number, line in enumerate(lines, 1)),
         limit_y=round(height - limit * scale, 2),
         marks=tuple(
-            Mark(x=round(xs[index], 2), at=moments[index])
-            for index in range(0, len(moments), every)
-            if xs[index] < _LAST_LABEL
+            Mark(x=round(100 * place / _LABELS, 2), at=first + (moments[-1] - first) * place / _LABELS)
+            for place in range(_LABELS)
         ),
     )
 
