@@ -52,8 +52,8 @@ order by wanted.budget_id, w.spent desc, w.subject
 -- What was spent of each of some windows, by equal spans of time; a lifetime begins with its first posting.
 -- A call's own time may lie a little before its window, by a clock that is behind.
 select wanted.place, began.since_us,
-       greatest(0, floor((extract(epoch from p.posted_at) * 1000000 - began.since_us)
-                         / ((wanted.until_us - began.since_us) / %(buckets)s::numeric)))::int as bucket,
+       greatest(0, floor((date_part('epoch', p.posted_at) * 1000000 - began.since_us)
+                         / ((wanted.until_us - began.since_us) / %(buckets)s::float8)))::int as bucket,
        sum(p.amount)::bigint as amount
 from unnest(%(ids)s::text[], %(subjects)s::text[], %(starts_us)s::bigint[], %(until_us)s::bigint[])
   with ordinality as wanted (budget_id, subject, starts_us, until_us, place)
