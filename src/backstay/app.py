@@ -15,6 +15,7 @@ from backstay.api.alerts import AlertDeps
 from backstay.api.budgets import BudgetDeps
 from backstay.api.later import LaterCalls
 from backstay.api.watch import WatchDeps
+from backstay.budgets.burn import Burns
 from backstay.cache.figures import watch as watch_cache
 from backstay.cache.request_key import request_digest
 from backstay.call_path import CallPath
@@ -148,7 +149,7 @@ class App:
             traffic=traffic,
             prices=prices,
             cache=self._path.cache,
-            budget=BudgetDeps(database),
+            budget=BudgetDeps(database, lambda: path.policy.budgets),
             watch=WatchDeps(database, lambda: path.policy.file.anomalies, lambda: path.policy.budgets),
             alerts=self._alerts(mailer, audit),
             later=Later(database),
@@ -189,6 +190,8 @@ class App:
             batches=batches,
             later=manage.later,
             alerts=manage.alerts.book,
+            budgets=manage.budget.budgets,
+            burns=Burns(self._path.database),
             read_trace=manage.read_call,
             find_savings=find_savings,
             clock=self._path.clock,

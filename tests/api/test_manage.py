@@ -68,7 +68,7 @@ async def app(database: Database) -> AsyncIterator[Starlette]:
         audit=AuditLog(database),
         traces=TraceStore(database),
         ledger=LedgerStore(database),
-        budget=BudgetDeps(database),
+        budget=BudgetDeps(database, tuple),
         watch=WatchDeps(database, AnomalyConfig, lambda: ()),
         alerts=alert_deps(database),
         export=LedgerExport(database),

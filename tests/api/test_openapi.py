@@ -98,7 +98,7 @@ def build(url: str) -> Starlette:
         audit=AuditLog(database),
         traces=TraceStore(database),
         ledger=LedgerStore(database),
-        budget=BudgetDeps(database),
+        budget=BudgetDeps(database, tuple),
         watch=WatchDeps(database, AnomalyConfig, lambda: ()),
         alerts=alert_deps(database),
         export=LedgerExport(database),

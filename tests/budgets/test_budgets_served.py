@@ -262,3 +262,11 @@ def test_a_wrong_budget_is_refused_by_its_field(server: Server, body: dict[str, 
     done = server.run("budgets", "create", *options, "--json")
     assert done.returncode != 0
     assert param in done.stderr + done.stdout or param.replace("_", "-") in done.stderr + done.stdout
+
+
+def test_the_policys_budgets_are_listed_and_are_changed_in_the_policy(server: Server):
+    """They are there before any call, and the error says where they stand."""
+    each = budget_of(server, "policy:each-user")
+    assert (each["per"], each["hard"], each["window"], each["limit_usd"]) == ("user", True, "lifetime", "0.000400")
+    refused = server.run("budgets", "stop", "policy:each-user")
+    assert refused.returncode != 0 and "backstay.toml" in refused.stderr

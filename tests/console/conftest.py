@@ -12,6 +12,9 @@ from starlette.applications import Starlette
 from backstay.access import AuditLog, Keys, People, Sessions
 from backstay.access.types import NewKey, Role
 from backstay.alerts.book import AlertBook
+from backstay.budgets import Terms
+from backstay.budgets.burn import Burns
+from backstay.budgets.manage import Budgets
 from backstay.cache.request_key import request_digest
 from backstay.catalog import TargetPrices
 from backstay.console import CatalogModel, ConsoleDeps, routes
@@ -30,7 +33,13 @@ from backstay.tracing import TraceStore, read_call
 
 
 @pytest.fixture
-def deps(database: Database, tenant: str) -> ConsoleDeps:
+def policy_budgets() -> list[Terms]:
+    """The budgets of the policy in force; a test may put some in."""
+    return []
+
+
+@pytest.fixture
+def deps(database: Database, tenant: str, policy_budgets: list[Terms]) -> ConsoleDeps:
     """The rooms behind the console, over one database."""
     clock, secret = SystemClock(), bytes(range(32))
 
@@ -53,6 +62,8 @@ def deps(database: Database, tenant: str) -> ConsoleDeps:
         batches=Batches(database, Files(database), ["/v1/chat/completions"]),
         later=Later(database),
         alerts=AlertBook(database),
+        budgets=Budgets(database, lambda: policy_budgets),
+        burns=Burns(database),
         read_trace=lambda span: read_call(span, dialects),
         find_savings=partial(find_savings, Traffic(database, request_digest), prices.price),
         clock=clock,

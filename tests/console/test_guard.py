@@ -21,7 +21,7 @@ WRITES = [page for page in PAGES if page.method == "POST"]
 
 
 def path_of(page: Page) -> str:
-    return re.sub(r"\{\w+\}", "0123456789abcdef", page.path)
+    return re.sub(r"\{\w+(:path)?\}", "0123456789abcdef", page.path)
 
 
 def name_of(page: Page) -> str:

@@ -32,7 +32,19 @@ FLAGS = [
     "--disable-sync",
 ]
 SCREENSHOTS = Path(__file__).parents[1] / "screenshots"
-PLACES = ("/", "/traces", "/costs", "/costs/savings", "/routes", "/models", "/keys", "/people", "/audit", "/account")
+PLACES = (
+    "/",
+    "/traces",
+    "/costs",
+    "/costs/savings",
+    "/budgets",
+    "/routes",
+    "/models",
+    "/keys",
+    "/people",
+    "/audit",
+    "/account",
+)
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
 ALL_RULES = {
     "resultTypes": ["violations"],

@@ -1,13 +1,15 @@
 """Owns budgets on Backstay's own API, and the proof of the books."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
 from backstay.access import AuditLog
 from backstay.api.endpoint import Asked, Nothing
-from backstay.budgets import end_holder
-from backstay.budgets.manage import BudgetBooks, BudgetChange, Budgets, BudgetView, Holder, NewBudget, Record
+from backstay.budgets import Terms, end_holder
+from backstay.budgets.manage import BudgetBooks, BudgetChange, Budgets, Holder, NewBudget, Record
+from backstay.budgets.views import BudgetView
 from backstay.core.caller import DEFAULT_TENANT, Caller
 from backstay.core.errors import Conflict, Forbidden, NotFound
 from backstay.core.money import usd
@@ -18,15 +20,15 @@ from backstay.store import Connection, Database
 class BudgetDeps:
     """What these endpoints use."""
 
-    def __init__(self, database: Database):
+    def __init__(self, database: Database, policy: Callable[[], Sequence[Terms]]):
         self.database = database
-        self.budgets = Budgets(database)
+        self.budgets = Budgets(database, policy)
         self.ledger = LedgerStore(database)
         self.audit = AuditLog(database)
 
 
 class BudgetList(msgspec.Struct, frozen=True, kw_only=True):
-    """Budgets, the newest first."""
+    """The tenant's budgets, the newest first, and after them those of the policy."""
 
     budgets: list[BudgetView]
 

@@ -21,7 +21,7 @@ from backstay.core.errors import BackstayError, Forbidden, InvalidRequest, NotFo
 
 MAX_BODY_BYTES = 1024 * 1024
 _BODY_S = 30.0
-_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
+_ID = re.compile(r"[0-9A-Za-z_:-]{1,64}")
 
 D = TypeVar("D")
 Q = TypeVar("Q", bound=msgspec.Struct)

@@ -80,7 +80,8 @@ from backstay.api.shapes import (
 )
 from backstay.api.watch import WATCH_ENDPOINTS, WatchDeps
 from backstay.api.what_if import Prices, savings, what_if
-from backstay.budgets.manage import BudgetChange, BudgetView, NewBudget
+from backstay.budgets.manage import BudgetChange, NewBudget
+from backstay.budgets.views import BudgetView
 from backstay.cache import Cache, Purge
 from backstay.core.caller import Caller
 from backstay.core.errors import (
@@ -417,7 +418,7 @@ ENDPOINTS: tuple[Endpoint[ManageDeps, Any, Any], ...] = (
     ),
     post(
         "/v1/budgets/{budget_id}/change", "Change a budget for calls from now on", on_budgets(change_budget),
-        answer=BudgetView, body=BudgetChange, right="admin", errors=_NO_SUCH,
+        answer=BudgetView, body=BudgetChange, right="admin", errors=_NOT_NOW,
     ),
     post(
         "/v1/budgets/{budget_id}/delete", "End a budget: it counts no call from now on", on_budgets(delete_budget),

@@ -1,6 +1,5 @@
 """Owns the life of a tenant's budgets: create, list, change, delete; and the proof that their books balance."""
 
-import datetime as dt
 from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 from typing import Annotated, Any
@@ -10,9 +9,11 @@ from msgspec import Meta
 
 from backstay.budgets.config import MOST_USD
 from backstay.budgets.scopes import parse_scope
-from backstay.budgets.types import Dimension, OnLow, OnUnknownPrice, Span
+from backstay.budgets.store import read_terms
+from backstay.budgets.types import Dimension, OnLow, OnUnknownPrice, Span, Terms
+from backstay.budgets.views import MOST_SUBJECTS, BudgetView, view_of
 from backstay.core.caller import Caller
-from backstay.core.errors import InvalidRequest, NotFound
+from backstay.core.errors import Conflict, InvalidRequest, NotFound
 from backstay.core.ids import new_id
 from backstay.core.money import NANO_PER_USD, NanoUSD, from_usd, usd
 from backstay.store import Connection, Database, load_queries
@@ -20,8 +21,8 @@ from backstay.store import Connection, Database, load_queries
 _QUERIES = load_queries("backstay.budgets")
 _TIMEOUT_S = 20.0
 _AS_WRITTEN = ("name", "per", "time_zone", "hard", "on_unknown_price", "min_output_tokens", "rollover")
-_MOST_SUBJECTS = 100
-"""Of a budget that each user, key, … has for itself: those who spent most are shown."""
+FROZEN_S = 60.0
+"""A holder not heard of for so long is taken for lost."""
 
 Record = Callable[[Connection, str, str, dict[str, Any]], Awaitable[None]]
 """Writes an act and its subject into the audit log, in the act's own transaction."""
@@ -60,39 +61,6 @@ class BudgetChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     on_unknown_price: OnUnknownPrice | None = None
 
 
-class BudgetUse(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of a window is used, by one of those who have the amount for themselves."""
-
-    subject: str
-    limit_usd: str
-    spent_usd: str
-    reserved_usd: str
-    """What workers hold, for calls that run and soon will."""
-    left_usd: str
-    resets_at: dt.datetime | None
-
-
-class BudgetView(msgspec.Struct, frozen=True, kw_only=True):
-    """A budget and its current window; of one that each user, … has for itself, the sums over all of them."""
-
-    id: str
-    name: str
-    scope: str
-    per: Dimension | None
-    window: Span
-    time_zone: str
-    limit_usd: str
-    spent_usd: str
-    reserved_usd: str
-    left_usd: str | None
-    """``None`` where each has it for itself."""
-    hard: bool
-    on_low_budget: OnLow
-    stopped: bool
-    resets_at: dt.datetime | None
-    subjects: list[BudgetUse]
-
-
 class Holder(msgspec.Struct, frozen=True, kw_only=True):
     """Who holds money of budgets: a worker, by the id of its journal."""
 
@@ -117,8 +85,10 @@ class BudgetBooks(msgspec.Struct, frozen=True, kw_only=True):
 class Budgets:
     """Makes, changes and ends the budgets of a tenant; every worker follows within a second."""
 
-    def __init__(self, database: Database):
+    def __init__(self, database: Database, policy: Callable[[], Sequence[Terms]] = tuple):
+        """``policy`` gives the budgets of ``backstay.toml`` that are in force; they are each tenant's."""
         self._database = database
+        self._policy = policy
 
     async def create(self, by: Caller, new: NewBudget, record: Record) -> BudgetView:
         """Make a budget.
@@ -160,21 +130,20 @@ class Budgets:
         await self._change(by, budget_id, BudgetChange(), record, is_deleted=True)
 
     async def list(self, by: Caller) -> Sequence[BudgetView]:
-        """List the tenant's budgets, the newest first, and after them those of the policy that were used."""
+        """List the tenant's budgets, the newest first, and after them those of the policy, used or not."""
         async with self._database.tenant(by.tenant_id, timeout_s=_TIMEOUT_S) as connection:
-            values = {"tenant_id": by.tenant_id, "budget_id": None, "subjects": _MOST_SUBJECTS}
-            own = await (await connection.execute(_QUERIES["list"], values)).fetchall()
-            policy = await (await connection.execute(_QUERIES["policy_windows"], values)).fetchall()
-        return [*_views(own, by), *_policy_views(policy, by)]
+            own = await _read_own(connection, by.tenant_id, None)
+            return await _read_views(connection, by.tenant_id, [*own, *self._policy()])
 
     async def show(self, by: Caller, budget_id: str) -> BudgetView:
-        """Show one budget. Raises ``NotFound`` if there is none."""
+        """Show one budget, of the tenant's own or of the policy. Raises ``NotFound`` if there is none."""
         async with self._database.tenant(by.tenant_id, timeout_s=_TIMEOUT_S) as connection:
-            values = {"tenant_id": by.tenant_id, "budget_id": budget_id, "subjects": _MOST_SUBJECTS}
-            rows = await (await connection.execute(_QUERIES["list"], values)).fetchall()
-        if not rows:
-            raise NotFound(f"There is no budget {budget_id}.")
-        return _views(rows, by)[0]
+            terms = [each for each in self._policy() if each.id == budget_id]
+            terms = terms or await _read_own(connection, by.tenant_id, budget_id)
+            if not terms:
+                raise NotFound(f"There is no budget {budget_id}.")
+            (view,) = await _read_views(connection, by.tenant_id, terms)
+        return view
 
     async def holders(self) -> Sequence[Holder]:
         """List who holds money, of all tenants."""
@@ -191,6 +160,8 @@ class Budgets:
     async def _change(
         self, by: Caller, budget_id: str, change: BudgetChange, record: Record, *, is_deleted: bool
     ) -> None:
+        if budget_id.startswith("policy:"):
+            raise Conflict(f"{budget_id} stands in backstay.toml, in every tenant. Change it there.")
         values = {
             "tenant_id": by.tenant_id,
             "budget_id": budget_id,
@@ -202,11 +173,43 @@ class Budgets:
             "is_deleted": is_deleted,
         }
         async with self._database.system(timeout_s=_TIMEOUT_S) as connection:
-            cursor = await connection.execute(_QUERIES["change"], values)
-            if not cursor.rowcount:
+            before = await (await connection.execute(_QUERIES["change"], values)).fetchone()
+            if before is None:
                 raise NotFound(f"There is no budget {budget_id}.")
             said = {name: value for name, value in msgspec.structs.asdict(change).items() if value is not None}
-            await record(connection, "budget.delete" if is_deleted else "budget.change", budget_id, said)
+            if change.limit_usd is not None:
+                said["was_limit_usd"] = usd(NanoUSD(before["was_nanousd"]))
+            act = _act(said, is_deleted=is_deleted)
+            await record(connection, act, budget_id, said if act == "budget.change" else {})
+
+
+def _act(said: dict[str, Any], *, is_deleted: bool) -> str:
+    """Name a change for the audit log: stopping and resuming are acts of their own."""
+    if is_deleted:
+        return "budget.delete"
+    if said.keys() == {"stopped"}:
+        return "budget.stop" if said["stopped"] else "budget.resume"
+    return "budget.change"
+
+
+async def _read_own(connection: Connection, tenant_id: str, budget_id: str | None) -> Sequence[Terms]:
+    cursor = await connection.execute(_QUERIES["list"], {"tenant_id": tenant_id, "budget_id": budget_id})
+    return [read_terms(row) for row in await cursor.fetchall()]
+
+
+async def _read_views(connection: Connection, tenant_id: str, terms: Sequence[Terms]) -> list[BudgetView]:
+    """Put each budget together with its current window."""
+    values = {
+        "tenant_id": tenant_id,
+        "ids": [each.id for each in terms],
+        "spans": [each.span for each in terms],
+        "zones": [each.time_zone for each in terms],
+        "subjects": MOST_SUBJECTS,
+    }
+    windows: dict[str, list[dict[str, Any]]] = {}
+    for row in await (await connection.execute(_QUERIES["windows"], values)).fetchall():
+        windows.setdefault(row["budget_id"], []).append(row)
+    return [view_of(each, windows[each.id], tenant_id) for each in terms]
 
 
 def _amount(written: Amount) -> NanoUSD:
@@ -241,95 +244,11 @@ def _scope(written: str | list[str], by: Caller) -> list[str]:
     return [f"{dimension}:{value}" for dimension, value in sorted(found)]
 
 
-def _views(rows: Sequence[dict[str, Any]], by: Caller) -> list[BudgetView]:
-    grouped: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        grouped.setdefault(row["budget_id"], []).append(row)
-    return [_view(group, by) for group in grouped.values()]
-
-
-def _view(rows: list[dict[str, Any]], by: Caller) -> BudgetView:
-    first = rows[0]
-    uses = [_use(row) for row in rows if row["subject"] is not None]
-    windows = [row for row in rows if row["subject"] is not None]
-    spent, held = sum(row["spent"] for row in windows), sum(row["granted"] for row in windows)
-    total = first["limit_nanousd"] + (windows[0]["carried"] if windows and first["per"] is None else 0)
-    return BudgetView(
-        id=first["budget_id"],
-        name=first["name"],
-        scope=",".join(first["scope"]) or f"tenant:{by.tenant_id}",
-        per=first["per"],
-        window=first["span"],
-        time_zone=first["time_zone"],
-        limit_usd=usd(NanoUSD(total)),
-        spent_usd=usd(NanoUSD(spent)),
-        reserved_usd=usd(NanoUSD(held)),
-        left_usd=usd(NanoUSD(max(0, total - spent - held))) if first["per"] is None else None,
-        hard=first["hard"],
-        on_low_budget=first["on_low"],
-        stopped=first["stopped"],
-        resets_at=uses[0].resets_at if uses else None,
-        subjects=uses if first["per"] is not None else [],
-    )
-
-
-def _policy_views(rows: Sequence[dict[str, Any]], by: Caller) -> list[BudgetView]:
-    """Show what is known of the policy's budgets here: their windows. What they are is in the policy."""
-    views: list[BudgetView] = []
-    for row in rows:
-        use = _use(row)
-        views.append(
-            BudgetView(
-                id=row["budget_id"],
-                name=row["budget_id"].partition(":")[2],
-                scope=row["subject"] or f"tenant:{by.tenant_id}",
-                per=None,
-                window=_span_of(row),
-                time_zone="",
-                limit_usd=use.limit_usd,
-                spent_usd=use.spent_usd,
-                reserved_usd=use.reserved_usd,
-                left_usd=use.left_usd,
-                hard=True,
-                on_low_budget="clamp",
-                stopped=False,
-                resets_at=use.resets_at,
-                subjects=[],
-            )
-        )
-    return views
-
-
-def _span_of(row: dict[str, Any]) -> Span:
-    length_s = (row["ends_us"] - row["starts_us"]) / 1e6
-    spans: tuple[tuple[float, Span], ...] = ((61, "minute"), (3601, "hour"), (90_001, "day"), (608_401, "week"))
-    for most_s, span in spans:
-        if length_s < most_s:
-            return span
-    return "month" if row["starts_us"] else "lifetime"
-
-
-def _use(row: dict[str, Any]) -> BudgetUse:
-    limit, spent, held = row["limit_nanousd"] + row["carried"], row["spent"], row["granted"]
-    ends = None if row["starts_us"] == 0 else dt.datetime.fromtimestamp(row["ends_us"] / 1e6, dt.UTC)
-    return BudgetUse(
-        subject=row["subject"],
-        limit_usd=usd(NanoUSD(limit)),
-        spent_usd=usd(NanoUSD(spent)),
-        reserved_usd=usd(NanoUSD(held)),
-        left_usd=usd(NanoUSD(max(0, limit - spent - held))),
-        resets_at=ends,
-    )
-
-
-_FROZEN_S = 60.0
-
-
 def _holder(row: dict[str, Any]) -> Holder:
     seen_s = None if row["seen_us"] is None else max(0.0, (row["now_us"] - row["seen_us"]) / 1e6)
     return Holder(
         id=row["holder"],
         reserved_usd=usd(NanoUSD(int(row["amount"]))),
         seen_s=seen_s,
-        is_frozen=seen_s is None or seen_s > _FROZEN_S,
+        is_frozen=seen_s is None or seen_s > FROZEN_S,
     )

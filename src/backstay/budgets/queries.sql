@@ -23,27 +23,77 @@ update budgets set limit_nanousd = coalesce(%(limit_nanousd)s, limit_nanousd), h
   on_unknown_price = coalesce(%(on_unknown_price)s, on_unknown_price), changed_at = now(),
   deleted_at = case when %(is_deleted)s then now() end
 where tenant_id = %(tenant_id)s and budget_id = %(budget_id)s and deleted_at is null
+returning old.limit_nanousd as was_nanousd
 
 -- name: is_time_zone
 select exists (select from pg_timezone_names where name = %(name)s) as known
 
 -- name: list
--- The current window of each budget and subject; a budget without any call yet has none.
-select b.*, w.subject, w.starts_us, w.ends_us, w.carried, w.spent, w.granted
-from budgets b
-left join lateral (
-  select * from budget_windows w
-  where (w.tenant_id, w.budget_id) = (b.tenant_id, b.budget_id) and w.ends_us > budgets_now_us()
-  order by w.spent desc limit %(subjects)s
-) w on true
-where b.tenant_id = %(tenant_id)s and b.deleted_at is null and (%(budget_id)s::text is null or b.budget_id = %(budget_id)s)
-order by b.created_at desc, b.budget_id, w.spent desc
+select * from budgets
+where tenant_id = %(tenant_id)s and deleted_at is null and (%(budget_id)s::text is null or budget_id = %(budget_id)s)
+order by created_at desc, budget_id
 
--- name: policy_windows
--- The current windows of the policy's own budgets, which have no row of their own.
-select * from budget_windows w
-where w.tenant_id = %(tenant_id)s and w.budget_id like 'policy:%%' and w.ends_us > budgets_now_us()
-order by w.budget_id, w.spent desc limit %(subjects)s
+-- name: windows
+-- The current window of each of some budgets: its bounds, those subjects that spent most, and the sums over all of them.
+-- A budget without any call yet has bounds alone.
+select wanted.budget_id, bounds.starts_us, bounds.ends_us, w.subject, w.carried, w.spent, w.granted,
+       w.all_spent, w.all_granted, w.all_subjects
+from unnest(%(ids)s::text[], %(spans)s::text[], %(zones)s::text[]) as wanted (budget_id, span, zone)
+cross join lateral budget_span(wanted.span, wanted.zone, clock_timestamp()) as bounds
+left join lateral (
+  select subject, carried, spent, granted, (sum(spent) over ())::bigint as all_spent,
+         (sum(granted) over ())::bigint as all_granted, count(*) over () as all_subjects
+  from budget_windows
+  where tenant_id = %(tenant_id)s and budget_id = wanted.budget_id and starts_us = bounds.starts_us
+  order by spent desc, subject limit %(subjects)s
+) w on true
+order by wanted.budget_id, w.spent desc, w.subject
+
+-- name: burn
+-- What was spent of each of some windows, by equal spans of time; a lifetime begins with its first posting.
+-- A call's own time may lie a little before its window, by a clock that is behind.
+select wanted.place, began.since_us,
+       greatest(0, floor((date_part('epoch', p.posted_at) * 1000000 - began.since_us)
+                         / ((wanted.until_us - began.since_us) / %(buckets)s::float8)))::int as bucket,
+       sum(p.amount)::bigint as amount
+from unnest(%(ids)s::text[], %(subjects)s::text[], %(starts_us)s::bigint[], %(until_us)s::bigint[])
+  with ordinality as wanted (budget_id, subject, starts_us, until_us, place)
+cross join lateral (
+  select case when wanted.starts_us > 0 then wanted.starts_us else (
+    select least((extract(epoch from min(posted_at)) * 1000000)::bigint, wanted.until_us - 60000000) from budget_postings
+    where (tenant_id, budget_id, subject, starts_us) = (%(tenant_id)s, wanted.budget_id, wanted.subject, 0)
+  ) end as since_us
+) began
+join budget_postings p
+  on (p.tenant_id, p.budget_id, p.subject, p.starts_us) =
+     (%(tenant_id)s, wanted.budget_id, wanted.subject, wanted.starts_us)
+  and p.sink = 'spent'
+  and p.posted_at >= timestamptz '1970-01-01 00:00:00+00' + (began.since_us / 1000000) * interval '1 second' - interval '1 day'
+group by 1, 2, 3 order by 1, 3
+
+-- name: leases
+-- Who holds money of one window, when each was heard of, and when its part of it last moved.
+select l.holder, l.amount, h.seen_us, budgets_now_us() as now_us, (
+  select max(posted_at) from budget_postings p
+  where (p.tenant_id, p.budget_id, p.subject, p.starts_us) = (l.tenant_id, l.budget_id, l.subject, l.starts_us)
+    and 'lease:' || l.holder in (p.source, p.sink)
+) as moved_at
+from budget_leases l left join budget_holders h using (holder)
+where (l.tenant_id, l.budget_id, l.subject, l.starts_us) =
+      (%(tenant_id)s, %(budget_id)s, %(subject)s, %(starts_us)s) and l.amount > 0
+order by l.amount desc, l.holder
+
+-- name: dearest
+-- The calls that one window paid most for.
+select call_id, min(posted_at) as at, sum(amount)::bigint as amount, (
+  select max(s.trace_id) from spans s
+  where s.tenant_id = %(tenant_id)s and s.span_id = p.call_id
+    and s.started_at between min(p.posted_at) - interval '1 hour' and max(p.posted_at) + interval '1 minute'
+) as trace_id
+from budget_postings p
+where (tenant_id, budget_id, subject, starts_us) = (%(tenant_id)s, %(budget_id)s, %(subject)s, %(starts_us)s)
+  and kind = 'charge'
+group by call_id order by amount desc, call_id limit %(limit)s
 
 -- name: holders
 -- Who holds money, and when it was last heard of.

@@ -56,18 +56,16 @@ def list_budgets(cli: Cli) -> None:
         return
     rows = [
         [each["id"], each["scope"] + (f", each {each['per']}" if each["per"] else ""), each["window"],
-         money(each["limit_usd"]), money(each["spent_usd"]), money(each["reserved_usd"]), _state(each),
+         money(each["limit_usd"]), money(each["spent_usd"]), money(each["reserved_usd"]), _kind(each), each["state"],
          local_time(each["resets_at"]) or "never"]
         for each in answer["budgets"]
     ]  # fmt: skip
-    head = ["id", "scope", "window", "limit", "spent", "held", "state", "begins anew"]
+    head = ["id", "scope", "window", "limit", "spent", "held", "kind", "state", "begins anew"]
     table(head, rows, right=["limit", "spent", "held"])
     hint("backstay budgets set ID --limit-usd 10", "backstay costs --by feature")
 
 
-def _state(budget: dict[str, Any]) -> str:
-    if budget["stopped"]:
-        return "stopped"
+def _kind(budget: dict[str, Any]) -> str:
     return "hard" if budget["hard"] else "soft"
 
 
@@ -105,7 +103,8 @@ def _change(cli: Cli, budget_id: str, change: dict[str, Any]) -> None:
     if cli.json:
         dump(changed)
     else:
-        say(f"{changed['id']}: ${changed['limit_usd']} per {changed['window']}, {_state(changed)}.")
+        kind = "stopped" if changed["stopped"] else _kind(changed)
+        say(f"{changed['id']}: ${changed['limit_usd']} per {changed['window']}, {kind}.")
 
 
 @budgets.command()

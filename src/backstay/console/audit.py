@@ -16,6 +16,12 @@ _WORDS = {
     "key.rotate": "rotated the key",
     "alert.acknowledge": "looks after the alert",
     "batch.cancel": "cancelled the batch",
+    "budget.create": "made the budget",
+    "budget.change": "changed the budget",
+    "budget.stop": "stopped the budget",
+    "budget.resume": "resumed the budget",
+    "budget.delete": "deleted the budget",
+    "worker.forget": "wrote off the worker",
     "person.invite": "invited",
     "person.link": "made a sign-in link for",
     "person.role": "changed the role of",
@@ -39,13 +45,14 @@ async def show(visit: Visit) -> Response:
     records = await visit.deps.audit.list(visit.caller, limit=_PAGE + 1, before=int(before) if before else None)
     return visit.page(
         "audit.html",
-        records=[_row(record) for record in records[:_PAGE]],
+        records=[audit_row(record) for record in records[:_PAGE]],
         older=visit.link(before=str(records[_PAGE - 1].id)) if len(records) > _PAGE else None,
         newest=visit.link(before=None) if before else None,
     )
 
 
-def _row(record: AuditRecord) -> dict[str, Any]:
+def audit_row(record: AuditRecord) -> dict[str, Any]:
+    """Write a record as a sentence."""
     detail = dict(record.detail)
     by = detail.pop("by", None)
     named = detail.pop("name", None) or detail.pop("email", None)

@@ -7,6 +7,7 @@ from typing import Any, cast
 import msgspec
 from starlette.responses import Response
 
+from backstay.console.budgets import STATES, burning
 from backstay.console.format import change
 from backstay.console.month import read_month
 from backstay.console.names import key_names
@@ -26,6 +27,7 @@ _USERS = 200
 """Rows by user that are read: a report of so many skips most users."""
 _ALL = 1_000_000
 """Rows of a report that leaves none out."""
+_BUDGETS = 6
 
 
 _Groups = dict[tuple[str, ...], CostRow]
@@ -85,6 +87,8 @@ async def show(visit: Visit) -> Response:
         total=total,
         moved=change(total.cost_nanousd, before.cost_nanousd),
         per_call=_per_call(total),
+        budgets=await burning(visit, _BUDGETS),
+        states=STATES,
         movers=_movers(now, earlier, by, labels, window),
         unused=unused,
         lines=[_line(row, by, earlier, labels, window) for row in rows[:_SHOWN]],

@@ -30,6 +30,7 @@ NAVIGATION: tuple[tuple[str, tuple[Place, ...]], ...] = (
             Place("Models", "/models", "g m"),
             Place("Batches", "/batches", "g b"),
             Place("Alerts", "/alerts", "g l"),
+            Place("Budgets", "/budgets", "g u"),
         ),
     ),
     (

@@ -7,6 +7,8 @@ import msgspec
 
 from backstay.access import AuditLog, Keys, People, Sessions
 from backstay.alerts.book import AlertBook
+from backstay.budgets.burn import Burns
+from backstay.budgets.manage import Budgets
 from backstay.core.caller import Caller
 from backstay.core.clock import Clock
 from backstay.gateway import RouteBoard
@@ -54,6 +56,8 @@ class ConsoleDeps:
     batches: Batches
     later: Later
     alerts: AlertBook
+    budgets: Budgets
+    burns: Burns
     read_trace: Callable[[StoredSpan], CallReading]
     """Reads what a call's root span holds of its input and output into neutral form."""
     find_savings: Callable[..., Awaitable[FoundSavings]]
