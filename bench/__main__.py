@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from bench import budgets, console, overload, plan
+from bench import budgets, console, overload, plan, soak
 from bench.machine import BenchError, allow_open_files, choose_cores, describe, require_tools
 from bench.plot import draw
 from bench.processes import prioritise
@@ -37,6 +37,9 @@ def main(words: Sequence[str] | None = None) -> int:
                 return overload.main()
             case "budgets":
                 return budgets.main()
+            case "soak":
+                chosen = soak.Plan(rounds=asked.rounds, seed=asked.seed, seconds=asked.seconds)
+                return soak.main(chosen, is_json=asked.json)
             case _:
                 return _gateway(plan.quick(peers=asked.peers) if asked.quick else plan.whole(peers=asked.peers))
     except BenchError as error:
@@ -47,7 +50,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def read_words(words: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line. What it does not know ends the program with status 2, before anything is run."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Backstay.", epilog=_STATUS)
-    whats = parser.add_subparsers(dest="what", metavar="{gateway,console,overload,budgets}")
+    whats = parser.add_subparsers(dest="what", metavar="{gateway,console,overload,budgets,soak}")
 
     def add(name: str, does: str) -> argparse.ArgumentParser:
         return whats.add_parser(name, help=does, description=f"Measure {does}.", epilog=_STATUS)
@@ -68,6 +71,13 @@ def read_words(words: Sequence[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     add("overload", "a worker pressed with more long requests than fit")
     add("budgets", "what a budget adds to a call")
+    rounds = add("soak", "whether budgets hold while workers that spend them are killed")
+    rounds.add_argument("--rounds", type=number, default=soak.Plan().rounds, help="budgets to spend (%(default)s)")
+    rounds.add_argument("--seed", type=int, default=soak.Plan().seed, help="of all that is random (%(default)s)")
+    rounds.add_argument(
+        "--seconds", type=number, default=soak.Plan().seconds, help="begin none after these (%(default)g)"
+    )
+    rounds.add_argument("--json", action="store_true", help="print one JSON document")
     return parser.parse_args(words)
 
 
