@@ -33,7 +33,7 @@ _GROUP = 200
 _LEAST, _MOST = 10_000_000, 5_000_000_000
 """Limits in nano-USD: one cent to five dollars."""
 _KILLS = 8
-"""For each group of rounds."""
+"""For each group of rounds; fewer where there are fewer processes."""
 _GROUP_S = 300.0
 _OPERATOR = Caller(tenant_id=TENANT, kind="operator", id="soak", name="soak", rights=frozenset({"admin"}))
 
@@ -182,7 +182,7 @@ class _Soak:
             self._tell(self._workers[slot], work)
 
     async def _kill_some(self, work: Sequence[tuple[str, int]]) -> None:
-        for _ in range(_KILLS):
+        for _ in range(min(_KILLS, self._plan.processes)):
             await asyncio.sleep(self._chance.uniform(0.1, 0.8))
             worker = self._chance.choice(self._workers)
             if worker.returncode is None:

@@ -84,17 +84,12 @@ class EscrowMachine(RuleBasedStateMachine):
 
     @rule(target=calls, number=st.integers(0, 9), amount=AMOUNTS, waits=st.booleans())
     def reserve(self, number: int, amount: int, waits: bool) -> Running:
-        worker = self.pick(number)
-        shares = worker.reserve(worker.purses(self.budgets), amount, waits=waits)
-        call = Running(worker, shares or [], amount)
-        if call.shares:
-            worker.running.append(call)
-        return call
+        return self.begin_call(number, amount, waits=waits)
 
     @rule(number=st.integers(0, 9), amount=AMOUNTS, share=SHARES)
     def call(self, number: int, amount: int, share: float) -> None:
         """Make a whole call, that waits for money if it must."""
-        call = self.reserve(number, amount, True)
+        call = self.begin_call(number, amount, waits=True)
         if call.shares:
             self.end_call(call, int(call.amount * share))
 
@@ -211,6 +206,14 @@ class EscrowMachine(RuleBasedStateMachine):
         for budget, highest in self.highest.items() if not self.is_far_back else ():
             mine = [window for window in windows if window[0] == budget]
             assert sum(self.spent[window] + open_[window] for window in mine) <= highest * len(mine), "carried once"
+
+    def begin_call(self, number: int, amount: int, *, waits: bool) -> Running:
+        worker = self.pick(number)
+        shares = worker.reserve(worker.purses(self.budgets), amount, waits=waits)
+        call = Running(worker, shares or [], amount)
+        if call.shares:
+            worker.running.append(call)
+        return call
 
     def end_call(self, call: Running, cost: int) -> None:
         call.worker.running.remove(call)
