@@ -56,10 +56,11 @@ format: $(STAMPS)/dev  ## format the code and mend what the linter can
 bench: $(STAMPS)/dev  ## measure the gateway against its targets
 	@$(BIN)/python -m bench $(ARGS)
 
-soak: $(STAMPS)/dev   ## play every drill at full length, beside the bare SDK, and a killed batch of 10,000; reports go to drills/
+soak: $(STAMPS)/dev   ## play every drill at full length, and spend 10,000 budgets, kill a batch of 10,000; reports go to drills/
 	@mkdir -p drills; status=0; for name in $$($(BIN)/backstay drill list --json | $(BIN)/python -c \
 	  'import json, sys; print(*(drill["name"] for drill in json.load(sys.stdin)["drills"]))'); do \
 	  echo "$$name"; $(BIN)/backstay drill $$name --compare --report drills/$$name.html $(ARGS) || status=1; done; \
+	  $(BIN)/python -m bench soak || status=1; \
 	  BACKSTAY_TEST_BATCH_LINES=10000 $(BIN)/python -m pytest -q -s -n 0 tests/jobs/test_batch_kills.py || status=1; exit $$status
 
 lock: $(STAMPS)/uv    ## resolve the requirements again, with hashes

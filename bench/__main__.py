@@ -1,19 +1,19 @@
-"""Owns ``python -m bench``: one run, its table, its record. ``QUICK=1``: a short one; ``PEERS=1``: LiteLLM, too.
+"""Owns ``python -m bench``: which measurement is taken, with what, and its exit status.
 
-``python -m bench console`` measures the console's pages instead, ``python -m bench ledger`` times reports over ten
-million ledger entries and exports a month of them, ``python -m bench overload`` presses a worker with more than fits,
-``python -m bench budgets`` measures what a budget adds to a call.
+Without a word it measures the gateway: one run, its table, its record.
 """
 
+import argparse
 import os
 import signal
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from bench import budgets, console, ledger, overload, plan
+from bench import budgets, console, ledger, overload, plan, soak
 from bench.machine import BenchError, allow_open_files, choose_cores, describe, require_tools
 from bench.plot import draw
 from bench.processes import prioritise
@@ -22,34 +22,94 @@ from bench.run import measure
 from bench.targets import check
 
 _RESULTS = Path(__file__).parent / "results"
+_STATUS = "The exit status is 0 if every target holds, 1 if one does not, 2 if it could not be measured."
 
 
-def main() -> int:
-    """Run the benchmark: 0 if every target holds, 1 if one fails, 2 if it could not be run."""
+def main(words: Sequence[str] | None = None) -> int:
+    """Take one measurement: 0 if every target holds, 1 if one fails, 2 if it could not be run."""
     signal.signal(signal.SIGTERM, _interrupt)
-    if sys.argv[1:] == ["console"]:
-        return console.main()
-    if sys.argv[1:] == ["ledger"]:
-        return ledger.main()
-    if sys.argv[1:] == ["overload"]:
-        return overload.main()
-    if sys.argv[1:] == ["budgets"]:
-        return budgets.main()
-    peers = bool(os.environ.get("PEERS"))
-    chosen = plan.quick(peers=peers) if os.environ.get("QUICK") else plan.whole(peers=peers)
-    began = time.monotonic()
+    asked = read_words(words)
     try:
-        require_tools()
-        allow_open_files()
-        cores = choose_cores()
-        machine = describe()
-        prioritise(os.getpid())
-        os.sched_setaffinity(0, cores.rest)
-        with tempfile.TemporaryDirectory(prefix="backstay-bench-") as folder:
-            measured = measure(chosen, cores, Path(folder))
+        match asked.what:
+            case "console":
+                return console.main(calls=asked.calls, kept=asked.data)
+            case "ledger":
+                return ledger.main(entries=asked.entries, kept=asked.data)
+            case "overload":
+                return overload.main()
+            case "budgets":
+                return budgets.main()
+            case "soak":
+                chosen = soak.Plan(rounds=asked.rounds, seed=asked.seed, seconds=asked.seconds)
+                return soak.main(chosen, is_json=asked.json)
+            case _:
+                return _gateway(plan.quick(peers=asked.peers) if asked.quick else plan.whole(peers=asked.peers))
     except BenchError as error:
         print(error, file=sys.stderr)
         return 2
+
+
+def read_words(words: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line. What it does not know ends the program with status 2, before anything is run."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Backstay.", epilog=_STATUS)
+    whats = parser.add_subparsers(dest="what", metavar="{gateway,console,overload,budgets,soak}")
+
+    def add(name: str, does: str) -> argparse.ArgumentParser:
+        return whats.add_parser(name, help=does, description=f"Measure {does}.", epilog=_STATUS)
+
+    for each in (parser, add("gateway", "throughput, latency, memory and start-up; without a word, this")):
+        # A default of the second would undo what was said before its name.
+        hidden = argparse.SUPPRESS
+        quick, peers = (bool(os.environ.get(name)) if each is parser else hidden for name in ("QUICK", "PEERS"))
+        each.add_argument("--quick", action="store_true", default=quick, help="one minute instead of five (QUICK=1)")
+        each.add_argument("--peers", action="store_true", default=peers, help="LiteLLM's proxy beside it (PEERS=1)")
+    pages = add("console", "how soon the console's pages answer over millions of calls")
+    pages.add_argument(
+        "--calls", type=number, default=os.environ.get("CALLS", console.CALLS), help="how many (CALLS; %(default)s)"
+    )
+    pages.add_argument(
+        "--data", type=Path, default=os.environ.get("CONSOLE_DATA"),
+        help="a folder to fill once and to keep (CONSOLE_DATA; without it, a temporary one)",
+    )  # fmt: skip
+    reports = add("ledger", "how soon reports answer over ten million ledger entries, and what an export holds")
+    reports.add_argument(
+        "--entries",
+        type=number,
+        default=os.environ.get("ENTRIES", ledger.ENTRIES),
+        help="how many (ENTRIES; %(default)s)",
+    )
+    reports.add_argument(
+        "--data", type=Path, default=os.environ.get("CONSOLE_DATA"), help="as for console (CONSOLE_DATA)"
+    )
+    add("overload", "a worker pressed with more long requests than fit")
+    add("budgets", "what a budget adds to a call")
+    rounds = add("soak", "whether budgets hold while workers that spend them are killed")
+    rounds.add_argument("--rounds", type=number, default=soak.Plan().rounds, help="budgets to spend (%(default)s)")
+    rounds.add_argument("--seed", type=int, default=soak.Plan().seed, help="of all that is random (%(default)s)")
+    rounds.add_argument(
+        "--seconds", type=number, default=soak.Plan().seconds, help="begin none after these (%(default)g)"
+    )
+    rounds.add_argument("--json", action="store_true", help="print one JSON document")
+    return parser.parse_args(words)
+
+
+def number(text: str) -> int:
+    found = int(text)
+    if found < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return found
+
+
+def _gateway(chosen: plan.Plan) -> int:
+    began = time.monotonic()
+    require_tools()
+    allow_open_files()
+    cores = choose_cores()
+    machine = describe()
+    prioritise(os.getpid())
+    os.sched_setaffinity(0, cores.rest)
+    with tempfile.TemporaryDirectory(prefix="backstay-bench-") as folder:
+        measured = measure(chosen, cores, Path(folder))
     checks = check(measured)
     print(f"{machine['processor']}, {machine['cores']} cores; commit {machine['commit']}")
     print(f"gateway on core {cores.gateway}; nginx, wrk, Postgres and shipping on {cores.rest}\n")

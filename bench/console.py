@@ -1,8 +1,4 @@
-"""Owns ``python -m bench console``: how soon pages and reports answer over millions of calls, beside their target.
-
-``CALLS``: how many, 2,500,000 without it. ``CONSOLE_DATA``: a data folder to keep and to use again; it is filled the
-first time, which takes about ten minutes.
-"""
+"""Owns ``python -m bench console``: how soon pages and reports answer over millions of calls, beside their target."""
 
 import asyncio
 import json
@@ -10,7 +6,6 @@ import os
 import re
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.parse
@@ -28,7 +23,8 @@ from bench.measured import percentile
 from bench.processes import prioritise
 
 TARGET_MS = 50.0
-_CALLS = 2_500_000
+CALLS = 2_500_000
+"""How many the books are filled with, unless others are asked for."""
 _TIMES = 20
 PAGES = (
     *(f"/?range={name}" for name in ("1h", "24h", "7d", "30d")),
@@ -51,21 +47,25 @@ REPORTS = (
 )
 
 
-def main() -> int:
-    """Fill the books, measure, and print a table: 0 if every page meets its target, 1 if one does not, 2 on failure."""
+def main(*, calls: int, kept: Path | None) -> int:
+    """Fill the books, measure, and print a table: 0 if every page meets its target, 1 if one does not.
+
+    Args:
+        calls: How many the books are filled with.
+        kept: A data folder to keep and to use again: filling takes about ten minutes. ``None``: a temporary one.
+
+    Raises:
+        BenchError: It could not be measured.
+    """
     prioritise(os.getpid())
-    try:
-        with data_folder() as data_dir:
-            asyncio.run(fill(data_dir, int(os.environ.get("CALLS", _CALLS))))
-            with serving(data_dir) as (url, _):
-                times = {
-                    **time_paths(url, PAGES, sign_in(url, data_dir)),
-                    **time_paths(url, REPORTS, bearer(url, data_dir)),
-                }
-            costs = asyncio.run(time_shipping(data_dir))
-    except BenchError as error:
-        print(error, file=sys.stderr)
-        return 2
+    with data_folder(kept) as data_dir:
+        asyncio.run(fill(data_dir, calls))
+        with serving(data_dir) as (url, _):
+            times = {
+                **time_paths(url, PAGES, sign_in(url, data_dir)),
+                **time_paths(url, REPORTS, bearer(url, data_dir)),
+            }
+        costs = asyncio.run(time_shipping(data_dir))
     print(f"{'first byte, ms':<44}{'p50':>8}{'p95':>8}{'target':>8}")
     for path, each_ms in times.items():
         verdict = "" if statistics.median(each_ms) <= TARGET_MS else "  too slow"
@@ -79,11 +79,10 @@ def main() -> int:
 
 
 @contextmanager
-def data_folder() -> Generator[Path]:
-    """Give a folder for a database: that of ``CONSOLE_DATA``, which is kept, or one that is removed."""
-    if kept := os.environ.get("CONSOLE_DATA"):
-        Path(kept).mkdir(parents=True, exist_ok=True)
-        yield Path(kept)
+def data_folder(kept: Path | None) -> Generator[Path]:
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)
+        yield kept
         return
     with tempfile.TemporaryDirectory(prefix="backstay-bench-") as folder:
         yield Path(folder)

@@ -1,22 +1,18 @@
-"""Owns ``python -m bench ledger``: how soon reports answer over ten million ledger entries, and what an export holds.
-
-``ENTRIES``: how many, 10,000,000 without it. ``CONSOLE_DATA``: a data folder to keep and to use again.
-"""
+"""Owns ``python -m bench ledger``: how soon reports answer over ten million ledger entries, and what an export holds."""
 
 import asyncio
 import os
 import statistics
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import msgspec
 
 from bench.console import bearer, data_folder, serving, sign_in, time_paths
 from bench.ledger_books import fill_ledger
-from bench.machine import BenchError
 from bench.measured import percentile
 from bench.overload import peak_mib
 from bench.processes import find_child, prioritise
@@ -24,7 +20,7 @@ from bench.processes import find_child, prioritise
 REPORT_MS = 300.0
 EXPORT_MIB = 64.0
 """What an export may add to the worker's memory, however long it is."""
-_ENTRIES = 10_000_000
+ENTRIES = 10_000_000
 _TIMES = 5
 _RANGES = ("1h", "24h", "7d", "30d")
 PAGES = (
@@ -57,24 +53,28 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
     grown_mib: float
 
 
-def main() -> int:
-    """Fill the ledger, measure, and print a table: 0 if every target holds, 1 if one does not, 2 on failure."""
+def main(*, entries: int, kept: Path | None) -> int:
+    """Fill the ledger, measure, and print a table: 0 if every target holds, 1 if one does not.
+
+    Args:
+        entries: How many the ledger is filled with.
+        kept: A data folder to keep and to use again; ``None``: a temporary one.
+
+    Raises:
+        BenchError: It could not be measured.
+    """
     prioritise(os.getpid())
-    try:
-        with data_folder() as data_dir:
-            asyncio.run(fill_ledger(data_dir, int(os.environ.get("ENTRIES", _ENTRIES))))
-            with serving(data_dir) as (url, pid):
-                token = bearer(url, data_dir)
-                invoice = f"/v1/costs/invoice?month={datetime.now(UTC) - timedelta(days=31):%Y-%m}"
-                times = {
-                    **time_paths(url, PAGES, sign_in(url, data_dir), often=_TIMES),
-                    **time_paths(url, (*REPORTS, invoice), token, often=_TIMES),
-                }
-                worker = find_child(pid, "backstay.worker")
-                exports = {name: _export(url, name, token, worker) for name in _FORMATS}
-    except BenchError as error:
-        print(error, file=sys.stderr)
-        return 2
+    with data_folder(kept) as data_dir:
+        asyncio.run(fill_ledger(data_dir, entries))
+        with serving(data_dir) as (url, pid):
+            token = bearer(url, data_dir)
+            invoice = f"/v1/costs/invoice?month={datetime.now(UTC) - timedelta(days=31):%Y-%m}"
+            times = {
+                **time_paths(url, PAGES, sign_in(url, data_dir), often=_TIMES),
+                **time_paths(url, (*REPORTS, invoice), token, often=_TIMES),
+            }
+            worker = find_child(pid, "backstay.worker")
+            exports = {name: _export(url, name, token, worker) for name in _FORMATS}
     print("\n".join(_lines(times, exports)))
     is_quick = all(statistics.median(each_ms) <= REPORT_MS for each_ms in times.values())
     return 0 if is_quick and all(each.grown_mib <= EXPORT_MIB for each in exports.values()) else 1

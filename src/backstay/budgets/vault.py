@@ -132,8 +132,12 @@ class Purse:
             rollover=terms.rollover if terms.is_policy else None,
         )
 
-    def answer(self, ask: Ask, answer: Answer, now_us: int) -> None:
-        """Take the book's answer to an ask."""
+    def answer(self, ask: Ask, answer: Answer, now_us: int, *, was_over: bool = False) -> None:
+        """Take the book's answer to an ask.
+
+        Args:
+            was_over: Whether the window that it tells of was over once: the book's clock has been set back.
+        """
         self.heard_us = now_us
         told = dict(ask.returns)
         for each in (*self.ended, *([self.lease] if self.lease else ())):
@@ -141,7 +145,7 @@ class Purse:
         if answer.gone:
             self.limit = self.free = self.elsewhere = 0
             return
-        lease = self._lease_of(answer)
+        lease = self._lease_of(answer, was_over=was_over)
         lease.available += answer.received - lease.received
         lease.received = answer.received
         self.limit, self.spent, self.free, self.elsewhere = answer.limit, answer.spent, answer.free, answer.elsewhere
@@ -152,7 +156,7 @@ class Purse:
             if each.reserved or each.returned > each.told or each.starts_us > answer.starts_us
         ]
 
-    def _lease_of(self, answer: Answer) -> Lease:
+    def _lease_of(self, answer: Answer, *, was_over: bool) -> Lease:
         """Take the window that the book says is now: the one at hand, one that was taken to be over, or a new one.
 
         What the book tells are totals, so that a lease of which anything was had must never begin anew.
@@ -166,8 +170,10 @@ class Purse:
         earlier = next((each for each in self.ended if each.starts_us == answer.starts_us), None)
         if earlier is not None:
             self.ended.remove(earlier)
-        self.lease = earlier or Lease(answer.starts_us, answer.ends_us)
-        return self.lease
+        lease = self.lease = earlier or Lease(answer.starts_us, answer.ends_us)
+        if earlier is None and was_over:
+            lease.received = answer.received  # it may have been had and forgotten: what is granted from now on counts
+        return lease
 
     def is_done(self, now_us: int) -> bool:
         """Whether nothing is left to remember of it."""
@@ -192,6 +198,8 @@ class Vault:
         self.is_away = False
         """Whether the book did not answer the last sync."""
         self._ahead_us = wall_us - now_us
+        self._latest_us = -(2**62)
+        """The book's time by which leases were forgotten: windows that ended before are never begun anew."""
         self._purses: dict[PurseId, Purse] = {}
         self._rested: dict[PurseId, Lease] = {}
         """Leases of purses that were forgotten, whose window still lasts: all that was had of them is given back."""
@@ -359,6 +367,7 @@ class Vault:
         for id, lease in list(self._rested.items()):
             if book_us >= lease.ends_us + _OVER_US:
                 del self._rested[id]
+                self._latest_us = max(self._latest_us, lease.ends_us)
 
     def ask(self, now_us: int) -> dict[PurseId, Ask]:
         """Write the next sync."""
@@ -376,7 +385,8 @@ class Vault:
         for answer in reply.answers:
             id = ids[answer.place]
             if (purse := self._purses.get(id)) is not None:
-                purse.answer(asks[id], answer, now_us)
+                purse.answer(asks[id], answer, now_us, was_over=answer.ends_us <= self._latest_us)
+        self._latest_us = max(self._latest_us, reply.at_us)
 
     def lost(self, asks: dict[PurseId, Ask]) -> None:
         """Go on with what is here: nobody knows whether the sync was taken, and the next one says it again."""
