@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from backstay.alerts.budget_forecasts import BudgetForecast
 from backstay.alerts.types import Finding, Key
 from backstay.core.money import NanoUSD, usd
-from backstay.ledger.anomaly import Anomaly
+from backstay.ledger.anomaly import Anomaly, short_usd
 from backstay.loops import Loop
 
 
@@ -20,8 +20,8 @@ def of_anomaly(found: Anomaly, known: Collection[Key]) -> Finding:
     return Finding(
         key=Key(kind="anomaly", subject=subject),
         severity="warning",
-        title=f"{found.scope} {found.name} spends far more than usual: ${usd(found.cost_nanousd)}, "
-        f"usually ${usd(found.usual_nanousd)}",
+        title=f"{found.scope} {found.name} spends far more than usual: ${short_usd(found.cost_nanousd)}, "
+        f"usually ${short_usd(found.usual_nanousd)}",
         details=(found.describe(), *(f"The same in {each}." for each in subjects if each != subject)),
         numbers={
             "cost_usd": usd(found.cost_nanousd),

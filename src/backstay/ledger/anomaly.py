@@ -116,9 +116,9 @@ class Anomaly(msgspec.Struct, frozen=True, kw_only=True):
         when = f"in the hour from {_time(self.since)}" if hours == 1 else f"in {hours} hours from {_time(self.since)}"
         more, dearer = self.split()
         said = [
-            f"{whose} spent ${_short(self.cost_nanousd)} {when}, usually ${_short(self.usual_nanousd)}.",
-            f"{_ratio(self.found.calls, self.usual.calls, 'calls')} add ${_short(more)}, "
-            f"{_ratio(*self._each('cost_nanousd'), 'cost a call')} ${_short(dearer)}"
+            f"{whose} spent ${short_usd(self.cost_nanousd)} {when}, usually ${short_usd(self.usual_nanousd)}.",
+            f"{_ratio(self.found.calls, self.usual.calls, 'calls')} add ${short_usd(more)}, "
+            f"{_ratio(*self._each('cost_nanousd'), 'cost a call')} ${short_usd(dearer)}"
             f" ({_ratio(*self._each('input_tokens'), 'tokens in')},"
             f" {_ratio(*self._each('output_tokens'), 'out')}).",
         ]
@@ -137,7 +137,7 @@ class Anomaly(msgspec.Struct, frozen=True, kw_only=True):
 
     def _told(self, part: Part) -> str:
         share = min(100, round(100 * part.excess_nanousd / max(1, self.excess_nanousd)))
-        return f"{part.dimension} {part.name or '(none)'} (+${_short(part.excess_nanousd)}, {share} %)"
+        return f"{part.dimension} {part.name or '(none)'} (+${short_usd(part.excess_nanousd)}, {share} %)"
 
     def _each(self, field: str) -> tuple[float, float]:
         return self.found.each(getattr(self.found, field)), self.usual.each(getattr(self.usual, field))
@@ -159,7 +159,7 @@ def _ratio(found: float, usual: float, what: str) -> str:
     return f"{found / usual:.1f}x {what}" if usual else f"new {what}"
 
 
-def _short(amount: float) -> str:
+def short_usd(amount: float) -> str:
     """Write an amount to the cent, or with the digits that matter below one."""
     dollars = amount / NANO_PER_USD
     return f"{dollars:,.2f}" if abs(dollars) >= 1 or not amount else usd(NanoUSD(round(amount / 100_000) * 100_000))
