@@ -1,8 +1,8 @@
 """Owns a budget of $0.05 under 96 callers at once: Backstay's, and ``max_budget`` of a deployment of LiteLLM's router.
 
 Source: docs.litellm.ai/docs/proxy/provider_budget_routing, and litellm 1.110.2, ``router_strategy/budget_limiter.py``:
-what was spent is added up after the answer, and looked at before the next call (2026-11). The proxy's budgets of keys and
-users need a database of its own and are not measured.
+what was spent is added up after the answer, and looked at before the next call (2026-11). The proxy's budgets of keys
+and users need a database of its own and are not measured.
 """
 
 import asyncio
@@ -82,7 +82,7 @@ from_s = 0
 until_s = 1
 """
 _PRICES = (0.15e-6, 0.6e-6)
-"""Of gpt-4o-mini, US dollars a token of input and output. Source: openai.com/api/pricing (2026-11)."""
+"""Of gpt-4o-mini, US dollars a token of input and output. Source: the price list of litellm 1.110.2 (2026-11)."""
 
 
 async def spend_with_backstay() -> Spent:

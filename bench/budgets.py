@@ -68,7 +68,7 @@ def main() -> int:
 
 
 def _compare() -> bool:
-    """Print what a budget comes to under many callers, LiteLLM's beside it where that is installed; whether ours fails."""
+    """Print what a budget comes to under many callers, LiteLLM's too if installed; return whether ours fails."""
     print(
         f"\n${LIMIT_USD} under {CALLERS} callers at once{'answered':>12}{'refused':>10}{'spent':>12}{'overspent':>12}"
     )
