@@ -1,7 +1,7 @@
 """Owns one worker of the soak: ``python -m bench.soak_worker URL FOLDER CALLERS``, told on its input what to spend.
 
 It is what a worker is to budgets: escrow, journal, intents and outcomes. Only the provider is made up: what a call
-costs is decided when it is asked, and written down at once, as a provider's bill would be, so that a kill hides nothing.
+costs is decided when it is asked, and written down at once, as a bill would be, so that a kill hides nothing.
 """
 
 import asyncio

@@ -39,6 +39,11 @@ class Installation:
         """Make the key that the callers have."""
         return (await self._ask("POST", "/v1/keys", {"name": name}))["key"]
 
+    async def make_budget(self, limit_usd: float) -> None:
+        """Limit what all its callers spend, once and for all; calls whose worst case does not fit are refused."""
+        budget = {"limit_usd": f"{limit_usd:.9f}", "window": "lifetime", "on_low_budget": "refuse"}
+        await self._ask("POST", "/v1/budgets", budget)
+
     async def revoke_keys(self, name: str) -> None:
         """Revoke the keys of this name."""
         for key in (await self._ask("GET", "/v1/keys"))["keys"]:
