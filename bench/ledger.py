@@ -1,4 +1,4 @@
-"""Owns ``python -m bench ledger``: how soon reports answer over ten million ledger entries, and what an export holds."""
+"""Owns ``python -m bench ledger``: how soon reports answer over ten million entries, and what an export holds."""
 
 import asyncio
 import os

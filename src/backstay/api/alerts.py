@@ -1,9 +1,6 @@
 """Owns alerts on Backstay's own API: what is open, who was told, who looks after it, and whether a channel works."""
 
-from collections.abc import Callable
-from dataclasses import replace
-from functools import wraps
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -106,7 +103,7 @@ async def test_channel(deps: AlertDeps, asked: Asked[Nothing, Nothing]) -> Chann
     return ChannelTest(channel=name, delivered=posted.problem is None, status=posted.status, problem=posted.problem)
 
 
-_ENDPOINTS: tuple[Endpoint[AlertDeps, Any, Any], ...] = (
+ALERT_ENDPOINTS: tuple[Endpoint[AlertDeps, Any, Any], ...] = (
     get("/v1/alerts", "List alerts, the newest first", list_alerts, answer=AlertList, query=AlertQuery, right="admin"),
     get(
         "/v1/alerts/{alert_id}", "Show an alert, and who was told of it", show_alert,
@@ -125,17 +122,3 @@ _ENDPOINTS: tuple[Endpoint[AlertDeps, Any, Any], ...] = (
         answer=ChannelTest, body=Nothing, right="admin", errors=(NotFound,),
     ),
 )  # fmt: skip
-
-
-def alert_endpoints(part: Callable[[D], AlertDeps]) -> tuple[Endpoint[D, Any, Any], ...]:
-    """Declare what there is of alerts, for deps of which these are a part."""
-
-    def of(endpoint: Endpoint[AlertDeps, Any, Any]) -> Endpoint[D, Any, Any]:
-        @wraps(endpoint.handle)
-        async def handle(deps: D, asked: Asked[Any, Any]) -> Any:
-            return await endpoint.handle(part(deps), asked)
-
-        # All that changes is what it is given, which `replace` cannot say.
-        return cast("Endpoint[D, Any, Any]", replace(endpoint, handle=handle))
-
-    return tuple(map(of, _ENDPOINTS))

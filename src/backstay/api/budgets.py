@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from backstay.access import AuditLog
-from backstay.api.endpoint import Asked, Nothing
+from backstay.api.endpoint import Asked, Endpoint, Nothing, get, post
 from backstay.budgets import Terms, end_holder
 from backstay.budgets.manage import BudgetBooks, BudgetChange, Budgets, Holder, NewBudget, Record
 from backstay.budgets.views import BudgetView
@@ -122,3 +122,31 @@ def _require_operator(caller: Caller) -> None:
     """Workers belong to the installation. Raises ``Forbidden``."""
     if caller.kind != "operator" and not (caller.tenant_id == DEFAULT_TENANT and caller.may("admin")):
         raise Forbidden("Workers belong to the installation: only its operator, or an admin of its own tenant, may.")
+
+
+_NO_SUCH = (NotFound,)
+
+BUDGET_ENDPOINTS: tuple[Endpoint[BudgetDeps, Any, Any], ...] = (
+    get("/v1/budgets", "List budgets, and what is spent and held of each", list_budgets,
+        answer=BudgetList, query=Nothing, right="read"),
+    post(
+        "/v1/budgets", "Make a budget; every worker follows within a second", create_budget,
+        answer=BudgetView, body=NewBudget, right="admin", status=201,
+    ),
+    post(
+        "/v1/budgets/{budget_id}/change", "Change a budget for calls from now on", change_budget,
+        answer=BudgetView, body=BudgetChange, right="admin", errors=(NotFound, Conflict),
+    ),
+    post(
+        "/v1/budgets/{budget_id}/delete", "End a budget: it counts no call from now on", delete_budget,
+        answer=Nothing, body=Nothing, right="admin", errors=_NO_SUCH,
+    ),
+    get("/v1/workers", "List who holds money of budgets", list_holders,
+        answer=HolderList, query=Nothing, right="admin"),
+    post(
+        "/v1/workers/{holder}/forget", "Book what a lost worker held as spent", forget_holder,
+        answer=WrittenOff, body=Nothing, right="admin", errors=(NotFound, Conflict),
+    ),
+    get("/v1/books", "Prove the books: ledger against traces, sums against entries, accounts against postings",
+        prove, answer=Proof, query=Nothing, right="admin"),
+)  # fmt: skip

@@ -3,8 +3,9 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, get_origin
+from dataclasses import dataclass, replace
+from functools import wraps
+from typing import Any, Generic, TypeVar, cast, get_origin
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -24,6 +25,7 @@ _BODY_S = 30.0
 _ID = re.compile(r"[0-9A-Za-z_:-]{1,64}")
 
 D = TypeVar("D")
+E = TypeVar("E")
 Q = TypeVar("Q", bound=msgspec.Struct)
 B = TypeVar("B", bound=msgspec.Struct)
 
@@ -146,6 +148,20 @@ def post(
         status=status,
         errors=errors,
     )
+
+
+def within(part: Callable[[E], D], endpoints: Iterable[Endpoint[D, Any, Any]]) -> tuple[Endpoint[E, Any, Any], ...]:
+    """Make endpoints into those of deps of which theirs are a part."""
+
+    def of(endpoint: Endpoint[D, Any, Any]) -> Endpoint[E, Any, Any]:
+        @wraps(endpoint.handle)
+        async def handle(deps: E, asked: Asked[Any, Any]) -> Any:
+            return await endpoint.handle(part(deps), asked)
+
+        # All that changes is what it is given, which `replace` cannot say.
+        return cast("Endpoint[E, Any, Any]", replace(endpoint, handle=handle))
+
+    return tuple(map(of, endpoints))
 
 
 def build_routes(endpoints: Iterable[Endpoint[D, Any, Any]], deps: D, authenticate: Authenticate) -> list[Route]:

@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, wraps
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -13,23 +13,10 @@ from starlette.routing import Route
 
 from backstay.access import AuditLog, Keys, People, Sessions
 from backstay.access.types import CreatedKey, Invitation, Key, LoginLink, NewKey, Person
-from backstay.api.alerts import AlertDeps, alert_endpoints
+from backstay.api.alerts import ALERT_ENDPOINTS, AlertDeps
 from backstay.api.answers import call_row, cost_group, cost_total, model_view, moment, trace_tree
 from backstay.api.auth import Authenticate
-from backstay.api.budgets import (
-    BudgetDeps,
-    BudgetList,
-    HolderList,
-    Proof,
-    WrittenOff,
-    change_budget,
-    create_budget,
-    delete_budget,
-    forget_holder,
-    list_budgets,
-    list_holders,
-    prove,
-)
+from backstay.api.budgets import BUDGET_ENDPOINTS, BudgetDeps
 from backstay.api.cost_shapes import (
     DearestCalls,
     DearestQuery,
@@ -44,7 +31,7 @@ from backstay.api.cost_shapes import (
     WhatIfQuery,
 )
 from backstay.api.costs import dearest, export, invoice, waste
-from backstay.api.endpoint import Asked, Endpoint, Nothing, build_routes, get, post
+from backstay.api.endpoint import Asked, Endpoint, Nothing, build_routes, get, post, within
 from backstay.api.filters import call_filter, own_key
 from backstay.api.openapi import openapi_document
 from backstay.api.pairs import find_wrong, pair_row
@@ -80,8 +67,6 @@ from backstay.api.shapes import (
 )
 from backstay.api.watch import WATCH_ENDPOINTS, WatchDeps
 from backstay.api.what_if import Prices, savings, what_if
-from backstay.budgets.manage import BudgetChange, NewBudget
-from backstay.budgets.views import BudgetView
 from backstay.cache import Cache, Purge
 from backstay.core.caller import Caller
 from backstay.core.errors import (
@@ -346,18 +331,6 @@ _NO_SUCH = (NotFound,)
 _NOT_NOW = (NotFound, Conflict)
 
 
-def on_budgets(
-    handle: Callable[[BudgetDeps, Asked[Q, B]], Awaitable[R]],
-) -> Callable[[ManageDeps, Asked[Q, B]], Awaitable[R]]:
-    """Hand an endpoint of budgets its own part of the deps."""
-
-    @wraps(handle)
-    async def handled(deps: ManageDeps, asked: Asked[Q, B]) -> R:
-        return await handle(deps.budget, asked)
-
-    return handled
-
-
 ENDPOINTS: tuple[Endpoint[ManageDeps, Any, Any], ...] = (
     get("/v1/keys", "List keys, without their secrets", list_keys, answer=KeyList, query=KeyQuery, right="admin"),
     post(
@@ -410,28 +383,7 @@ ENDPOINTS: tuple[Endpoint[ManageDeps, Any, Any], ...] = (
         "/v1/costs", "Add up costs by user, feature, model and more", costs,
         answer=CostReport, query=CostQuery, right="read",
     ),
-    get("/v1/budgets", "List budgets, and what is spent and held of each", on_budgets(list_budgets),
-        answer=BudgetList, query=Nothing, right="read"),
-    post(
-        "/v1/budgets", "Make a budget; every worker follows within a second", on_budgets(create_budget),
-        answer=BudgetView, body=NewBudget, right="admin", status=201,
-    ),
-    post(
-        "/v1/budgets/{budget_id}/change", "Change a budget for calls from now on", on_budgets(change_budget),
-        answer=BudgetView, body=BudgetChange, right="admin", errors=_NOT_NOW,
-    ),
-    post(
-        "/v1/budgets/{budget_id}/delete", "End a budget: it counts no call from now on", on_budgets(delete_budget),
-        answer=Nothing, body=Nothing, right="admin", errors=_NO_SUCH,
-    ),
-    get("/v1/workers", "List who holds money of budgets", on_budgets(list_holders),
-        answer=HolderList, query=Nothing, right="admin"),
-    post(
-        "/v1/workers/{holder}/forget", "Book what a lost worker held as spent", on_budgets(forget_holder),
-        answer=WrittenOff, body=Nothing, right="admin", errors=_NOT_NOW,
-    ),
-    get("/v1/books", "Prove the books: ledger against traces, sums against entries, accounts against postings",
-        on_budgets(prove), answer=Proof, query=Nothing, right="admin"),
+    *within(lambda deps: deps.budget, BUDGET_ENDPOINTS),
     post(
         "/v1/costs/reconcile", "Compare the ledger with a vendor's bill, by day and model, with likely causes",
         reconcile_bill, answer=Reconciliation, body=Bill, right="admin",
@@ -502,6 +454,6 @@ ENDPOINTS: tuple[Endpoint[ManageDeps, Any, Any], ...] = (
         "/v1/routes/{target:path}/undrain", "Put a target in use again", undrain_target,
         answer=RouteTarget, body=Nothing, right="admin", errors=_NO_SUCH,
     ),
-    *alert_endpoints(lambda deps: deps.alerts),
+    *within(lambda deps: deps.alerts, ALERT_ENDPOINTS),
 )  # fmt: skip
 """Everything that the API serves; its document is made from the same."""
