@@ -81,6 +81,20 @@ async def test_a_usage_beyond_its_reservation_leaves_nothing_and_a_trace(
         assert refused.left == 0
 
 
+async def test_a_soft_budget_beside_a_hard_one_is_no_wrong_bound(database: Database, caplog: pytest.LogCaptureFixture):
+    """It reserves nothing, so that all it is charged was never covered; nobody need look at that."""
+    budgets = Budgets(database)
+    await budgets.create(OPERATOR, NewBudget(limit_usd="0.000001", window="lifetime"), unrecorded)
+    await budgets.create(OPERATOR, NewBudget(limit_usd="1", window="month", hard=False), unrecorded)
+    async with working(database, "wrk_1") as escrow:
+        purses = escrow.purses(CALL)
+        shares = await escrow.wait_for(purses, 1000, 1.0)
+        assert not isinstance(shares, Shortage)
+        charges = escrow.settle(shares, 700, 0)
+        assert sorted((charge.covered, charge.uncovered) for charge in charges) == [(0, 700), (700, 0)]
+        assert escrow.uncovered == 0 and "more than was reserved" not in caplog.text
+
+
 async def test_a_call_that_is_slow_to_ask_is_not_forgotten(database: Database):
     """Counting its tokens may take a while, in which nothing says that its budget is in use."""
     budgets = Budgets(database)

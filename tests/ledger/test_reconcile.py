@@ -177,6 +177,25 @@ def test_a_day_without_models_is_compared_as_a_whole():
     )  # fmt: skip
 
 
+def test_a_line_without_a_model_beside_models_is_for_something_else():
+    """Such as storage: the calls of the day are compared without it."""
+    found = compare([billed("5"), billed("0.5", model=None)], [booked("5")])
+    assert [(each.model, bool(each.causes)) for each in found] == [(None, True), ("m", False)]
+    assert "something else than calls" in found[0].causes[0]
+
+
+def test_cache_writes_of_older_exports_count():
+    """They are one column there."""
+    text = ANTHROPIC_USAGE.replace("cache_write_5m", "cache_write").replace(",usage_input_tokens_cache_write_1h", "")
+    assert read(text.replace(",20,3,", ",23,"))[2][0].input_tokens == 1423
+
+
+def test_an_open_quote_is_told_where_it_begins():
+    """Not where the file ends."""
+    with pytest.raises(BadExport, match="line 2"):
+        read(ANTHROPIC_USAGE.replace("2026-11-02,", '2026-11-02,"') + "2026-11-03,x,y\n")
+
+
 def test_days_that_the_vendor_does_not_tell_are_left_aside():
     """Before the bill's first and after its last day."""
     found = compare([billed("1", day=2), billed("1", day=4)], [booked("1", day=day) for day in range(1, 7)])

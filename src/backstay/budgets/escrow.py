@@ -151,7 +151,7 @@ class Escrow:
     def settle(self, shares: Sequence[Share], cost: int, at_ns: int) -> list[Charge]:
         """End what was reserved for an attempt, and say what its budgets are charged: that must go into the journal."""
         charges = self._vault.settle(shares, cost, at_ns // 1000)
-        if any(charge.uncovered for charge in charges) and any(share.amount for share in shares):
+        if cost > min((share.amount for share in shares if share.purse.terms.hard), default=cost):
             self.uncovered += 1
             _log.error("A call cost %d nano-USD, more than was reserved for it.", cost)
         if self._vault.has_news:

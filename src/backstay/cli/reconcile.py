@@ -1,6 +1,6 @@
 """Owns ``backstay reconcile``: the ledger beside what a vendor has billed."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -51,12 +51,14 @@ def reconcile(
         raise SystemExit(DIFFERENT)
 
 
-def _read(files: Iterable[Path], keys: tuple[str, ...]) -> tuple[str, list[dict[str, Any]]]:
+def _read(files: Sequence[Path], keys: tuple[str, ...]) -> tuple[str, list[dict[str, Any]]]:
     """Read exports of one vendor, added up by day and model. Nothing is sent before all of them are read."""
     from backstay.ledger.billing_files import read_export
     from backstay.ledger.reconcile import add_up
 
     vendors: dict[str, Path] = {}
+    if len({path.resolve() for path in files}) < len(files):
+        raise InvalidRequest("One file is given twice: its lines would count twice.")
 
     def lines() -> "Iterator[Billed]":
         for path in files:

@@ -68,11 +68,12 @@ def _read_lines(
     export: Export, columns: Sequence[str], separator: str, source: Iterator[str], name: str, keys: frozenset[str]
 ) -> Iterator[Billed]:
     reader = csv.reader(source, delimiter=separator)
+    begins = reader.line_num + 2  # the head was read before
     try:
         for fields in reader:
+            line, begins = _Line(name, begins, dict(zip(columns, fields, strict=False))), reader.line_num + 2
             if not any(field.strip() for field in fields):
                 continue
-            line = _Line(name, reader.line_num + 1, dict(zip(columns, fields, strict=False)))
             if len(fields) != len(columns):
                 raise line.error(f"it has {len(fields)} columns, and the first line {len(columns)}")
             if keys and not any(line.values.get(column, "") in keys for column in export.key_columns):
@@ -81,7 +82,7 @@ def _read_lines(
             if billed is not None:
                 yield billed
     except csv.Error as error:
-        raise BadExport(f"{name}, line {reader.line_num + 1}: {error}.") from None
+        raise BadExport(f"{name}, line {begins}: {error}.") from None
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -167,6 +168,7 @@ def _anthropic_usage(line: _Line) -> Billed | None:
             "usage_input_tokens_no_cache",
             "usage_input_tokens_cache_write_5m",
             "usage_input_tokens_cache_write_1h",
+            "usage_input_tokens_cache_write",  # in older exports, of both
             "usage_input_tokens_cache_read",
         ),
         output_tokens=line.count("usage_output_tokens"),

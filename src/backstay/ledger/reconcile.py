@@ -92,14 +92,15 @@ def add_up(rows: Iterable[Billed]) -> list[Billed]:
 def compare(billed: Iterable[Billed], booked: Iterable[Booked]) -> list[Compared]:
     """Compare day by day and model by model, in that order; what agrees is in the list, too, without causes.
 
-    A day that the vendor tells without models is compared as a whole. Days before the first and after the last that
-    the vendor tells are left aside.
+    A day of which the vendor names no model is compared as a whole; beside named models, a line without one is for
+    something else, such as storage, and stands for itself. Days before the first and after the last that the vendor
+    tells are left aside.
     """
     bills = _sum_billed(billed)
     if not bills:
         return []
     first, last = min(day for day, _ in bills), max(day for day, _ in bills)
-    whole_days = {day for day, key in bills if key is None}
+    whole_days = {day for day, _ in bills} - {day for day, key in bills if key is not None}
     books = _sum_booked(row for row in booked if first <= row.day <= last)
     books |= _sum_days(books, whole_days)
     known = {place for place in books if place[1] is None or place[0] not in whole_days}
@@ -127,6 +128,8 @@ def _agree(bill: Billed, book: Booked) -> bool:
 def _causes(place: _Place, bills: Mapping[_Place, Billed], books: Mapping[_Place, Booked]) -> Sequence[str]:
     bill, book = bills.get(place), books.get(place)
     moved = _moved(place, bills, books)
+    if book is None and place[1] is None:
+        return ["It names no model: it is for something else than calls, such as storage or tools."]
     if book is None:
         return [*moved, "No such call was made through Backstay that day: another program uses this account."]
     if bill is None:
