@@ -100,8 +100,8 @@ def test_a_missing_file_is_named(tmp_path: Path):
 def test_the_schema_knows_every_section():
     """Editors get a JSON schema of the file."""
     assert set(policy_schema()["properties"]) == {
-        "providers", "models", "targets", "budgets", "limits", "prices", "loops", "anomalies", "alerts",
-        "alert_channels",
+        "providers", "models", "targets", "budgets", "limits", "prices", "unknown_price", "loops", "anomalies",
+        "alerts", "alert_channels",
     }  # fmt: skip
 
 

@@ -19,12 +19,11 @@ _NOW = datetime.now(UTC).replace(minute=30, second=0, microsecond=0)
 _MIDNIGHT = _NOW.replace(hour=0, minute=0)
 
 
-def _budget() -> list[Terms]:
-    return [BudgetConfig.model_validate({"limit_usd": 10, "window": "month"}).terms("small")]
+def _watch(database: Database, limit_usd: int = 10) -> SpendWatch:
+    def budgets() -> list[Terms]:
+        return [BudgetConfig.model_validate({"limit_usd": limit_usd, "window": "month"}).terms("small")]
 
-
-def _watch(database: Database) -> SpendWatch:
-    return SpendWatch(database, Alerts(database, AlertRules), AnomalyConfig, _budget)
+    return SpendWatch(database, Alerts(database, AlertRules), AnomalyConfig, budgets)
 
 
 async def _spend(database: Database, at: datetime, dollars: float, *, grain: int = 3600, feature: str = "chat") -> None:
@@ -89,9 +88,7 @@ async def test_a_budget_that_will_not_last_is_told(database: Database, tenant: s
     watch = _watch(database)
     await watch.look(_NOW, anomalies=False)
     assert await _open(database) == [("forecast_over", "budget:policy:small")]
-    async with database.system() as connection:
-        await connection.execute("update budget_windows set limit_nanousd = %s", (1000 * _USD,))
-    await watch.look(_NOW, anomalies=False)
+    await _watch(database, limit_usd=1000).look(_NOW, anomalies=False)
     assert await _open(database) == []
 
 

@@ -41,9 +41,8 @@ class BudgetForecasts:
 
     def __init__(self, database: Database, policy_budgets: Callable[[], Sequence[Terms]]):
         """``policy_budgets`` gives those of the policy that are in force."""
-        self._budgets = Budgets(database)
+        self._budgets = Budgets(database, policy_budgets)
         self._forecasts = Forecasts(database)
-        self._policy_budgets = policy_budgets
 
     async def of(self, caller: Caller, now: dt.datetime) -> list[BudgetForecast]:
         """Forecast the windows of a day or longer that are in use.
@@ -53,7 +52,7 @@ class BudgetForecasts:
         Raises ``StoreUnavailable`` if Postgres does not answer.
         """
         views = await self._budgets.list(caller)
-        parts = [each for each in budget_parts(views, self._policy_budgets()) if _scope(each).is_added_up]
+        parts = [each for each in budget_parts(views) if _scope(each).is_added_up]
         if not parts:
             return []
         histories = await self._forecasts.histories(caller.tenant_id, [_scope(each) for each in parts], now)

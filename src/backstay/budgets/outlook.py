@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from backstay.budgets.manage import BudgetView
 from backstay.budgets.scopes import parse_scope
-from backstay.budgets.types import Dimension, Terms
+from backstay.budgets.types import Dimension
+from backstay.budgets.views import BudgetView
 
 _TOO_SHORT = frozenset({"minute", "hour"})
 _MOST = 200
@@ -27,26 +27,17 @@ class BudgetPart(msgspec.Struct, frozen=True, kw_only=True):
     """``None``: never."""
 
 
-def budget_parts(views: Sequence[BudgetView], policy: Sequence[Terms]) -> list[BudgetPart]:
-    """Give the parts of budgets that are in use, at most 200; whose calls the policy's own count, it says itself."""
-    by_id = {terms.id: terms for terms in policy}
-    found = [part for view in views for part in _parts(view, by_id.get(view.id))]
-    return found[:_MOST]
+def budget_parts(views: Sequence[BudgetView]) -> list[BudgetPart]:
+    """Give the parts of budgets that can be forecast, at most 200."""
+    return [part for view in views if view.window not in _TOO_SHORT for part in _parts(view)][:_MOST]
 
 
-def _parts(view: BudgetView, terms: Terms | None) -> Iterator[BudgetPart]:
-    if view.id.startswith("policy:"):
-        # The subject of its window stands in the place of a scope; one that is gone from the policy counts no more.
-        if terms is None or terms.span in _TOO_SHORT:
-            return
-        subject = view.scope if terms.per is not None else ""
-        yield _part(view, terms.scope, terms.per, subject, view.limit_usd, view.spent_usd, view.resets_at)
-    elif view.window not in _TOO_SHORT:
-        scope = tuple(parse_scope(each) for each in view.scope.split(",") if not each.startswith("tenant:"))
-        if view.per is None:
-            yield _part(view, scope, None, "", view.limit_usd, view.spent_usd, view.resets_at)
-        for use in view.subjects:
-            yield _part(view, scope, view.per, use.subject, use.limit_usd, use.spent_usd, use.resets_at)
+def _parts(view: BudgetView) -> Iterator[BudgetPart]:
+    scope = tuple(parse_scope(each) for each in view.scope.split(",") if not each.startswith("tenant:"))
+    if view.per is None:
+        yield _part(view, scope, None, "", view.limit_usd, view.spent_usd, view.resets_at)
+    for use in view.subjects:
+        yield _part(view, scope, view.per, use.subject, use.limit_usd, use.spent_usd, use.resets_at)
 
 
 def _part(

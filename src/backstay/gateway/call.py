@@ -20,7 +20,7 @@ from backstay.gateway.answering import Answering
 from backstay.gateway.attempt import Answer, Call
 from backstay.gateway.conversation import take_up
 from backstay.gateway.limiting import limit_headers, pass_limits, settle_limits
-from backstay.gateway.looping import meet_loops
+from backstay.gateway.looping import find_loop, meet_loop
 from backstay.gateway.once import answer_once, keep_answer, while_wanted
 from backstay.gateway.order import order_targets
 from backstay.gateway.recall import Leavable, hand_in, read_hit, recall
@@ -195,8 +195,8 @@ async def _look_up(gateway: Gateway, recording: Recording) -> Hit | Lead | None:
 async def _ask(gateway: Gateway, recording: Recording, request: Resolved, lead: Lead | None, sink: Sink) -> None:
     """Ask the model and answer; and hand the answer in where others may want it."""
     try:
-        if gateway.loops is not None:
-            await meet_loops(gateway.loops, recording)
+        if gateway.loops is not None and (loop := find_loop(gateway.loops, recording)) is not None:
+            await meet_loop(loop, recording)
         write_intent = partial(reserve, gateway, recording)
         spending = recording.spending = begin_spending(gateway.escrow, gateway.prices, recording, write_intent)
         if spending is not None and gateway.escrow is not None:

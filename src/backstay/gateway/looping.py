@@ -10,21 +10,18 @@ from backstay.loops import Loop, Loops
 _log = logging.getLogger(__name__)
 
 
-async def meet_loops(loops: Loops, recording: Recording) -> None:
-    """Take note of a call that is about to be made, and do what its rule says if it is one of a loop.
+def find_loop(loops: Loops, recording: Recording) -> Loop | None:
+    """Take note of a call that is about to be made, and say which loop it is one of.
 
     Calls of batches and those that check the cache are left alone: they are many by design.
-
-    Raises:
-        LoopDetected: It is one too many.
     """
     incoming, request = recording.incoming, recording.request
     if incoming.operation != "chat" or incoming.job_id is not None or incoming.is_shadow or request is None:
-        return
+        return None
     messages = request.fields.get("messages") or request.fields.get("input")
     if messages is None:
-        return
-    loop = loops.see(
+        return None
+    return loops.see(
         incoming.caller,
         memoryview(messages),
         model=request.model.name,
@@ -33,8 +30,14 @@ async def meet_loops(loops: Loops, recording: Recording) -> None:
         at_ns=recording.started_ns,
         trace_id=recording.trace_id,
     )
-    if loop is None:
-        return
+
+
+async def meet_loop(loop: Loop, recording: Recording) -> None:
+    """Do what its rule says with a call that is one of a loop.
+
+    Raises:
+        LoopDetected: It is one too many.
+    """
     recording.repeats = loop.count
     if loop.is_new:
         _log.warning(
@@ -42,7 +45,7 @@ async def meet_loops(loops: Loops, recording: Recording) -> None:
             loop.key_id, loop.model, loop.count, loop.trace_id,
         )  # fmt: skip
     if loop.rule.on_loop == "slow":
-        await asyncio.sleep(_pause_s(loop, incoming.deadline_s))
+        await asyncio.sleep(_pause_s(loop, recording.incoming.deadline_s))
     elif loop.rule.on_loop == "refuse":
         raise LoopDetected(_told(loop))
 
