@@ -1,4 +1,4 @@
-"""Owns receivers of alerts on this machine: an HTTP server and an SMTP server that keep what came."""
+"""Owns receivers on this machine: an HTTP server and an SMTP server that keep what came."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -29,14 +29,17 @@ class MailReceiver:
 
     def __init__(self) -> None:
         self.mails: list[str] = []
-        self.recipients: list[str] = []
+        self.commands: list[str] = []
         self.url = ""
+
+    @property
+    def recipients(self) -> list[str]:
+        return [line.partition(":")[2].strip("<>") for line in self.commands if line.upper().startswith("RCPT")]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 here\r\n")
         while line := (await reader.readline()).decode().strip():
-            if line.upper().startswith("RCPT"):
-                self.recipients.append(line.partition(":")[2].strip("<>"))
+            self.commands.append(line)
             if line.upper() == "DATA":
                 writer.write(b"354 go on\r\n")
                 self.mails.append((await reader.readuntil(b"\r\n.\r\n")).decode())

@@ -1,6 +1,5 @@
 """Invitations are mailed through a real SMTP server; a server that refuses stops nobody; a password stays secret."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -9,40 +8,17 @@ from backstay.access import Mailer, People
 from backstay.core.caller import Caller
 from backstay.core.errors import ConfigError
 from backstay.store import Database
-
-
-class MailServer:
-    """Takes mail as an SMTP server without encryption does, and keeps it."""
-
-    def __init__(self) -> None:
-        self.mails: list[str] = []
-        self.commands: list[str] = []
-        self.url = ""
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"220 here\r\n")
-        while line := (await reader.readline()).decode().strip():
-            self.commands.append(line)
-            if line.upper() == "DATA":
-                writer.write(b"354 go on\r\n")
-                self.mails.append((await reader.readuntil(b"\r\n.\r\n")).decode())
-            writer.write(b"221 bye\r\n" if line.upper() == "QUIT" else b"250 ok\r\n")
-            if line.upper() == "QUIT":
-                break
-        writer.close()
+from receivers import MailReceiver, receiving_mail
 
 
 @pytest.fixture
-async def mail_server() -> AsyncIterator[MailServer]:
-    server = MailServer()
-    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-    server.url = f"smtp://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-    async with listening:
+async def mail_server() -> AsyncIterator[MailReceiver]:
+    async with receiving_mail() as server:
         yield server
 
 
 async def test_an_invitation_is_mailed(
-    mail_server: MailServer, database: Database, secret: bytes, operator: Caller
+    mail_server: MailReceiver, database: Database, secret: bytes, operator: Caller
 ) -> None:
     """The person who is invited gets their link, and it is said that it was mailed."""
     mailer = Mailer(mail_server.url, "backstay@example.com")
@@ -63,7 +39,7 @@ async def test_a_refusing_server_stops_nobody(database: Database, secret: bytes,
     assert not (await people.invite(operator, "ada@example.com", "admin")).mailed
 
 
-async def test_a_password_is_not_sent_in_clear(mail_server: MailServer, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_password_is_not_sent_in_clear(mail_server: MailReceiver, caplog: pytest.LogCaptureFixture) -> None:
     """A server without encryption is not given the password, nor is it in the log."""
     url = mail_server.url.replace("//", "//me:canary-secret@")
     assert not await Mailer(url, "b@example.com").send("ada@example.com", "Hello", "text")

@@ -1,6 +1,5 @@
 """The watch over spend on the API: whose calls a budget's forecast is of, what is said of its limit, who sees what."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -25,14 +24,9 @@ _POLICY = {
 }
 
 
-@dataclass(frozen=True)
-class Deps:
-    watch: WatchDeps
-
-
 @pytest.fixture
-def deps(database: Database) -> Deps:
-    return Deps(WatchDeps(database, AnomalyConfig, lambda: [config.terms(name) for name, config in _POLICY.items()]))
+def deps(database: Database) -> WatchDeps:
+    return WatchDeps(database, AnomalyConfig, lambda: [config.terms(name) for name, config in _POLICY.items()])
 
 
 def _asked(caller: Caller, query: Any) -> Any:
@@ -70,12 +64,12 @@ async def _create(database: Database, **of: Any) -> str:
     return (await Budgets(database).create(_ADMIN, NewBudget(**of), record)).id
 
 
-async def _budgets(deps: Deps) -> dict[str, BudgetForecast]:
+async def _budgets(deps: WatchDeps) -> dict[str, BudgetForecast]:
     report = await forecast(deps, _asked(_ADMIN, ForecastQuery()))
     return {f"{each.budget_id} {each.scope}": each for each in report.budgets}
 
 
-async def test_a_budget_is_forecast_from_its_own_calls(database: Database, tenant: str, deps: Deps):
+async def test_a_budget_is_forecast_from_its_own_calls(database: Database, tenant: str, deps: WatchDeps):
     """Ten dollars a day of one feature: its small budget will be over, its large one not, another feature's neither."""
     await _spend(database, 60, 10)
     small = await _create(database, limit_usd="10", scope="feature:chat")
@@ -95,7 +89,7 @@ async def test_a_budget_is_forecast_from_its_own_calls(database: Database, tenan
     assert found[f"{large} feature:chat,user:u1"].spent_at is None
 
 
-async def test_budgets_of_the_policy_are_forecast(database: Database, tenant: str, deps: Deps):
+async def test_budgets_of_the_policy_are_forecast(database: Database, tenant: str, deps: WatchDeps):
     """As the policy says whose calls they count; what each user has, by user; and no window of a minute."""
     await _spend(database, 60, 1, user="u1")
     await _spend(database, 60, 1, user="u2", feature="other")
@@ -110,7 +104,7 @@ async def test_budgets_of_the_policy_are_forecast(database: Database, tenant: st
     assert whole == pytest.approx(2 * part)
 
 
-async def test_a_key_sees_its_own_alone(database: Database, tenant: str, deps: Deps):
+async def test_a_key_sees_its_own_alone(database: Database, tenant: str, deps: WatchDeps):
     """No budgets, and not what other keys spent."""
     await _spend(database, 40, 5)
     own = await forecast(deps, _asked(_KEY, ForecastQuery(by="user")))
@@ -121,7 +115,7 @@ async def test_a_key_sees_its_own_alone(database: Database, tenant: str, deps: D
     assert (other.rows, other.total.spent_usd, other.total.expected_usd) == ([], "0.000000", None)
 
 
-async def test_an_anomaly_is_told_in_words_and_figures(database: Database, tenant: str, deps: Deps):
+async def test_an_anomaly_is_told_in_words_and_figures(database: Database, tenant: str, deps: WatchDeps):
     """Its parts add up to the excess; and what the query says takes the place of the policy's."""
     await _spend(database, 60, 10)
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

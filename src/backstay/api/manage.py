@@ -404,7 +404,7 @@ ENDPOINTS: tuple[Endpoint[ManageDeps, Any, Any], ...] = (
         "/v1/costs/savings", "List what could have been saved on past traffic, the largest first", savings,
         answer=SavingsReport, query=SavingsQuery, right="read", errors=(Overloaded,),
     ),
-    *WATCH_ENDPOINTS,
+    *within(lambda deps: deps.watch, WATCH_ENDPOINTS),
     get(
         "/v1/costs/export", "Stream ledger entries as CSV, FOCUS 1.2 or Parquet", export,
         answer=str, query=ExportQuery, right="read", errors=(Overloaded,), media_type="text/csv",

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -34,13 +34,6 @@ class WatchDeps:
         self.forecasts = Forecasts(database)
         self.budgets = BudgetForecasts(database, policy_budgets)
         self.rules = rules
-
-
-class Watching(Protocol):
-    """What has the former."""
-
-    @property
-    def watch(self) -> WatchDeps: ...
 
 
 class AnomalyQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -166,8 +159,8 @@ class ForecastReport(msgspec.Struct, frozen=True, kw_only=True):
     """None for keys that see their own calls alone."""
 
 
-async def anomalies(has: Watching, asked: Asked[AnomalyQuery, Nothing]) -> AnomalyReport:
-    query, deps = asked.query, has.watch
+async def anomalies(deps: WatchDeps, asked: Asked[AnomalyQuery, Nothing]) -> AnomalyReport:
+    query = asked.query
     since, until = window(query.since, query.until)
     since = max(since, until - LONGEST)
     rules = _rules(deps.rules(), query)
@@ -183,8 +176,7 @@ async def anomalies(has: Watching, asked: Asked[AnomalyQuery, Nothing]) -> Anoma
     )
 
 
-async def forecast(has: Watching, asked: Asked[ForecastQuery, Nothing]) -> ForecastReport:
-    deps = has.watch
+async def forecast(deps: WatchDeps, asked: Asked[ForecastQuery, Nothing]) -> ForecastReport:
     now, own = dt.datetime.now(dt.UTC), own_key(asked.caller)
     starts, ends = month_of(now)
     budgets = [] if own is not None else await deps.budgets.of(asked.caller, now)
@@ -277,7 +269,7 @@ def _hours(sums: Sums) -> Hours:
     )
 
 
-WATCH_ENDPOINTS: tuple[Endpoint[Any, Any, Any], ...] = (
+WATCH_ENDPOINTS: tuple[Endpoint[WatchDeps, Any, Any], ...] = (
     get(
         "/v1/costs/anomalies", "List hours in which somebody spent far more than usual, and what changed", anomalies,
         answer=AnomalyReport, query=AnomalyQuery, right="read",
@@ -287,4 +279,3 @@ WATCH_ENDPOINTS: tuple[Endpoint[Any, Any, Any], ...] = (
         answer=ForecastReport, query=ForecastQuery, right="read",
     ),
 )  # fmt: skip
-"""Served among those of ``api/manage.py``, by deps that are ``Watching``."""
