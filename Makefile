@@ -33,7 +33,7 @@ test: $(STAMPS)/dev $(STAMPS)/tools  ## set up, and run all that CI runs: the sa
 
 check: $(STAMPS)/dev  ## format, lint, types, import contract, tests with coverage
 	$(BIN)/ruff format --check
-	$(BIN)/ruff check
+	$(BIN)/ruff check --no-cache
 	$(BIN)/lint-imports
 	@$(MAKE) --no-print-directory --jobs 2 types shared-tests
 
@@ -51,7 +51,7 @@ fuzz: $(STAMPS)/dev   ## run the property tests on other examples than `make tes
 
 format: $(STAMPS)/dev  ## format the code and mend what the linter can
 	$(BIN)/ruff format
-	$(BIN)/ruff check --fix
+	$(BIN)/ruff check --no-cache --fix
 
 bench: $(STAMPS)/dev  ## measure the gateway against its targets
 	@$(BIN)/python -m bench $(ARGS)

@@ -6,7 +6,6 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
-from receivers import Receiver, receiving, receiving_mail
 
 from backstay.access import Mailer
 from backstay.alerts import AlertConfig, AlertRules, Alerts, ChannelConfig, Finding, Key
@@ -17,6 +16,7 @@ from backstay.core.caller import RIGHTS, Caller
 from backstay.jobs.posting import Poster
 from backstay.jobs.webhooks import sign
 from backstay.store import Database
+from receivers import Receiver, receiving, receiving_mail
 
 _KEY = Key(kind="loop", subject="key:key_1")
 _SECRET = b"s" * 32
