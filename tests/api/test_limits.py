@@ -56,6 +56,19 @@ def ask_openai(server: Server, key: str, *, model: str = "sim", **more: Any) -> 
         )
 
 
+def get_in(server: Server, key: str) -> Any:
+    """Use the only permit. On a loaded machine Postgres may be slower than the second that a worker waits for it, which
+    then goes by its share; of one permit that is none, until Postgres answers again. A refusal takes nothing."""
+
+    def admitted() -> Any:
+        try:
+            return ask_openai(server, key)
+        except openai.RateLimitError:
+            return None
+
+    return eventually(admitted)
+
+
 def test_openais_sdk_raises_its_rate_limit_error(server: Server) -> None:
     """Three a minute are answered, over both workers; the fourth is a ``RateLimitError`` that says when."""
     key = make_key(server, "three", "--requests-per-min", "3")
@@ -98,7 +111,7 @@ def test_anthropics_sdk_raises_its_rate_limit_error(server: Server) -> None:
 def test_a_refusal_is_a_trace_and_costs_nothing(server: Server) -> None:
     """A refused call is in the books, as an error, without an attempt."""
     key = make_key(server, "traced", "--requests-per-min", "1")
-    ask_openai(server, key["key"])
+    get_in(server, key["key"])
     with pytest.raises(openai.RateLimitError) as caught:
         ask_openai(server, key["key"])
     trace_id = caught.value.response.headers["x-backstay-trace-id"]
@@ -129,6 +142,7 @@ def test_tokens_are_held_by_the_estimate_and_settled_by_the_usage(server: Server
 def test_calls_at_once_are_limited(server: Server) -> None:
     """While a call with the only permit runs, another is refused; after it, another is admitted."""
     key = make_key(server, "lonely", "--concurrency", "1")["key"]
+    get_in(server, key)
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0) as client:
         with client.chat.completions.with_streaming_response.create(
             model="slow", stream=True, messages=[{"role": "user", "content": "Hello"}]
@@ -136,7 +150,7 @@ def test_calls_at_once_are_limited(server: Server) -> None:
             with pytest.raises(openai.RateLimitError, match="1 calls at once"):
                 ask_openai(server, key)
             answer.read()
-        assert ask_openai(server, key).headers["ratelimit"] == '"key-concurrency";r=1'
+        assert get_in(server, key).headers["ratelimit"] == '"key-concurrency";r=1'
 
 
 def test_an_edit_of_the_policy_changes_limits_and_keeps_the_count(server: Server) -> None:
@@ -158,7 +172,7 @@ def test_an_edit_of_the_policy_changes_limits_and_keeps_the_count(server: Server
 def test_refusals_are_counted(server: Server) -> None:
     """``/metrics`` says how many calls were refused by which kind of limit."""
     key = make_key(server, "counted", "--requests-per-min", "1")["key"]
-    ask_openai(server, key)
+    get_in(server, key)
     with pytest.raises(openai.RateLimitError):
         ask_openai(server, key)
     wanted = re.compile(r'^backstay_rate_limited_total\{limit="requests",scope="key"\} [1-9]', re.M)
