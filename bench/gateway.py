@@ -96,7 +96,7 @@ class GatewayFolder:
             self._wait_until_ready(port, pid)
             started_s = time.monotonic() - began
             worker = find_child(pid, "backstay.worker")
-            prioritise(pid, yielding=_REST_YIELDS)
+            prioritise(pid, yielding=_REST_YIELDS, but=worker)
             prioritise(worker)
             pin(worker, cores.gateway)
             stack = Stack(name=BACKSTAY, port=port, pid=pid, worker=worker, key=self._make_key(port))

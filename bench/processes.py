@@ -113,18 +113,19 @@ def _signal(pid: int, number: signal.Signals) -> None:
             os.kill(each, number)
 
 
-def prioritise(pid: int, *, yielding: int = 0) -> None:
-    """Give a process and its children the niceness of this one, and so much more.
+def prioritise(pid: int, *, yielding: int = 0, but: int | None = None) -> None:
+    """Give a process and its children the niceness of this one, and so much more; ``but`` one of them is left as it is.
 
     Inheriting it is not enough: Linux divides the processor among sessions first (autogroups), each with its own
     niceness, and what is measured has sessions of its own.
     """
     niceness = os.getpriority(os.PRIO_PROCESS, 0) + yielding
-    if niceness:
-        for each in tree(pid):
-            with suppress(OSError):  # it has ended, the kernel has no autogroups, or this user may not
-                os.setpriority(os.PRIO_PROCESS, each, niceness)
-                Path(f"/proc/{each}/autogroup").write_text(str(niceness))
+    for each in tree(pid):
+        if each == but:
+            continue
+        with suppress(OSError):  # it has ended, the kernel has no autogroups, or this user may not
+            os.setpriority(os.PRIO_PROCESS, each, niceness)
+            Path(f"/proc/{each}/autogroup").write_text(str(niceness))
 
 
 def pin(pid: int, core: int) -> None:

@@ -225,15 +225,17 @@ class _Watches:
         self._next: dict[_Watch, None] = {}
         """Those that the timer finds when it rings."""
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def during(self, answering: Awaitable[None], receive: Receive) -> None:
         """Answer, and stop where the caller goes away first."""
-        task = asyncio.current_task()
+        loop = self._loop = self._loop or asyncio.get_running_loop()  # asked once: each time is a system call
+        task = asyncio.current_task(loop)
         assert task is not None
         watch = _Watch(task, receive)
         self._new[watch] = None
         if self._timer is None:
-            self._set_timer()
+            self._set_timer(loop)
         try:
             await answering
         except asyncio.CancelledError:
@@ -245,15 +247,15 @@ class _Watches:
             self._next.pop(watch, None)
             watch.stop()
 
-    def _set_timer(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, self._ring)
+    def _set_timer(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = loop.call_later(_WATCH_AFTER_S, self._ring, loop)
 
-    def _ring(self) -> None:
+    def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
         for watch in self._next:
             watch.start()
         self._next, self._new, self._timer = self._new, {}, None
         if self._next:
-            self._set_timer()
+            self._set_timer(loop)
 
 
 def _encoded(headers: Mapping[str, str]) -> Headers:

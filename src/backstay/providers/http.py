@@ -4,9 +4,9 @@ Bytes pass through untouched in both directions. A connection goes back to the p
 end, and is cut at once when the answer is given up.
 """
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
+from http.cookies import BaseCookie, SimpleCookie
 from typing import NoReturn, Protocol
 from urllib.parse import urlsplit
 from urllib.request import getproxies
@@ -17,6 +17,7 @@ from yarl import URL
 
 from backstay import __version__
 from backstay.core.errors import ProviderError, ProviderTimeout, ProviderUnreachable, Untranslatable
+from backstay.providers.deadlines import Deadline, Deadlines
 from backstay.providers.paths import PATHS, Paths, fill_model, join_path
 from backstay.providers.secrets import REDACTED, Secret
 from backstay.providers.types import Body, Dialect, Framing, ProviderRequest, Timeouts
@@ -37,11 +38,20 @@ class Signer(Protocol):
         ...
 
 
+class _NoCookies(aiohttp.DummyCookieJar):
+    """Keeps none, and does not make an empty jar for each request either."""
+
+    _none: "SimpleCookie" = SimpleCookie()
+
+    def filter_cookies(self, request_url: URL) -> "BaseCookie[str]":
+        return self._none
+
+
 def open_session() -> aiohttp.ClientSession:
     """Open the session that all providers of a worker share. Proxies of the environment are used if there are any."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
-        cookie_jar=aiohttp.DummyCookieJar(),
+        cookie_jar=_NoCookies(),
         trust_env=bool(getproxies()),
         timeout=aiohttp.ClientTimeout(total=None),
         auto_decompress=True,
@@ -98,7 +108,8 @@ class HttpProvider:
         own = {"content-type": "application/json", "user-agent": f"backstay/{__version__}", **(headers or {})}
         self._headers = {False: CIMultiDict(own), True: CIMultiDict({**own, "accept-encoding": "identity"})}
         """By whether a stream is wanted: compressing one would hold its pieces back."""
-        self._client_timeouts: dict[tuple[float, float | None], aiohttp.ClientTimeout] = {}
+        self._client_timeouts: dict[float, aiohttp.ClientTimeout] = {}
+        self._deadlines = Deadlines()
 
     def url_of(self, request: ProviderRequest) -> URL:
         """Return where a request goes. Raises ``Untranslatable`` if the dialect has no such operation."""
@@ -120,13 +131,10 @@ class HttpProvider:
             Untranslatable: The provider's dialect has no such operation.
         """
         timeouts = request.timeouts or self._timeouts
-        deadline = Deadline(timeouts, stream=True) if request.stream else None
+        deadline = Deadline(self._deadlines, timeouts, stream=request.stream)
         try:
-            if deadline is None:
+            with deadline:
                 response = await self._request(request, timeouts)
-            else:
-                async with asyncio.timeout_at(deadline.next_at()):
-                    response = await self._request(request, timeouts)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             self._explain(error, timeouts)
         secrets = self._secrets if response.status >= 400 else ()
@@ -135,24 +143,23 @@ class HttpProvider:
     async def _request(self, request: ProviderRequest, timeouts: Timeouts) -> aiohttp.ClientResponse:
         url, own, body = self.url_of(request), self._headers[request.stream], request.body
         if self._signer is not None:
-            async with asyncio.timeout(timeouts.total_s):  # it may have to wait for credentials
-                own = CIMultiDict({**own, **await self._signer.sign(url, body)})
+            own = CIMultiDict({**own, **await self._signer.sign(url, body)})
         return await self._session.request(
             request.method,
             url,
             data=None if request.method == "GET" else _data(body),
             headers={**request.headers, **own} if request.headers else own,
             allow_redirects=False,
-            timeout=self._client_timeout(timeouts.connect_s, None if request.stream else timeouts.total_s),
+            timeout=self._client_timeout(timeouts.connect_s),
         )
 
-    def _client_timeout(self, connect_s: float, total_s: float | None) -> aiohttp.ClientTimeout:
-        """Bound a whole answer by the client's own timer, which costs least; a stream has a ``Deadline`` instead."""
-        found = self._client_timeouts.get((connect_s, total_s))
+    def _client_timeout(self, connect_s: float) -> aiohttp.ClientTimeout:
+        """Bound the connecting, which the client alone can see; all else has a ``Deadline``."""
+        found = self._client_timeouts.get(connect_s)
         if found is None:
-            found = aiohttp.ClientTimeout(total=total_s, sock_connect=connect_s)
+            found = aiohttp.ClientTimeout(total=None, sock_connect=connect_s)
             if len(self._client_timeouts) < _MOST_TIMEOUTS:  # a call's deadline makes limits that never come again
-                self._client_timeouts[connect_s, total_s] = found
+                self._client_timeouts[connect_s] = found
         return found
 
     def _explain(self, error: Exception, timeouts: Timeouts) -> NoReturn:
@@ -201,38 +208,13 @@ def _reason(error: Exception) -> str:
     return os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else type(cause).__name__
 
 
-class Deadline:
-    """When one exchange has taken too long, in the event loop's time."""
-
-    __slots__ = ("_first", "_idle_s", "_total", "_wait")
-
-    def __init__(self, timeouts: Timeouts, *, stream: bool):
-        now = asyncio.get_running_loop().time()
-        self._total = now + timeouts.total_s
-        self._first = min(self._total, now + timeouts.first_token_s) if stream else self._total
-        self._idle_s = timeouts.idle_s
-        self._wait = self._first
-
-    def next_at(self) -> float:
-        """Return when the next piece must be there."""
-        return self._wait
-
-    def is_over(self) -> bool:
-        """Whether the whole exchange has taken too long."""
-        return asyncio.get_running_loop().time() >= self._total
-
-    def piece_came(self) -> None:
-        """Begin the wait for the piece after this one."""
-        self._wait = min(self._total, asyncio.get_running_loop().time() + self._idle_s)
-
-
 class HttpExchange:
     """An answer whose headers have arrived."""
 
     def __init__(
         self,
         response: aiohttp.ClientResponse,
-        deadline: Deadline | None,
+        deadline: Deadline,
         secrets: tuple[bytes, ...],
         framing: Framing,
     ):
@@ -255,11 +237,8 @@ class HttpExchange:
         length = response.content_length
         is_bounded = length is not None and length <= MAX_ANSWER_BYTES and "content-encoding" not in response.headers
         try:
-            if self._deadline is None:
+            with self._deadline:
                 body = await (response.read() if is_bounded else self._read_bounded())
-            else:
-                async with asyncio.timeout_at(self._deadline.next_at()):
-                    body = await (response.read() if is_bounded else self._read_bounded())
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             self._give_up(error)
         for secret in self._secrets:
@@ -284,14 +263,13 @@ class HttpExchange:
             ProviderError: It is no event stream, or a frame is damaged or larger than the bound.
         """
         content, deadline, splitter = self._response.content, self._deadline, self._framing.splitter()
-        assert deadline is not None, "it was asked for as a stream"
         if self._response.content_type == "application/json":
             raise ProviderError("The provider answered a request for a stream with one JSON document.", retryable=True)
         while True:
             try:
                 chunk = content.read_nowait()
                 if not chunk:
-                    async with asyncio.timeout_at(deadline.next_at()):
+                    with deadline:
                         chunk = await content.readany()
             except (TimeoutError, aiohttp.ClientError, OSError) as error:
                 self._give_up(error)

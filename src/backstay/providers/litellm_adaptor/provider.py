@@ -13,8 +13,8 @@ from backstay.core.errors import (
     ProviderUnreachable,
     Untranslatable,
 )
+from backstay.providers.deadlines import Deadline, Deadlines
 from backstay.providers.embedding_wire import read_embeddings_request
-from backstay.providers.http import Deadline
 from backstay.providers.litellm_adaptor import library
 from backstay.providers.litellm_adaptor.failures import explain
 from backstay.providers.litellm_adaptor.translation import (
@@ -76,6 +76,7 @@ class LiteLLMProvider:
         """
         library.check_installed()
         self.name = name
+        self._deadlines = Deadlines()
         self.dialect: Dialect = OpenAIDialect(Quirks(output_limit="max_tokens", has_developer_role=False))
         self.speaks = frozenset({self.dialect.name})
         self.price_provider: str | None = _PRICE_PROVIDERS.get(vendor, vendor)
@@ -115,9 +116,9 @@ class LiteLLMProvider:
             Untranslatable: The vendor, or litellm, has no form for something that the request asks.
         """
         timeouts = request.timeouts or self._timeouts
-        deadline = Deadline(timeouts, stream=request.stream)
+        deadline = Deadline(self._deadlines, timeouts, stream=request.stream)
         try:
-            async with asyncio.timeout_at(deadline.next_at()):
+            with deadline:
                 return await self._exchange(request, timeouts, deadline)
         except TimeoutError:
             raise ProviderTimeout(f"{self.name} did not begin to answer in time.") from None
@@ -244,7 +245,7 @@ class StreamExchange:
 
     async def _next(self) -> Any:
         try:
-            async with asyncio.timeout_at(self._deadline.next_at()):
+            with self._deadline:
                 return await anext(self._stream, None)
         except TimeoutError:
             raise ProviderTimeout("The provider's answer stalled.") from None

@@ -7,8 +7,8 @@ from typing import Any
 from backstay.core.clock import Clock
 from backstay.core.errors import ProviderTimeout, ProviderUnreachable
 from backstay.providers.catalog import DialectName
+from backstay.providers.deadlines import Deadline, Deadlines
 from backstay.providers.dialects import DIALECTS
-from backstay.providers.http import Deadline
 from backstay.providers.paths import PATHS
 from backstay.providers.simulator.performance import Ending, Performance
 from backstay.providers.simulator.script import Script
@@ -41,10 +41,11 @@ class Simulator:
         self.dialect: Dialect = DIALECTS[speaks]
         self.speaks = frozenset({speaks, "responses"} if responses else {speaks})
         self.simulation = Simulation(script, seed=seed, clock=clock)
+        self._deadlines = Deadlines()
 
     async def send(self, request: ProviderRequest) -> "SimulatedExchange":
         """Start an exchange. Raises ``ProviderUnreachable`` and ``ProviderTimeout`` where the script says so."""
-        stage = Stage(request.timeouts or Timeouts(), stream=request.stream)
+        stage = Stage(Deadline(self._deadlines, request.timeouts or Timeouts(), stream=request.stream))
         performance = self._perform(request)
         await stage.wait(performance.latency_s)
         if performance.status is None:
@@ -66,8 +67,8 @@ class Simulator:
 class Stage:
     """Where a performance is given: it keeps the time, and the caller's deadlines."""
 
-    def __init__(self, timeouts: Timeouts, *, stream: bool):
-        self._deadline = Deadline(timeouts, stream=stream)
+    def __init__(self, deadline: Deadline):
+        self._deadline = deadline
         self._pace = Pace()
 
     async def wait(self, wait_s: float) -> None:
@@ -75,7 +76,7 @@ class Stage:
         if not wait_s:
             return
         try:
-            async with asyncio.timeout_at(self._deadline.next_at()):
+            with self._deadline:
                 await self._pace.wait(wait_s)
         except TimeoutError:
             raise ProviderTimeout("Simulated: the provider did not answer in time.") from None
