@@ -1,6 +1,7 @@
 """Owns what all tests share: a real Postgres, a fresh database for each test, and a closed network."""
 
 import asyncio
+import gc
 import ipaddress
 import os
 import shutil
@@ -23,6 +24,19 @@ settings.register_profile("same", derandomize=True)
 settings.register_profile("other", print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 """The same examples every time, so that a failure is its change's own; ``make fuzz`` looks for others."""
+
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage only in what tests make.
+
+    Collection makes millions of objects that stay to the end. To walk them while they are made, and again with every
+    look for garbage later, takes a good part of a session's time.
+    """
+    gc.freeze()
+    gc.enable()
+
 
 _TEMPLATE = "backstay_template"
 _MEMORY = Path("/dev/shm")

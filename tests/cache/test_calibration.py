@@ -41,9 +41,14 @@ def calibrated(seed: int, size: int, bound: float) -> Calibration:
     return calibrate(Labels(questions=tuple(questions)), vectors, bound=bound, confidence=0.95)
 
 
-def test_the_bound_holds_on_questions_that_were_not_used() -> None:
+@pytest.fixture(scope="module")
+def calibration() -> Calibration:
+    """What many questions show; a value that no test changes."""
+    return calibrated(1, 6000, 0.05)
+
+
+def test_the_bound_holds_on_questions_that_were_not_used(calibration: Calibration) -> None:
     """What was shown on one draw holds on another, and many questions are answered all the same."""
-    calibration = calibrated(1, 6000, 0.05)
     assert calibration.certificate is not None and calibration.problem is None
     found = evaluate(calibration, draw(2, 2000), draw(3, 2000), confidence=0.95)
     assert found.false_hit_rate is not None and found.false_hit_rate <= 0.05
@@ -94,9 +99,9 @@ def test_a_wrong_line_is_named(tmp_path: Path) -> None:
     assert read_labels(file).texts == ["a", "x", "y"]
 
 
-def test_pairs_from_use_make_it_stricter_and_never_looser() -> None:
+def test_pairs_from_use_make_it_stricter_and_never_looser(calibration: Calibration) -> None:
     """However many hits were right, the threshold does not fall; many wrong ones leave nothing to be shown."""
-    base = calibrated(1, 6000, 0.05)
+    base = calibration
     assert base.certificate is not None
 
     def with_pairs(right: int, wrong: int) -> Calibration:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from asking import POLICY, ask, keep
 from cache_clock import HandClock
@@ -25,13 +26,18 @@ SEMANTIC = msgspec.structs.replace(POLICY, semantic=True)
 
 
 class LocalEmbedder:
-    """The real model, in this process."""
+    """The real model, in this process. It embeds a text once: each test's cache asks for the same labels."""
 
     def __init__(self) -> None:
         self._model = Embedder(embedding_weights(), embedding_tokenizer(), threads=1)
+        self._known: dict[str, Any] = {}
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
-        return await asyncio.to_thread(lambda: self._model.embed(texts).vectors)
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if new:
+            made = await asyncio.to_thread(self._model.embed, new)
+            self._known.update(zip(new, made.vectors, strict=True))
+        return np.stack([self._known[text] for text in texts])
 
 
 @pytest.fixture(scope="module")
