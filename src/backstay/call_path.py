@@ -67,8 +67,8 @@ class CallPath:
         self.database = database
         self.policy = LivePolicy(settings.config, os.environ, settings.data_dir)
         self.ring = KeyRing(database, self.secret, self.clock, knows_all=knows_all_keys)
-        self.limiter = Limiter(database, self.clock)
         self.journal = Journal.open(settings.data_dir / "journal" / slot)
+        self.limiter = Limiter(database, self.clock, worker=self.journal.owner, folder=self.journal.folder)
         self.escrow = Escrow(database, self.clock, holder=self.journal.owner)
         self.conversations = Conversations(database, self.journal, self.clock)
         self.cache = Cache(

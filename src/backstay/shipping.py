@@ -15,6 +15,7 @@ from backstay.child_process import set_up_logging, told_to_end
 from backstay.core.errors import BackstayError, ConfigError
 from backstay.core.settings import Settings
 from backstay.idempotency import keep_swept
+from backstay.limits import give_back
 from backstay.records import MERGES, interrupted
 from backstay.store import Database, Shipper
 from backstay.tracing import CallMetrics
@@ -42,7 +43,12 @@ async def _ship(settings: Settings) -> None:
         raise ConfigError("BACKSTAY_DATABASE_URL is not set. Start the shipping process with `backstay serve`.")
     database = Database(settings.database_url.get_secret_value(), name="backstay shipping")
     shipper = Shipper(
-        settings.data_dir / "journal", database, MERGES, interrupted, on_end=partial(end_holder, database)
+        settings.data_dir / "journal",
+        database,
+        MERGES,
+        interrupted,
+        on_death=partial(give_back, database),
+        on_end=partial(end_holder, database),
     )
     metrics = _metrics(settings, shipper)
     end = told_to_end()

@@ -4,9 +4,10 @@
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from backstay.limits.types import Answer, Ask, Reply, Sync, Terms
+from backstay.limits.types import Answer, Ask, Note, Reply, Sync, Terms
 
 _FOREVER = 2**63 - 1
 
@@ -25,6 +26,7 @@ class Worker:
     seen_us: int
     since_us: int
     returned: bool = False
+    ended: bool = False
 
 
 @dataclass
@@ -37,14 +39,34 @@ class BookModel:
     workers: dict[str, Worker] = field(default_factory=dict[str, Worker])
 
     def sync(self, worker: str, sync: Sync, now_us: int) -> Reply:
+        if worker in self.workers and self.workers[worker].ended:
+            return Reply(at_us=now_us, settled=False, workers=1)
         settled, dead_before_us = self._hear(worker, now_us)
         answers: list[Answer] = []
         for place, ask in enumerate(sync.asks):
             answer = self._answer(worker, sync.seq, place, ask, now_us, settled, dead_before_us)
             if answer is not None:
                 answers.append(answer)
-        live = sum(each.seen_us > now_us - self.terms.dead_us for each in self.workers.values())
+        live = sum(each.seen_us > now_us - self.terms.dead_us and not each.ended for each in self.workers.values())
         return Reply(at_us=now_us, settled=settled, workers=live, answers=tuple(answers))
+
+    def end(self, name: str, notes: Sequence[Note] | None, now_us: int) -> int:
+        me = self.workers.setdefault(name, Worker(now_us, now_us))
+        if me.ended:
+            return 0
+        me.ended = True
+        total = 0
+        noted = {(note.tenant_id, note.scope, note.meter) for note in notes or ()}
+        for key in noted | {key for key, leases in self.leases.items() if name in leases}:
+            if notes is None and key[2] != "concurrency":
+                continue
+            lease = self.leases[key].pop(name, Lease(0, 0, 0))
+            total += lease.held if lease.frees_us > now_us else 0
+            uses = self.uses[key]
+            for note in notes or ():
+                if (note.tenant_id, note.scope, note.meter) == key and note.seq > lease.seq and note.frees_us > now_us:
+                    uses[note.frees_us] = uses.get(note.frees_us, 0) + note.amount
+        return total
 
     def _hear(self, name: str, now_us: int) -> tuple[bool, int]:
         terms = self.terms
@@ -52,7 +74,7 @@ class BookModel:
         if me is None:
             me = self.workers[name] = Worker(now_us, now_us)
         elif now_us - me.seen_us > terms.gap_us:
-            others = [other for other_name, other in self.workers.items() if other_name != name]
+            others = [other for other_name, other in self.workers.items() if other_name != name and not other.ended]
             me.returned = any(other.seen_us > me.seen_us - terms.dead_us for other in others) and not any(
                 other.since_us <= me.seen_us + terms.gap_us and other.seen_us > now_us - terms.gap_us
                 for other in others

@@ -1,5 +1,6 @@
 """The book in Postgres does what its model in Python does."""
 
+import itertools
 import random
 from collections.abc import Iterator
 
@@ -8,8 +9,8 @@ import psycopg
 import pytest
 from book_model import BookModel
 
-from backstay.limits.store import Book
-from backstay.limits.types import Ask, Meter, Sync, Terms, Use
+from backstay.limits.store import Book, end_worker
+from backstay.limits.types import Ask, Meter, Note, Sync, Terms, Use
 from backstay.store import Database
 
 TERMS = Terms(window_us=400_000, lease_us=100_000, gap_us=150_000, dead_us=300_000)
@@ -86,16 +87,44 @@ def random_ask(chance: random.Random, meter: Meter, scope: str, seq: int, now_us
     )
 
 
+PLACES: list[tuple[Meter, str]] = [("requests", "key:a"), ("tokens", "key:b"), ("concurrency", "user:c")]
+
+
+def random_notes(chance: random.Random, seq: int, now_us: int) -> list[Note] | None:
+    """What a worker may have noted: some of it told, some not, some over, some of a limit that it never asked about."""
+    places: list[tuple[Meter, str]] = [*PLACES[:2], ("requests", "key:new")]
+    if chance.random() < 0.3:
+        return None
+    return [
+        Note(
+            "acme",
+            scope,
+            meter,
+            chance.randint(max(1, seq - 1), seq + 1),
+            now_us + chance.randint(-2, 8) * 50_000,
+            chance.choice([-1, 1, 2, 5]),
+        )
+        for meter, scope in chance.choices(places, k=4)
+    ]
+
+
 @pytest.mark.parametrize("seed", range(3))
 async def test_postgres_answers_as_the_model(database: Database, clock: ToldClock, seed: int) -> None:
-    """Random syncs of three workers, some old, some after a pause: both books grant the same."""
+    """Random syncs of three workers, some old, some after a pause, some dead: both books grant the same."""
     chance, model = random.Random(seed), BookModel(TERMS)
-    pairs = [Pair(database, model, f"w{number}") for number in range(3)]
+    names = (f"w{number}" for number in itertools.count())
+    pairs = [Pair(database, model, next(names)) for _ in range(3)]
     for _ in range(100):
+        if chance.random() < 0.08:
+            dead = pairs.pop(chance.randrange(3))
+            notes = random_notes(chance, dead.seq, clock.now_us)
+            assert await end_worker(database, dead.name, notes) == model.end(dead.name, notes, clock.now_us)
+            assert await end_worker(database, dead.name, notes) == 0
+            await dead.sync(random_ask(chance, "requests", "key:a", dead.seq + 1, clock.now_us))
+            pairs.append(Pair(database, model, next(names)))
         pair = chance.choice(pairs)
-        places: list[tuple[Meter, str]] = [("requests", "key:a"), ("tokens", "key:b"), ("concurrency", "user:c")]
         asks = [
-            random_ask(chance, meter, scope, pair.seq + 1, clock.now_us) for meter, scope in chance.sample(places, 2)
+            random_ask(chance, meter, scope, pair.seq + 1, clock.now_us) for meter, scope in chance.sample(PLACES, 2)
         ]
         old = pair.seq - 1 if chance.random() < 0.1 and pair.seq > 1 else None
         await pair.sync(*asks, seq=old)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from backstay.limits.desk import Desk, Taken
-from backstay.limits.types import LimitId, Meter, Refusal, Reply, Sync, Terms, Want
+from backstay.limits.types import LimitId, Meter, Note, Refusal, Reply, Sync, Terms, Want
 
 TERMS = Terms()
 SECOND_US = 1_000_000
@@ -31,6 +31,7 @@ class Process:
     rate_ppm: int
     desk: Desk
     open_calls: list[list[Taken]] = field(default_factory=list[list[Taken]])
+    notes: list[Note] = field(default_factory=list[Note])
     sent: Sync | None = None
     reply: Reply | None = None
 
@@ -113,6 +114,7 @@ class Machine(RuleBasedStateMachine):
         if isinstance(found, list):
             self.admitted.append((self.now_us, wants[0].amount))
             process.open_calls.append(found)
+        process.notes += process.desk.take_notes()
         return found
 
     @rule(number=st.integers(0, 2))
@@ -153,7 +155,19 @@ class Machine(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 2))
     def die(self, number: int) -> None:
+        """A worker is killed, and nobody knows what it used."""
+        self.replace(self.pick(number))
+
+    @rule(number=st.integers(0, 2), is_rewritten=st.booleans())
+    def die_and_be_found(self, number: int, is_rewritten: bool) -> None:
+        """A worker is killed, and what it noted is read. A sync of it may still be on its way."""
         process = self.pick(number)
+        if process.sent is not None and process.reply is None:
+            self.late.append((process.name, process.sent))
+        self.replace(process)
+        self.book.end(process.name, process.desk.untold() if is_rewritten else process.notes, self.now_us)
+
+    def replace(self, process: Process) -> None:
         self.processes.remove(process)
         self.start(process.offset_us + 7, process.rate_ppm)
 
@@ -203,8 +217,8 @@ def test_no_walk_leads_beyond_the_limit(limit: int) -> None:
 def walk(machine: Machine, chance: random.Random) -> None:
     number, amount = chance.randrange(2), chance.randint(1, machine.limit)
     step = chance.choices(
-        ["time", "call", "stock", "away", "ask_away", "send", "arrive", "deliver", "lose", "late", "die"],
-        weights=[6, 6, 6, 3, 3, 2, 4, 3, 2, 2, 0.3],
+        ["time", "call", "stock", "away", "ask_away", "send", "arrive", "deliver", "lose", "late", "die", "found"],
+        weights=[6, 6, 6, 3, 3, 2, 4, 3, 2, 2, 0.3, 1],
     )[0]
     match step:
         case "time":
@@ -227,5 +241,7 @@ def walk(machine: Machine, chance: random.Random) -> None:
             machine.lose(number)
         case "late":
             machine.arrive_late()
+        case "found":
+            machine.die_and_be_found(number, chance.random() < 0.5)
         case _:
             machine.die(number)

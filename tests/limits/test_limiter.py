@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from backstay.core.caller import Caller, CallLimits
 from backstay.core.clock import SystemClock
 from backstay.core.errors import RateLimited
-from backstay.limits import Admission, Limiter, Terms
+from backstay.core.ids import new_id
+from backstay.limits import Admission, Limiter, Terms, give_back
 from backstay.store import Database
 
 
@@ -37,14 +39,14 @@ Start = Callable[[], AbstractAsyncContextManager[Limiter]]
 
 
 @pytest.fixture
-def start(database: Database) -> Start:
-    return lambda: running(database)
+def start(database: Database, tmp_path: Path) -> Start:
+    return lambda: running(database, tmp_path)
 
 
 @asynccontextmanager
-async def running(database: Database, **terms: Any) -> AsyncGenerator[Limiter]:
+async def running(database: Database, root: Path, **terms: Any) -> AsyncGenerator[Limiter]:
     """A limiter in step with the book, as in a worker."""
-    limiter = Limiter(database, SystemClock(), terms=Terms(**terms))
+    limiter = new_limiter(database, root, **terms)
     task = asyncio.create_task(limiter.run())
     try:
         await asyncio.sleep(0.1)
@@ -53,6 +55,13 @@ async def running(database: Database, **terms: Any) -> AsyncGenerator[Limiter]:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await limiter.close()
+
+
+def new_limiter(database: Database, root: Path, **terms: Any) -> Limiter:
+    worker = new_id("wrk")
+    folder = root / worker
+    folder.mkdir()
+    return Limiter(database, SystemClock(), worker=worker, folder=folder, terms=Terms(**terms))
 
 
 async def test_two_workers_share_one_limit(start: Start) -> None:
@@ -79,6 +88,52 @@ async def test_what_a_stopped_worker_held_is_free_at_once(start: Start) -> None:
         async with start() as one:
             assert await admitted(one, by, 12) == 12
         assert await admitted(other, by, 20) == 8
+
+
+@asynccontextmanager
+async def killed(database: Database, folder: Path) -> AsyncGenerator[Limiter]:
+    """A limiter that is found dead at the end: it gives back nothing itself."""
+    limiter = Limiter(database, SystemClock(), worker="dead", folder=folder)
+    task = asyncio.create_task(limiter.run())
+    await asyncio.sleep(0.1)
+    yield limiter
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await give_back(database, "dead", folder)
+    await give_back(database, "dead", folder)  # whoever finds it may be killed in turn
+
+
+async def test_what_a_killed_worker_had_borrowed_is_free_once_it_is_found(
+    start: Start, database: Database, tmp_path: Path
+) -> None:
+    """All that it used counts, told or not, and nothing else: not one permit more or less is left to the others."""
+    by = caller(requests_per_min=1000, tokens_per_min=100_000)
+    async with start() as other:
+        async with killed(database, tmp_path) as one:
+            used = 0
+            for _ in range(3):  # so much that it borrows ahead
+                calls = await asyncio.gather(*(admit(one, by, tokens=100) for _ in range(100)))
+                used += len(calls)
+                await asyncio.sleep(0)
+            for call in calls[:10]:
+                call.settle(10)
+        left = await asyncio.gather(*(admit(other, by) for _ in range(1000)), return_exceptions=True)
+        assert sum(isinstance(result, Admission) for result in left) == 1000 - used
+        await admit(other, caller(tokens_per_min=100_000), tokens=100_000 - 100 * used + 10 * 90)
+        with pytest.raises(RateLimited):
+            await admit(other, caller(tokens_per_min=100_000), tokens=1)
+
+
+async def test_calls_that_a_killed_worker_had_running_end_once_it_is_found(
+    start: Start, database: Database, tmp_path: Path
+) -> None:
+    """Its slots are free at once, not when it was not heard of for long."""
+    by = caller(concurrency=3)
+    async with start() as other:
+        async with killed(database, tmp_path) as one:
+            assert await admitted(one, by, 3) == 3
+            assert await admitted(other, by, 1) == 0
+        assert await admitted(other, by, 3) == 3
 
 
 async def test_calls_at_once_wait_a_moment_for_one_that_ends(start: Start) -> None:
@@ -108,11 +163,11 @@ async def test_tokens_are_settled(start: Start) -> None:
         assert not caught.value.retryable
 
 
-async def test_without_postgres_each_worker_keeps_to_its_share(database_url: str) -> None:
+async def test_without_postgres_each_worker_keeps_to_its_share(database_url: str, tmp_path: Path) -> None:
     """Postgres goes away: two workers go on, with no more than the limit together, and nobody waits for long."""
     databases = [Database(database_url), Database(database_url)]
     by = caller(requests_per_min=100)
-    async with running(databases[0]) as one, running(databases[1]) as other:
+    async with running(databases[0], tmp_path) as one, running(databases[1], tmp_path) as other:
         await asyncio.sleep(1.2)  # a heartbeat: they know of each other
         counts = [await admitted(limiter, by, 10) for limiter in (one, other)]
         assert counts == [10, 10]

@@ -60,9 +60,10 @@ class Crowd:
 
 
 async def test_two_hundred_callers_and_a_dead_worker(server: Server) -> None:
-    """600 a minute over four workers, one of which is killed in the middle: not one more is admitted.
+    """600 a minute over four workers, one of which is killed in the middle: 600 are admitted, not one more or fewer.
 
-    Nor many fewer: what the dead worker had borrowed counts as used, as nobody knows how much of it was.
+    What the dead worker had borrowed and not used is there for the others. What it used, it noted: a call of which the
+    caller never saw the answer counts.
     """
     key = server.ask("keys", "create", "--name", "crowd", "--requests-per-min", str(LIMIT))["key"]
     crowd = Crowd(server, key)
@@ -79,5 +80,5 @@ async def test_two_hundred_callers_and_a_dead_worker(server: Server) -> None:
     workers[0].kill()
     await asyncio.wait_for(running, 50)
     assert set(crowd.told) == {200, 429}
-    assert crowd.told[200] + crowd.broken >= LIMIT * (WORKERS - 1) / WORKERS
     assert crowd.told[200] <= LIMIT
+    assert crowd.told[200] + crowd.broken >= LIMIT

@@ -24,7 +24,9 @@ def test_four_workers_admit_the_limit_and_not_one_more(database_url: str, tmp_pa
 
     How much of it is used is measured without other processes in the way by ``test_nearly_all_of_a_limit_is_used``.
     """
-    files = [tmp_path / f"{number}.log" for number in range(4)]
+    files = [tmp_path / f"worker-{number}" / "admitted" for number in range(4)]
+    for file in files:
+        file.parent.mkdir()
     processes = [start(database_url, file) for file in files]
     eventually(lambda: files[0].exists() and files[0].stat().st_size)
     time.sleep(2)

@@ -8,6 +8,7 @@ import asyncio
 import os
 import sys
 import time
+from pathlib import Path
 
 from backstay.core.caller import Caller, CallLimits
 from backstay.core.clock import SystemClock
@@ -38,7 +39,8 @@ def shortened(factor: int) -> Terms:
 
 async def main(url: str, file: str, limit: int, factor: int, callers: int, seconds: float) -> None:
     database, clock = Database(url, max_connections=2), LastReadClock()
-    limiter = Limiter(database, clock, terms=shortened(factor))
+    path = Path(file)
+    limiter = Limiter(database, clock, worker=path.parent.name, folder=path.parent, terms=shortened(factor))
     caller = Caller(
         tenant_id="default", kind="key", id="key_1", name="k", rights=frozenset({"call"}),
         limits=CallLimits(requests_per_min=limit),

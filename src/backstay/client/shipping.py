@@ -10,6 +10,7 @@ from backstay.budgets import end_holder
 from backstay.core.errors import StoreUnavailable
 from backstay.data_folder import running_server
 from backstay.idempotency import keep_swept
+from backstay.limits import give_back
 from backstay.records import MERGES, interrupted
 from backstay.store import Database, Shipper, migrate
 
@@ -28,8 +29,14 @@ class ClientShipping:
         self._data_dir = data_dir
         self._url = database_url
         self._database = Database(database_url, max_connections=2, name="backstay client shipping")
-        on_end = partial(end_holder, self._database)
-        self._shipper = Shipper(data_dir / "journal", self._database, MERGES, interrupted, on_end=on_end)
+        self._shipper = Shipper(
+            data_dir / "journal",
+            self._database,
+            MERGES,
+            interrupted,
+            on_death=partial(give_back, self._database),
+            on_end=partial(end_holder, self._database),
+        )
         self._is_migrated = False
         self._task: asyncio.Task[None] | None = None
 

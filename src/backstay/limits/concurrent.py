@@ -65,7 +65,7 @@ class Concurrent:
         need = max(0, len(self.waiting) - (self._held - self.running))
         return Ask(
             tenant_id=self.id.tenant_id,
-            scope=f"{self.id.kind}:{self.id.name}",
+            scope=self.id.scope,
             meter=self.id.meter,
             limit=self.limit,
             held=max(self.running, self._share_of(0)) if alone else self._held,

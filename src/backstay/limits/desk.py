@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from backstay.limits.concurrent import Concurrent
-from backstay.limits.types import LimitId, LimitState, Refusal, Reply, Sync, Terms, Want
+from backstay.limits.types import LimitId, LimitState, Note, Refusal, Reply, Sync, Terms, Want
 from backstay.limits.windowed import ASK, HAS, Windowed
 
 Purse = Windowed | Concurrent
@@ -44,6 +44,7 @@ class Desk:
         self._asked: frozenset[LimitId] = frozenset()
         """Those of the sync that is under way."""
         self._is_urgent = False
+        self._notes: list[Note] = []
         self._hurries = False
         """Whether other workers may be waiting for what there is to say."""
 
@@ -92,11 +93,23 @@ class Desk:
             if isinstance(one.purse, Concurrent):
                 one.purse.release(one.amount)
             elif one.purse.id.meter == "tokens" and tokens is not None:
-                one.purse.correct(now_us, now_us + self._ahead_us, one.frees_us, tokens - one.amount)
+                counted = one.purse.correct(now_us, now_us + self._ahead_us, one.frees_us, tokens - one.amount)
+                if counted is not None:
+                    self._note(one.purse, *counted)
             else:
                 continue
             self._mark(one.purse)
             self._purses.setdefault(one.purse.id, one.purse)
+
+    def take_notes(self) -> list[Note]:
+        """Hand over what is to be written down before anything else happens."""
+        notes, self._notes = self._notes, []
+        return notes
+
+    def untold(self) -> list[Note]:
+        """List all that the book may not know of."""
+        purses = [purse for purse in self._purses.values() if isinstance(purse, Windowed)]
+        return [note for purse in purses for note in purse.untold(self._seq + 1)]
 
     def states(self, now_us: int, wants: Sequence[Want]) -> list[LimitState]:
         """Tell where a caller stands with its limits."""
@@ -171,6 +184,10 @@ class Desk:
         self._dirty[purse.id] = purse
         self._hurries = self._hurries or purse.is_scarce
 
+    def _note(self, purse: Windowed, frees_us: int, amount: int) -> None:
+        id = purse.id
+        self._notes.append(Note(id.tenant_id, id.scope, id.meter, self._seq + 1, frees_us, amount))
+
     def _purse(self, want: Want) -> Purse:
         purse = self._purses.get(want.id)
         if purse is None:
@@ -188,6 +205,8 @@ class Desk:
     def _take(self, purse: Purse, want: Want, now_us: int) -> Taken:
         frees_us = purse.take(now_us, now_us + self._ahead_us, want.amount, alone=self.alone)
         self._mark(purse)
+        if isinstance(purse, Windowed):
+            self._note(purse, frees_us, want.amount)
         if purse.is_low and not self.alone:
             self._is_urgent = True
         return Taken(purse, want.amount, frees_us)

@@ -6,16 +6,17 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import product
+from pathlib import Path
 
 from backstay.core.caller import Caller
 from backstay.core.clock import Clock
 from backstay.core.errors import RateLimited, StoreUnavailable
-from backstay.core.ids import new_id
 from backstay.limits.desk import Desk, Taken
 from backstay.limits.headers import write_headers
 from backstay.limits.rules import LimitRules
 from backstay.limits.store import Book
 from backstay.limits.types import METERS, SCOPE_KINDS, LimitState, Meter, Refusal, ScopeKind, Sync, Terms, Want
+from backstay.limits.use_log import UseLog
 from backstay.store import Database
 
 _LONGEST_WAIT_S = 1.5
@@ -69,16 +70,21 @@ class Admission:
 class Limiter:
     """Admits the calls of one worker. ``rules`` is replaced when the policy changes; what was counted stays."""
 
-    def __init__(
-        self, database: Database, clock: Clock, *, rules: LimitRules | None = None, terms: Terms | None = None
-    ):
-        self.rules = rules or LimitRules()
+    def __init__(self, database: Database, clock: Clock, *, worker: str, folder: Path, terms: Terms | None = None):
+        """Begin without limits.
+
+        Args:
+            worker: Who borrows: the id of this worker's journal, as its shipper finds out when the owner is dead.
+            folder: Where what is used is noted: the folder of that journal.
+        """
+        self.rules = LimitRules()
         self.refusals: Counter[tuple[ScopeKind, Meter]] = Counter()
         """Calls refused since the start."""
         self._clock = clock
         terms = terms or Terms()
         self._desk = Desk(terms, now_us=self._now_us(), wall_us=clock.now_ns() // 1000)
-        self._book = Book(database, new_id("wrk"), terms)
+        self._book = Book(database, worker, terms)
+        self._log = UseLog(folder)
         self._free = Admission(self, (), ())
         self._due = asyncio.Event()
         self._next_us = 0
@@ -109,7 +115,7 @@ class Limiter:
         if not figures:
             return self._free
         wants = [Want(id=id, limit=limit, amount=tokens() if id.meter == "tokens" else 1) for id, limit in figures]
-        found = self._desk.decide(self._now_us(), wants)
+        found = self._decide(wants)
         if found is None:
             found = await self._decide_later(wants)
         if isinstance(found, Refusal):
@@ -121,6 +127,7 @@ class Limiter:
     def settle(self, taken: Sequence[Taken], tokens: int | None) -> None:
         """End what a call took; ``Admission.settle`` calls this once."""
         self._desk.settle(self._now_us(), taken, tokens)
+        self._write_down()
         self._wake()
 
     def states(self, wants: Sequence[Want]) -> list[LimitState]:
@@ -141,6 +148,15 @@ class Limiter:
         """Give back what is left at the end. Where Postgres is away, it comes back by itself."""
         self._desk.close()
         await self._sync()
+        self._log.close()
+
+    def _decide(self, wants: Sequence[Want]) -> Sequence[Taken] | Refusal | None:
+        found = self._desk.decide(self._now_us(), wants)
+        self._write_down()
+        return found
+
+    def _write_down(self) -> None:
+        self._log.add(self._desk.take_notes(), self._desk.untold)
 
     async def _decide_later(self, wants: Sequence[Want]) -> Sequence[Taken] | Refusal:
         """Ask the book, and decide by its answer; where calls that run are in the way, wait a little for one to end."""
@@ -152,11 +168,10 @@ class Limiter:
                 await self._next_answer()
             finally:
                 desk.wait_no_more(wants)
-            now_us = self._now_us()
-            found = desk.decide(now_us, wants)
+            found = self._decide(wants)
             if found is not None:
                 return found
-            if now_us - start_us > terms.patience_us:
+            if (now_us := self._now_us()) - start_us > terms.patience_us:
                 return desk.give_up(now_us, wants)
             await asyncio.sleep(terms.linger_us / 4e6)
 

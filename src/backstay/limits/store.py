@@ -1,14 +1,19 @@
 """Owns the SQL of limits: the book that all workers borrow permits from."""
 
+from collections.abc import Sequence
+
 import msgspec
 
-from backstay.limits.types import Reply, Sync, Terms
+from backstay.limits.types import Note, Reply, Sync, Terms
 from backstay.store import Database, load_queries
 
 _TIMEOUT_S = 1.0
 _SWEEP_S = 20.0
+_END_S = 5.0
 _GONE_US = 600_000_000
 """Workers not heard of for so long are forgotten."""
+
+_QUERIES = load_queries("backstay.limits")
 
 _encoder = msgspec.json.Encoder()
 _replies = msgspec.json.Decoder(Reply)
@@ -19,7 +24,6 @@ class Book:
 
     def __init__(self, database: Database, worker: str, terms: Terms):
         self._database = database
-        self._queries = load_queries("backstay.limits")
         self._worker = worker
         self._terms = terms
 
@@ -28,7 +32,7 @@ class Book:
         terms = self._terms
         async with self._database.system(timeout_s=_TIMEOUT_S) as connection:
             cursor = await connection.execute(
-                self._queries["sync"],
+                _QUERIES["sync"],
                 {
                     "worker": self._worker,
                     "seq": sync.seq,
@@ -46,4 +50,24 @@ class Book:
     async def sweep(self) -> None:
         """Throw away what counts no longer."""
         async with self._database.system(timeout_s=_SWEEP_S) as connection:
-            await connection.execute(self._queries["sweep"], {"gone_us": _GONE_US})
+            await connection.execute(_QUERIES["sweep"], {"gone_us": _GONE_US})
+
+
+async def end_worker(database: Database, worker: str, notes: Sequence[Note] | None) -> int:
+    """Close a dead worker's account, and return how much it held. The first time counts.
+
+    Args:
+        notes: All that it used and the book may not know of; ``None``: nobody knows. Then only its calls at once are
+            free, and the permits of a minute come back when that is over.
+
+    Raises:
+        StoreUnavailable: Postgres does not answer in time.
+    """
+    async with database.system(timeout_s=_END_S) as connection:
+        cursor = await connection.execute(
+            _QUERIES["end_worker"],
+            {"worker": worker, "notes": None if notes is None else _encoder.encode(notes).decode()},
+        )
+        row = await cursor.fetchone()
+    assert row is not None
+    return row["given_back"]

@@ -24,6 +24,11 @@ class LimitId(msgspec.Struct, frozen=True, kw_only=True):
     """The key's id, the user, the tenant's id or the feature."""
     meter: Meter
 
+    @property
+    def scope(self) -> str:
+        """The scope as the book names it."""
+        return f"{self.kind}:{self.name}"
+
 
 class Want(msgspec.Struct, frozen=True, kw_only=True):
     """What a call needs of one limit."""
@@ -68,6 +73,18 @@ class Use(msgspec.Struct, frozen=True, array_like=True):
 
     seq: int
     """The first sync that told of it: the book takes it once, however often it is sent."""
+    frees_us: int
+    amount: int
+
+
+class Note(msgspec.Struct, frozen=True, array_like=True):
+    """What a worker wrote down of one use before it took effect: what the book is to be told if the worker dies."""
+
+    tenant_id: str
+    scope: str
+    meter: Meter
+    seq: int
+    """No later sync told of this limit before it: it is known to the book once that has taken this one or a later."""
     frees_us: int
     amount: int
 

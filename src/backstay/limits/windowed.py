@@ -5,7 +5,9 @@ their lease's end, or, once the worker has told when it used them, until a windo
 less than what was used in any window, whatever is lost on the way (``tests/limits/test_exactness.py``).
 """
 
-from backstay.limits.types import Answer, Ask, LimitId, LimitState, Reply, Sync, Terms, Use
+from collections.abc import Iterator
+
+from backstay.limits.types import Answer, Ask, LimitId, LimitState, Note, Reply, Sync, Terms, Use
 
 HAS = 0
 """It can be taken now."""
@@ -75,23 +77,26 @@ class Windowed:
         self._used_at_us = now_us
         return self._use(book_us, amount)
 
-    def correct(self, now_us: int, book_us: int, frees_us: int, amount: int) -> None:
+    def correct(self, now_us: int, book_us: int, frees_us: int, amount: int) -> tuple[int, int] | None:
         """Settle a use: give back what was not needed of it (below 0), or count what it took beyond (above 0).
 
         What is beyond counts from now on, even where the limit has no room for it: later calls wait for it.
+        Returns when and how much the book is to count for it, if anything.
         """
         if amount > 0:
             at_hand = min(self._stock, amount) if now_us < self._ends_us else 0
             self._stock -= at_hand
             self._free -= amount - at_hand
-            self._use(book_us, amount)
-        elif amount < 0 and frees_us > book_us:
+            return self._use(book_us, amount), amount
+        if amount < 0 and frees_us > book_us:
             self._free -= amount
             self._fresh[frees_us] = self._fresh.get(frees_us, 0) + amount
             if frees_us in self._own:
                 self._own[frees_us] += amount
                 self._own_sum += amount
             self._refused_until_us = 0
+            return frees_us, amount
+        return None
 
     def _use(self, book_us: int, amount: int) -> int:
         bucket_us = self._terms.bucket_us
@@ -130,6 +135,7 @@ class Windowed:
     def ask(self, seq: int, now_us: int, book_us: int, *, alone: bool) -> Ask:
         """Write what is to be told and asked. Permits that are not expected to be used go back with it."""
         self._expire(book_us)
+        self._sent = [use for use in self._sent if use.frees_us > book_us]  # in an outage they would pile up
         self._sent += [Use(seq, frees_us, amount) for frees_us, amount in self._fresh.items()]
         self._fresh.clear()
         if alone:
@@ -149,7 +155,7 @@ class Windowed:
     def _ask(self, *, held: int, need: int = 0, unit: int = 0, wish: int = 0) -> Ask:
         return Ask(
             tenant_id=self.id.tenant_id,
-            scope=f"{self.id.kind}:{self.id.name}",
+            scope=self.id.scope,
             meter=self.id.meter,
             limit=self.limit,
             held=held,
@@ -185,6 +191,11 @@ class Windowed:
             self._refused_amount = ask.unit + ask.held
             # Permits that others give back may make it sooner: the book is asked again now and then.
             self._refused_until_us = now_us + min(fits_us, self._terms.lease_us // 2)
+
+    def untold(self, seq: int) -> Iterator[Note]:
+        """List what the book may not know of; ``seq``: the next sync's."""
+        for use in (*self._sent, *(Use(seq, frees_us, amount) for frees_us, amount in self._fresh.items())):
+            yield Note(self.id.tenant_id, self.id.scope, self.id.meter, use.seq, use.frees_us, use.amount)
 
     def leave_alone(self) -> None:
         """Go on with the book: what was held while alone is given back with the next sync."""

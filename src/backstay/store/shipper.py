@@ -40,6 +40,7 @@ class _Followed:
         self.backlog = Backlog(folder.path)
         self.held: Claim | None = None
         """Ours since its owner is dead."""
+        self.is_death_told = False
         self._not_before = 0.0
 
     @property
@@ -77,17 +78,22 @@ class Shipper:
         database: Database,
         merges: Sequence[LiteralString],
         resolve_orphan: Callable[[bytes], Sequence[bytes]],
+        *,
+        on_death: Callable[[str, Path], Awaitable[object]] | None = None,
         on_end: Callable[[str], Awaitable[object]] | None = None,
     ):
         """Begin without any journal.
 
         Args:
+            on_death: Called with the owner and the folder of each journal as soon as its owner is found dead; again,
+                where Postgres did not answer, or the shipper itself died meanwhile.
             on_end: Called with the owner of each journal that is shipped to its end, before it is removed.
         """
         self.shipped = 0
         """Entries that Postgres has taken."""
         self._root = root
         self._resolve_orphan = resolve_orphan
+        self._on_death = on_death
         self._on_end = on_end
         self._shipment = Shipment(database, merges, root / REJECTED)
         self._journals: dict[Identity, _Followed] = {}
@@ -185,12 +191,13 @@ class Shipper:
             return False
         try:
             journal.look_for_owner()
+            await self._tell_of_death(journal)
             batch = journal.backlog.read(
                 max_entries=BATCH_ENTRIES, max_bytes=BATCH_BYTES, is_final=journal.held is not None
             )
             await self._deliver(batch.entries)
             journal.backlog.commit(batch)
-            if batch.is_last and journal.held:
+            if batch.is_last and journal.held and journal.is_death_told:
                 await self._finish(journal.backlog, journal.held)
             return not batch.is_last
         except Exception:  # noqa: BLE001
@@ -198,6 +205,19 @@ class Shipper:
             _log.exception("shipping the journal in %s failed; it is tried again", journal.folder.path.readlink())
             journal.begin_anew(_LAST_PAUSE_S)
             return False
+
+    async def _tell_of_death(self, journal: _Followed) -> None:
+        """Tell once that a journal's owner is dead, at once: how much is left to ship does not matter for that."""
+        if journal.held is None or journal.is_death_told:
+            return
+        try:
+            if self._on_death is not None and (owner := read_owner(journal.folder.path)) is not None:
+                await self._on_death(owner, journal.folder.path)
+        except StoreUnavailable:
+            return  # the next round tells it
+        except Exception:  # noqa: BLE001 - what it raises is not ours to know, and must not hold up what is to be shipped
+            _log.exception("what the owner of %s had borrowed comes back later", journal.folder.path.readlink())
+        journal.is_death_told = True
 
     async def _finish(self, backlog: Backlog, held: Claim) -> None:
         """Settle the calls that a dead worker never finished, and remove its journal, of which all else is shipped."""
