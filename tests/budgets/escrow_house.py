@@ -48,7 +48,9 @@ class Book:
 
     def empty(self) -> None:
         """Begin anew."""
-        self.connection.execute("truncate budgets, budget_windows, budget_leases, budget_holders, budget_postings")
+        self.connection.execute(
+            "truncate budgets, budget_windows, budget_leases, budget_holders, budget_postings, budget_burns"
+        )
 
     def close(self) -> None:
         self.connection.close()
@@ -100,9 +102,9 @@ class Book:
         return {(row["budget_id"], row["starts_us"]): row for row in rows}
 
     def differing(self) -> int:
-        """Count the accounts that do not come to what their postings say."""
+        """Count the accounts, and their sums over time, that do not come to what their postings say."""
         (row,) = self.connection.execute(cast(Any, QUERIES["audit"]), {"tenant_id": TENANT}).fetchall()
-        return row["differing"]
+        return row["differing"] + row["differing_burns"]
 
 
 class Worker:

@@ -2,11 +2,12 @@
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backstay.store.grains import EPOCH, GRAINS, cover, floor, rows_only
+from backstay.store.grains import EPOCH, GRAINS, WITH_WEEKS, cover, floor, rows_only
 
 moments = st.datetimes(datetime(1970, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC))
 lengths = st.timedeltas(timedelta(microseconds=1), timedelta(days=400))
@@ -51,6 +52,54 @@ def test_a_week_is_read_from_days_and_quarters() -> None:
     params = cover(since, since + timedelta(days=7)).params()
     assert params["grains_s"] == [21_600, 86_400, 21_600]
     assert not any(name.startswith("since_") for name in params)
+
+
+@given(moments, lengths, steps, st.timedeltas(timedelta(days=-500), timedelta(days=500)))
+def test_what_is_read_beyond_a_span_is_taken_away(
+    since: datetime, length: timedelta, step: timedelta | None, ahead: timedelta
+) -> None:
+    """Each moment of the span counts once in all, and no other does, wherever now is; stretches are within a step."""
+    until = since + length
+    pieces = cover(since, until, step=step, grains=WITH_WEEKS, now=until + ahead).pieces
+    for at in {moment for piece in pieces for moment in (piece.since, piece.until - timedelta.resolution)}:
+        counted = sum(piece.sign for piece in pieces if piece.since <= at < piece.until)
+        assert counted == (since <= at < until)
+    for piece in pieces:
+        assert piece.since < piece.until
+        if piece.grain is not None:
+            assert not (piece.since - EPOCH) % piece.grain and not (piece.until - EPOCH) % piece.grain
+            assert step is None or not step % piece.grain
+        elif step is not None:
+            assert floor(piece.since, step) >= floor(since, step)
+
+
+def test_days_up_to_now_are_read_as_whole_weeks() -> None:
+    """Thirty days up to midnight: five weeks, less the day before and what nobody can have written yet."""
+    until = datetime(2026, 11, 29, tzinfo=UTC)
+    pieces = cover(
+        until - timedelta(days=30), until, grains=WITH_WEEKS, now=datetime(2026, 11, 28, 23, 22, tzinfo=UTC)
+    ).pieces
+    week, *rest = pieces
+    assert (week.since, week.until, week.sign) == (
+        datetime(2026, 10, 29, tzinfo=UTC),
+        datetime(2026, 12, 3, tzinfo=UTC),
+        1,
+    )
+    read: list[Any] = [(piece.since, piece.until, piece.sign) for piece in rest]
+    assert read == [
+        (datetime(2026, 10, 29, tzinfo=UTC), datetime(2026, 10, 30, tzinfo=UTC), -1),
+        (until, datetime(2026, 12, 3, tzinfo=UTC), -1),
+    ]
+
+
+@given(moments, lengths)
+def test_what_is_taken_away_is_shorter(since: datetime, length: timedelta) -> None:
+    """Edges are half an hour at most, and no way is longer than to read the span as it is."""
+    until = since + length
+    pieces = cover(since, until, now=until + length).pieces
+    edges = [piece for piece in pieces if piece.grain is None]
+    assert len(edges) <= 2
+    assert all(edge.until - edge.since <= GRAINS[-1] / 2 for edge in edges) or length < GRAINS[-1]
 
 
 @given(moments, steps.filter(bool))

@@ -102,7 +102,7 @@ async def prove(deps: BudgetDeps, asked: Asked[Nothing, Nothing]) -> Proof:
     rollups = await deps.ledger.compare_rollups(tenant_id)
     budgets = await deps.budgets.audit(asked.caller)
     return Proof(
-        ok=books.agree and not rollups and not budgets.differing,
+        ok=books.agree and not rollups and not budgets.differing and not budgets.differing_burns,
         ledger_usd=usd(books.ledger_nanousd),
         traces_usd=usd(books.traces_nanousd),
         differing_calls=books.differing_calls,

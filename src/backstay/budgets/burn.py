@@ -1,4 +1,4 @@
-"""Owns the reading of one window from its postings: how it was spent, who holds parts of it, what it paid most for."""
+"""Owns the reading of one window: how it was spent, who holds parts of it, what it paid most for."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -15,6 +15,8 @@ _TIMEOUT_S = 20.0
 BUCKETS = 48
 """Equal parts of a window in which its spending is added up."""
 _SHORTEST = dt.timedelta(minutes=1)
+_CANDIDATES = 5
+"""Postings that are looked at for each of a window's dearest calls."""
 
 
 class Burn(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,9 +117,13 @@ class Burns:
             "subject": subject,
             "starts_us": starts_us(view),
             "limit": limit,
+            "candidates": _CANDIDATES * limit,
         }
         async with self._database.tenant(tenant_id, timeout_s=_TIMEOUT_S) as connection:
-            rows = await (await connection.execute(_QUERIES["dearest"], values)).fetchall()
+            # Planned for this very window, so that days before it are left out.
+            rows = await (await connection.execute(_QUERIES["dearest_of_some"], values, prepare=False)).fetchall()
+            if rows and (len(rows) < limit or rows[-1]["amount"] < rows[0]["bound"]) and rows[0]["bound"]:
+                rows = await (await connection.execute(_QUERIES["dearest"], values, prepare=False)).fetchall()
         return [msgspec.convert(row, DearCall) for row in rows]
 
 

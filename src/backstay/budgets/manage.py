@@ -78,6 +78,8 @@ class BudgetBooks(msgspec.Struct, frozen=True, kw_only=True):
     windows: int
     postings: int
     differing: int
+    differing_burns: int
+    """Sums over time, of which plots are drawn, that are not what their postings add up to."""
     over: int
     """Windows in which more was spent than their limit: soft ones, lowered ones, or a bound that was wrong."""
 

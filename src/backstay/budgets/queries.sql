@@ -50,41 +50,67 @@ left join lateral (
 order by wanted.budget_id, w.spent desc, w.subject
 
 -- name: burn
--- What was spent of each of some windows, by equal spans of time; a lifetime begins with its first posting.
--- A call's own time may lie a little before its window, by a clock that is behind.
+-- What was spent of each of some windows, by equal spans of time, from the sums of their parts; a lifetime begins when its
+-- window was made. A part counts where it begins.
 select wanted.place, began.since_us,
-       greatest(0, floor((date_part('epoch', p.posted_at) * 1000000 - began.since_us)
-                         / ((wanted.until_us - began.since_us) / %(buckets)s::float8)))::int as bucket,
-       sum(p.amount)::bigint as amount
+       coalesce(floor((burnt.at_us - began.since_us)
+                      / ((wanted.until_us - began.since_us) / %(buckets)s::float8)), 0)::int as bucket,
+       coalesce(sum(burnt.amount), 0)::bigint as amount
 from unnest(%(ids)s::text[], %(subjects)s::text[], %(starts_us)s::bigint[], %(until_us)s::bigint[])
   with ordinality as wanted (budget_id, subject, starts_us, until_us, place)
-cross join lateral (
-  select case when wanted.starts_us > 0 then wanted.starts_us else (
-    select least((extract(epoch from min(posted_at)) * 1000000)::bigint, wanted.until_us - 60000000) from budget_postings
-    where (tenant_id, budget_id, subject, starts_us) = (%(tenant_id)s, wanted.budget_id, wanted.subject, 0)
-  ) end as since_us
-) began
-join budget_postings p
-  on (p.tenant_id, p.budget_id, p.subject, p.starts_us) =
+left join budget_windows w
+  on (w.tenant_id, w.budget_id, w.subject, w.starts_us) =
      (%(tenant_id)s, wanted.budget_id, wanted.subject, wanted.starts_us)
-  and p.sink = 'spent'
-  and p.posted_at >= timestamptz '1970-01-01 00:00:00+00' + (began.since_us / 1000000) * interval '1 second' - interval '1 day'
+cross join lateral (
+  select case when wanted.starts_us > 0 then wanted.starts_us else least(w.opened_us, wanted.until_us - 60000000) end
+    as since_us
+) began
+left join budget_burns burnt
+  on (burnt.tenant_id, burnt.budget_id, burnt.subject, burnt.starts_us) =
+     (%(tenant_id)s, wanted.budget_id, wanted.subject, wanted.starts_us)
 group by 1, 2, 3 order by 1, 3
 
 -- name: leases
--- Who holds money of one window, when each was heard of, and when its part of it last moved.
-select l.holder, l.amount, h.seen_us, budgets_now_us() as now_us, (
-  select max(posted_at) from budget_postings p
-  where (p.tenant_id, p.budget_id, p.subject, p.starts_us) = (l.tenant_id, l.budget_id, l.subject, l.starts_us)
-    and 'lease:' || l.holder in (p.source, p.sink)
-) as moved_at
+-- Who holds money of one window, when each was heard of, and when its part of it last changed.
+select l.holder, l.amount, h.seen_us, budgets_now_us() as now_us, l.moved_at
 from budget_leases l left join budget_holders h using (holder)
 where (l.tenant_id, l.budget_id, l.subject, l.starts_us) =
       (%(tenant_id)s, %(budget_id)s, %(subject)s, %(starts_us)s) and l.amount > 0
 order by l.amount desc, l.holder
 
+-- name: dearest_of_some
+-- The dearest of those calls that have the dearest postings of one window, of what was reserved and of what was not. A
+-- call has one of each at most, so that no other call cost more than `bound`, the least of both together.
+with candidates as (
+  (select call_id, posted_at, amount, false as is_free from budget_postings
+   where (tenant_id, budget_id, subject, starts_us) = (%(tenant_id)s, %(budget_id)s, %(subject)s, %(starts_us)s)
+     and kind = 'charge' and (source = 'free') = false
+   order by amount desc limit %(candidates)s)
+  union all
+  (select call_id, posted_at, amount, true from budget_postings
+   where (tenant_id, budget_id, subject, starts_us) = (%(tenant_id)s, %(budget_id)s, %(subject)s, %(starts_us)s)
+     and kind = 'charge' and (source = 'free') = true
+   order by amount desc limit %(candidates)s)
+), bounds as (
+  select coalesce(sum(least_amount), 0)::bigint as bound
+  from (select min(amount) as least_amount from candidates group by is_free having count(*) = %(candidates)s) each
+)
+select call_id, posted_at as at, sum(charge.amount)::bigint as amount, (
+  select max(s.trace_id) from spans s
+  where s.tenant_id = %(tenant_id)s and s.span_id = call_id
+    and s.started_at between posted_at - interval '1 hour' and posted_at + interval '1 minute'
+) as trace_id, (select bound from bounds) as bound
+from (select distinct call_id, posted_at from candidates) candidate
+cross join lateral (
+  select amount from budget_postings p
+  where (p.tenant_id, p.posted_at, p.call_id, p.budget_id, p.subject, p.starts_us)
+      = (%(tenant_id)s, candidate.posted_at, candidate.call_id, %(budget_id)s, %(subject)s, %(starts_us)s)
+    and p.kind = 'charge'
+) charge
+group by call_id, posted_at order by amount desc, call_id limit %(limit)s
+
 -- name: dearest
--- The calls that one window paid most for.
+-- The calls that one window paid most for, from all of its postings.
 select call_id, min(posted_at) as at, sum(amount)::bigint as amount, (
   select max(s.trace_id) from spans s
   where s.tenant_id = %(tenant_id)s and s.span_id = p.call_id
@@ -128,7 +154,8 @@ from (select * from summed
       order by tenant_id collate "C", budget_id collate "C", subject collate "C", starts_us, holder) as each_window
 
 -- name: audit
--- What the accounts of each window come to by their postings, beside what the window and its leases say.
+-- What the accounts of each window come to by their postings, beside what the window and its leases say; and what each part
+-- of its time comes to, beside the sum that is kept of it.
 with posted as (
   select budget_id, subject, starts_us, account, sum(amount) as amount
   from (
@@ -146,8 +173,16 @@ with posted as (
 ), compared as (
   select budget_id, subject, starts_us, account, coalesce(p.amount, 0) as posted, coalesce(k.amount, 0) as kept
   from posted p full join kept k using (budget_id, subject, starts_us, account)
+), burnt as (
+  select budget_id, subject, starts_us, budget_part(starts_us, ends_us, opened_us, posted_at) as at_us, sum(amount) as amount
+  from budget_postings join budget_windows using (tenant_id, budget_id, subject, starts_us)
+  where tenant_id = %(tenant_id)s and sink = 'spent'
+  group by 1, 2, 3, 4
 )
 select (select count(*) from budget_windows where tenant_id = %(tenant_id)s) as windows,
        (select count(*) from budget_postings where tenant_id = %(tenant_id)s) as postings,
        (select count(*) from compared where posted <> kept) as differing,
+       (select count(*) from burnt full join (select * from budget_burns where tenant_id = %(tenant_id)s) kept
+          using (budget_id, subject, starts_us, at_us)
+        where burnt.amount is distinct from kept.amount) as differing_burns,
        (select count(*) from budget_windows where tenant_id = %(tenant_id)s and spent + granted > limit_nanousd + carried) as over

@@ -137,6 +137,7 @@ def audit(cli: Cli) -> None:
                 ["sums that differ", count(proof["differing_rollups"])],
                 ["postings", count(budgets["postings"])],
                 ["accounts that differ", count(budgets["differing"])],
+                ["their sums over time that differ", count(budgets["differing_burns"])],
                 ["windows over their limit", count(budgets["over"])],
             ],
             right=["found"],

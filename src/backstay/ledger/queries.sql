@@ -34,13 +34,15 @@ where earlier.tenant_id = %(tenant_id)s and earlier.at = entry.at and earlier.ca
   and (not %(by_target)s or earlier.target = entry.target)
 
 -- name: parts
--- What a span of time is added up from: sums of its whole stretches, and the entries of each of its edges.
+-- What a span of time is added up from: sums of its whole stretches, and the entries of each of its edges. Those whose sign
+-- is -1 are taken away from one that goes beyond the span.
 select sums.at, case when kind = 'user' then name end as "user", case when kind = 'tag' then name end as tag, feature,
-       model, target, key_id as key, case when %(by_target)s then target_calls else calls end as calls,
-       case when %(by_target)s then target_unknown_calls else unknown_calls end as unknown_cost_calls,
-       estimated_attempts, unconfirmed_attempts, input_tokens, output_tokens, cost_nanousd
-from unnest(%(grains_s)s::int[], %(whole_since)s::timestamptz[], %(whole_until)s::timestamptz[])
-  as whole (grain_s, since, until)
+       model, target, key_id as key, sign * case when %(by_target)s then target_calls else calls end as calls,
+       sign * case when %(by_target)s then target_unknown_calls else unknown_calls end as unknown_cost_calls,
+       sign * estimated_attempts as estimated_attempts, sign * unconfirmed_attempts as unconfirmed_attempts,
+       sign * input_tokens as input_tokens, sign * output_tokens as output_tokens, sign * cost_nanousd as cost_nanousd
+from unnest(%(grains_s)s::int[], %(whole_since)s::timestamptz[], %(whole_until)s::timestamptz[], %(whole_signs)s::int[])
+  as whole (grain_s, since, until, sign)
 cross join lateral (
   select * from cost_rollups sums
   where sums.tenant_id = %(tenant_id)s and sums.kind = %(kind)s and sums.grain_s = whole.grain_s
@@ -52,10 +54,11 @@ cross join lateral (
 -- name: user_parts
 -- The same by user alone: whole weeks and days from the sums that know nothing else.
 select sums.at, name as "user", null::text as tag, null::text as feature, null::text as model, null::text as target,
-       null::text as key, calls, unknown_calls as unknown_cost_calls, estimated_attempts, unconfirmed_attempts,
-       input_tokens, output_tokens, cost_nanousd
-from unnest(%(grains_s)s::int[], %(whole_since)s::timestamptz[], %(whole_until)s::timestamptz[])
-  as whole (grain_s, since, until)
+       null::text as key, sign * calls as calls, sign * unknown_calls as unknown_cost_calls,
+       sign * estimated_attempts as estimated_attempts, sign * unconfirmed_attempts as unconfirmed_attempts,
+       sign * input_tokens as input_tokens, sign * output_tokens as output_tokens, sign * cost_nanousd as cost_nanousd
+from unnest(%(grains_s)s::int[], %(whole_since)s::timestamptz[], %(whole_until)s::timestamptz[], %(whole_signs)s::int[])
+  as whole (grain_s, since, until, sign)
 cross join lateral (
   select at, name, calls, unknown_calls, estimated_attempts, unconfirmed_attempts, input_tokens, output_tokens,
          cost_nanousd
@@ -79,11 +82,12 @@ cross join lateral (
 -- name: some_users_parts
 -- The same of some users alone, by user and all else: their rows are looked up one stretch and user at a time.
 select start as at, wanted.name as "user", null::text as tag, feature, model, target, key_id as key,
-       case when %(by_target)s then target_calls else calls end as calls,
-       case when %(by_target)s then target_unknown_calls else unknown_calls end as unknown_cost_calls,
-       estimated_attempts, unconfirmed_attempts, input_tokens, output_tokens, cost_nanousd
-from unnest(%(grains_s)s::int[], %(whole_since)s::timestamptz[], %(whole_until)s::timestamptz[])
-  as whole (grain_s, since, until)
+       sign * case when %(by_target)s then target_calls else calls end as calls,
+       sign * case when %(by_target)s then target_unknown_calls else unknown_calls end as unknown_cost_calls,
+       sign * estimated_attempts as estimated_attempts, sign * unconfirmed_attempts as unconfirmed_attempts,
+       sign * input_tokens as input_tokens, sign * output_tokens as output_tokens, sign * cost_nanousd as cost_nanousd
+from unnest(%(grains_s)s::int[], %(whole_since)s::timestamptz[], %(whole_until)s::timestamptz[], %(whole_signs)s::int[])
+  as whole (grain_s, since, until, sign)
 cross join lateral (select grain_s * interval '1 second' as length) as grain
 cross join lateral generate_series(whole.since, whole.until - length, length) as start
 cross join unnest(%(users)s::text[]) as wanted (name)
@@ -100,11 +104,12 @@ cross join lateral (
 
 -- name: edge
 select entry.at, user_id, tag, feature, model, target, key_id,
-       case when attempt > 0 then not exists (select {earlier_attempts}) else true end::int,
-       case when cost_nanousd is not null then false
-            when attempt > 0 then not exists (select {earlier_attempts} and earlier.cost_nanousd is null)
-            else true end::int,
-       estimated::int, unconfirmed::int, input_tokens, output_tokens, cost_nanousd
+       %(sign_{n})s * case when attempt > 0 then not exists (select {earlier_attempts}) else true end::int,
+       %(sign_{n})s * case when cost_nanousd is not null then false
+                           when attempt > 0 then not exists (select {earlier_attempts} and earlier.cost_nanousd is null)
+                           else true end::int,
+       %(sign_{n})s * estimated::int, %(sign_{n})s * unconfirmed::int, %(sign_{n})s * input_tokens,
+       %(sign_{n})s * output_tokens, %(sign_{n})s * cost_nanousd
 from ledger_entries entry
 left join lateral unnest(case when %(by_tag)s then tags end) as tag on true
 where entry.tenant_id = %(tenant_id)s and entry.at >= %(since_{n})s and entry.at < %(until_{n})s
@@ -113,6 +118,7 @@ where entry.tenant_id = %(tenant_id)s and entry.at >= %(since_{n})s and entry.at
        or user_id is null and array_position(%(users)s, null) is not null)
 
 -- name: costs
+-- What was taken away to the last is not in the report.
 select "user", feature, model, target, key, tag, day, hour, sum(calls)::bigint as calls,
        coalesce(sum(input_tokens), 0)::bigint as input_tokens, coalesce(sum(output_tokens), 0)::bigint as output_tokens,
        coalesce(sum(cost_nanousd), 0)::bigint as cost_nanousd, sum(unknown_cost_calls)::bigint as unknown_cost_calls,
@@ -130,6 +136,8 @@ from (
   from ({parts}) part
 ) part
 group by "user", feature, model, target, key, tag, day, hour
+having sum(calls) <> 0 or sum(cost_nanousd) <> 0 or sum(unknown_cost_calls) <> 0 or sum(input_tokens) <> 0
+    or sum(output_tokens) <> 0
 order by cost_nanousd desc, calls desc, "user", feature, model, target, key, tag, day, hour
 limit %(limit)s
 
@@ -140,6 +148,7 @@ select date_bin(%(step)s, at, timestamptz '1970-01-01 00:00:00+00') as at,
        sum(calls)::bigint as calls, coalesce(sum(cost_nanousd), 0)::bigint as cost_nanousd
 from ({parts}) part
 group by 1, 2
+having sum(calls) <> 0 or sum(cost_nanousd) <> 0
 order by 1, 4 desc, 2
 
 -- name: unused

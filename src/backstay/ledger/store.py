@@ -1,11 +1,12 @@
 """Owns the ledger's SQL: entries in, cost reports out."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
 
 import msgspec
 
+from backstay.core.clock import Clock, SystemClock
 from backstay.core.errors import InvalidRequest
 from backstay.core.money import NanoUSD
 from backstay.ledger.types import LedgerEntry
@@ -55,8 +56,9 @@ _END = datetime.fromisoformat("9999-01-01T00:00:00+00:00")
 class LedgerStore:
     """Reports on what one tenant's calls cost. Times are aware; ``since`` is included, ``until`` is not."""
 
-    def __init__(self, database: Database):
+    def __init__(self, database: Database, *, clock: Clock | None = None):
         self._database = database
+        self._clock = clock or SystemClock()
 
     async def costs(
         self,
@@ -202,11 +204,12 @@ class LedgerStore:
     ) -> list[dict[str, Any]]:
         """Run a query over the sums of what there are sums of: by user or by tag, but not by both."""
         by_user, by_tag = "user" in dimensions, "tag" in dimensions
-        covered = rows_only(since, until) if by_user and by_tag else cover(since, until, step=step)
+        now = datetime.fromtimestamp(self._clock.now_ns() / 1e9, UTC)
+        covered = rows_only(since, until) if by_user and by_tag else cover(since, until, step=step, now=now)
         if users is not None:
             query = f"{query}_of_users"
         elif by_user and not _NOT_BY_USER.intersection(dimensions) and params["key_id"] is None:
-            query, covered = f"{query}_by_user", cover(since, until, step=step, grains=WITH_WEEKS)
+            query, covered = f"{query}_by_user", cover(since, until, step=step, grains=WITH_WEEKS, now=now)
         return await self._fetch(
             covered.query(_QUERIES[query], _QUERIES["edge"]),
             tenant_id,

@@ -28,10 +28,12 @@ class Piece(msgspec.Struct, frozen=True):
     grain: timedelta | None
     since: datetime
     until: datetime
+    sign: int = 1
+    """``-1``: it is taken away from a longer one that goes beyond the span."""
 
 
 class Cover(msgspec.Struct, frozen=True):
-    """The pieces of a span of time, in order, without gaps."""
+    """The pieces of a span of time: without gaps, and what is read twice is taken away once."""
 
     pieces: tuple[Piece, ...]
 
@@ -50,8 +52,10 @@ class Cover(msgspec.Struct, frozen=True):
             "grains_s": [int(grain.total_seconds()) for grain, _ in whole],
             "whole_since": [piece.since for _, piece in whole],
             "whole_until": [piece.until for _, piece in whole],
+            "whole_signs": [piece.sign for _, piece in whole],
             **{f"since_{number}": edge.since for number, edge in enumerate(self._edges)},
             **{f"until_{number}": edge.until for number, edge in enumerate(self._edges)},
+            **{f"sign_{number}": edge.sign for number, edge in enumerate(self._edges)},
         }
 
     def query(self, text: LiteralString, edge: LiteralString) -> LiteralString:
@@ -76,7 +80,12 @@ def rows_only(since: datetime, until: datetime) -> Cover:
 
 
 def cover(
-    since: datetime, until: datetime, *, step: timedelta | None = None, grains: Sequence[timedelta] = GRAINS
+    since: datetime,
+    until: datetime,
+    *,
+    step: timedelta | None = None,
+    grains: Sequence[timedelta] = GRAINS,
+    now: datetime | None = None,
 ) -> Cover:
     """Cover a span by as few pieces as there can be.
 
@@ -85,8 +94,12 @@ def cover(
         step: The length of stretches that must be told apart, which begin at its multiples since the epoch; ``None``:
             the whole span is added up.
         grains: Lengths of what there are sums of, the longest first, each a multiple of the next.
+        now: Pieces may go beyond the span by less than they have in it, and what is too much is taken away again. After
+            this moment there is next to nothing, so that what lies there costs nothing to take away. ``None``: none do.
     """
     usable = [grain for grain in grains if step is None or not step % grain]
+    if now is not None:
+        return Cover(tuple(_signed(since, until, usable, now, 1)))
     return Cover(tuple(_pieces(since, until, usable)))
 
 
@@ -109,3 +122,34 @@ def _pieces(since: datetime, until: datetime, grains: list[timedelta]) -> Iterat
     yield from _pieces(since, begin, smaller)
     yield Piece(grain, begin, end)
     yield from _pieces(end, until, smaller)
+
+
+def _signed(since: datetime, until: datetime, grains: Sequence[timedelta], now: datetime, sign: int) -> Iterator[Piece]:
+    if since >= until:
+        return
+    if not grains:
+        yield Piece(None, since, until, sign)
+        return
+    grain, *smaller = grains
+    begin, end = _nearer(since, grain, now), _nearer(until, grain, now)
+    edges = [(begin, since, -sign) if begin < since else (since, begin, sign)]
+    edges.append((end, until, sign) if end < until else (until, end, -sign))
+    # To read the edges must be less than to read the span as it is.
+    read = sum((_until_now(*edge, now) for *edge, _ in edges), timedelta())
+    if begin >= end or read >= _until_now(since, until, now):
+        yield from _signed(since, until, smaller, now, sign)
+        return
+    yield Piece(grain, begin, end, sign)
+    for first, last, its_sign in edges:
+        yield from _signed(first, last, smaller, now, its_sign)
+
+
+def _nearer(at: datetime, grain: timedelta, now: datetime) -> datetime:
+    """Give the multiple of a grain between which and a time there is less, of what is before now."""
+    before = floor(at, grain)
+    after = before if before == at else before + grain
+    return before if _until_now(before, at, now) <= _until_now(at, after, now) else after
+
+
+def _until_now(since: datetime, until: datetime, now: datetime) -> timedelta:
+    return max(min(until, now) - since, timedelta())
