@@ -11,6 +11,7 @@ from backstay.budgets import Terms, end_holder
 from backstay.budgets.manage import BudgetBooks, BudgetChange, Budgets, Holder, NewBudget, Record
 from backstay.budgets.views import BudgetView
 from backstay.core.caller import DEFAULT_TENANT, Caller
+from backstay.core.currencies import Currencies
 from backstay.core.errors import Conflict, Forbidden, NotFound
 from backstay.core.money import usd
 from backstay.ledger import LedgerStore
@@ -20,9 +21,14 @@ from backstay.store import Connection, Database
 class BudgetDeps:
     """What these endpoints use."""
 
-    def __init__(self, database: Database, policy: Callable[[], Sequence[Terms]]):
+    def __init__(
+        self,
+        database: Database,
+        policy: Callable[[], Sequence[Terms]],
+        currencies: Callable[[], Currencies] = Currencies,
+    ):
         self.database = database
-        self.budgets = Budgets(database, policy)
+        self.budgets = Budgets(database, policy, currencies)
         self.ledger = LedgerStore(database)
         self.audit = AuditLog(database)
 

@@ -69,6 +69,7 @@ from backstay.api.watch import WATCH_ENDPOINTS, WatchDeps
 from backstay.api.what_if import Prices, savings, what_if
 from backstay.cache import Cache, Purge
 from backstay.core.caller import Caller
+from backstay.core.currencies import Currencies
 from backstay.core.errors import (
     BackstayError,
     Conflict,
@@ -111,6 +112,8 @@ class ManageDeps:
     prices: Prices
     cache: Cache
     budget: BudgetDeps
+    currencies: Callable[[], Currencies]
+    """Gives those of the policy in force."""
     watch: WatchDeps
     alerts: AlertDeps
     later: Later

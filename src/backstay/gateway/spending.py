@@ -81,10 +81,7 @@ class Spending:
         amount = bound.price(bound.output_tokens)
         if amount is None:
             if self._is_bound:
-                raise PriceUnknown(
-                    f"The price of {target.name} is not known, and a hard budget counts this call. Give it one in "
-                    f'[prices."{target.name}"], or let the budget go by [unknown_price].'
-                )
+                raise _unpriced(target, takes_unknown=self._takes_unknown)
             amount = 0
         hold = await self._fit(bound, amount, for_s)
         self.holds.append(hold)
@@ -323,6 +320,16 @@ def begin_spending(
     if not purses and incoming.max_cost_nanousd is None:
         return None
     return Spending(escrow, purses, prices, recording, write_intent)
+
+
+def _unpriced(target: Target, *, takes_unknown: bool) -> PriceUnknown:
+    other = "let the budget go by [unknown_price]"
+    if takes_unknown:
+        other = "complete [unknown_price], which the budget goes by and which does not price all of this call"
+    return PriceUnknown(
+        f"The price of {target.name} is not known, and a hard budget counts this call. Give it one in "
+        f'[prices."{target.name}"], or {other}.'
+    )
 
 
 def _refusal(shortage: Shortage, amount: int) -> BackstayError:

@@ -7,6 +7,7 @@ from typing import Any
 from genai_prices.types import ModelInfo, ModelPrice, Provider, StartDateConstraint
 
 from backstay.core.clock import Clock, SystemClock
+from backstay.core.currencies import Currencies
 from backstay.core.money import NanoUSD
 from backstay.core.usage import Usage
 from backstay.ledger.model_names import names_on_the_list
@@ -42,6 +43,7 @@ class PriceBook:
         *,
         price_list: PriceList | None = None,
         unknown: UnknownPrice | None = None,
+        currencies: Currencies | None = None,
         clock: Clock | None = None,
     ):
         """Open the book.
@@ -51,14 +53,16 @@ class PriceBook:
                 model id (``openai/gpt-4o-mini``); the target goes first. Several prices are in the order of their days.
             price_list: ``None`` is the installed one.
             unknown: What ``most_unknown`` goes by.
+            currencies: Those that prices may be in beside US dollars.
             clock: For ``describe``, which tells today's prices.
         """
         self._overrides = {
             name: (prices,) if isinstance(prices, PriceOverride) else prices
             for name, prices in (overrides or {}).items()
         }
-        self._unknown = None if unknown is None else Rates(unknown.prices(), source="unknown")
         self._clock = clock or SystemClock()
+        self._currencies = currencies or Currencies()
+        self._unknown = None if unknown is None else self._unknown_rates(unknown)
         self.price_list = price_list or installed_list()
         self._models: dict[tuple[str, str], tuple[Provider, ModelInfo] | None] = {}
         self._ready: dict[tuple[str | None, str | None, str, str | None, bool], tuple[int, Rates | Cost]] = {}
@@ -195,8 +199,13 @@ class PriceBook:
         for name in (target, f"{provider}/{model_id}"):
             override = price_at(self._overrides.get(name or "", ()), at)
             if override is not None:
-                return Rates(override.prices(), source=override.source, since=override.valid_from)
+                rate = self._currencies.rate(override.currency, at)
+                return Rates(override.prices(rate), source=override.source(rate), since=override.valid_from)
         return None
+
+    def _unknown_rates(self, unknown: UnknownPrice) -> Rates:
+        now = datetime.fromtimestamp(self._clock.now_ns() / 1e9, UTC)
+        return Rates(unknown.prices(self._currencies.rate(unknown.currency, now)), source="unknown")
 
     def _public_rates(self, provider_id: str | None, model_id: str, tier: str | None, at: datetime) -> Rates | None:
         found = self._model(provider_id, model_id) if provider_id else None
