@@ -4,7 +4,7 @@ import re
 
 import msgspec
 
-from backstay.providers.media_tokens import most_image_tokens, weigh
+from backstay.providers.media_tokens import weigh
 from backstay.providers.types import Fields
 
 _SAYS_NOTHING = frozenset({"model", "user", "metadata", "safety_identifier", "prompt_cache_key", "logit_bias", "store"})
@@ -89,7 +89,7 @@ def most_input_tokens(
         size = memoryview(raw).nbytes
         tokens += size
         if name in _MAY_HAVE_MEDIA and _has(_MEDIA, raw):
-            media = weigh(_decoded(raw), most_image_tokens(price_provider, model_id))
+            media = weigh(_decoded(raw), price_provider, model_id)
             tokens += media.tokens - media.data_bytes
             is_unbounded = is_unbounded or media.is_unbounded
     tokens += _tool_tokens(fields)
