@@ -143,6 +143,7 @@ class App:
             people=people,
             sessions=sessions,
             audit=audit,
+            database=database,
             traces=traces,
             ledger=ledger,
             export=LedgerExport(database),

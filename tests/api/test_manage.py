@@ -70,6 +70,7 @@ async def app(database: Database) -> AsyncIterator[Starlette]:
         traces=TraceStore(database),
         ledger=LedgerStore(database),
         budget=BudgetDeps(database, tuple),
+        database=database,
         currencies=Currencies,
         watch=WatchDeps(database, AnomalyConfig, lambda: ()),
         alerts=alert_deps(database),

@@ -100,6 +100,7 @@ def build(url: str) -> Starlette:
         traces=TraceStore(database),
         ledger=LedgerStore(database),
         budget=BudgetDeps(database, tuple),
+        database=database,
         currencies=Currencies,
         watch=WatchDeps(database, AnomalyConfig, lambda: ()),
         alerts=alert_deps(database),

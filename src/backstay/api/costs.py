@@ -24,9 +24,11 @@ from backstay.cache import Cache
 from backstay.core.currencies import USD, Currencies
 from backstay.core.errors import InvalidRequest
 from backstay.core.money import NanoUSD, usd
-from backstay.ledger import LedgerStore
+from backstay.ledger import CostRow, LedgerStore
+from backstay.ledger.adjustments import Adjustment, Adjustments
 from backstay.ledger.export import LedgerExport
 from backstay.ledger.invoice import write_invoice
+from backstay.store import Database
 from backstay.tracing import TraceStore
 
 _ALL_LINES = 1_000_000
@@ -45,6 +47,8 @@ class CostDeps(Protocol):
     def cache(self) -> Cache: ...
     @property
     def export(self) -> LedgerExport: ...
+    @property
+    def database(self) -> Database: ...
     @property
     def currencies(self) -> Callable[[], Currencies]: ...
 
@@ -114,6 +118,8 @@ async def invoice(deps: CostDeps, asked: Asked[InvoiceQuery, Nothing]) -> Invoic
     rows = await deps.ledger.costs(
         tenant_id, by=("model", "feature", "key"), since=since, until=until, limit=_ALL_LINES
     )
+    adjusted = await Adjustments(deps.database).read(tenant_id, first=since.date(), until=until.date())
+    rows += [_adjustment_row(each) for each in adjusted]
     bill = write_invoice(rows, asked.query.markup, rate)
     return Invoice(
         tenant=tenant_id,
@@ -145,4 +151,16 @@ async def invoice(deps: CostDeps, asked: Asked[InvoiceQuery, Nothing]) -> Invoic
         rate=None if rate is USD else str(rate),
         unknown_cost_calls=sum(row.unknown_cost_calls for row in rows),
         rounding="Each line's amount is rounded half to even at the nano-dollar; what is due, once, to the cent.",
+    )
+
+
+def _adjustment_row(adjustment: Adjustment) -> CostRow:
+    """Make a line of an invoice of what a vendor's bill differed by from the ledger."""
+    return CostRow(
+        model=f"adjustment of {adjustment.day}: {adjustment.model or 'no model'}",
+        calls=0,
+        input_tokens=0,
+        output_tokens=0,
+        cost_nanousd=adjustment.amount_nanousd,
+        unknown_cost_calls=0,
     )

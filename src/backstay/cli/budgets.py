@@ -139,6 +139,7 @@ def audit(cli: Cli) -> None:
             [
                 ["ledger", money(proof["ledger_usd"])],
                 ["traces", money(proof["traces_usd"])],
+                ["adjustments", money(proof["adjusted_usd"])],
                 ["calls that differ", count(proof["differing_calls"])],
                 ["sums that differ", count(proof["differing_rollups"])],
                 ["postings", count(budgets["postings"])],
