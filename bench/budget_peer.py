@@ -6,6 +6,7 @@ and users need a database of its own and are not measured.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import aiohttp
@@ -22,6 +23,12 @@ CALLERS = 96
 _CALLS = 12
 """Calls of each caller, more than the budget has for them."""
 _BODY = {"model": "m", "messages": [{"role": "user", "content": "word " * 180}], "max_tokens": 200}
+_PROBES = 40
+"""Short calls that are asked for afterwards, one after the other, when nothing else runs."""
+_PROBE = {"model": "m", "messages": [{"role": "user", "content": "one two three"}], "max_tokens": 8}
+PROBE_USD = 0.00002
+"""More than one of them can cost, at the dearest tier of gpt-4o-mini ($0.25 and $1 per million): who refuses one while
+so much is left refuses falsely. Source: genai-prices 0.2.3 (2026-11)."""
 _SCRIPT = {"answer": "echo", "latency_s": 0.05}
 
 
@@ -32,6 +39,13 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
     refused: int
     spent_usd: float
     """By the answers' usage, at the vendor's price."""
+    refused_falsely: int
+    """Of the short calls afterwards, those that were refused though what was left covers them."""
+
+    @property
+    def left_usd(self) -> float:
+        """What nobody had."""
+        return max(0.0, LIMIT_USD - self.spent_usd)
 
     @property
     def overspent(self) -> float:
@@ -52,21 +66,41 @@ async def spend_with_litellm() -> Spent:
         costs: list[float] = []
         refused: list[str] = []
 
-        async def call_on() -> None:
-            for _ in range(_CALLS):
-                try:
-                    answer = await router.acompletion(**_BODY)
-                except Exception as error:  # noqa: BLE001 - LiteLLM raises many kinds; which, is said below
-                    refused.append(f"{type(error).__name__}: {error}"[:200])
-                else:
-                    costs.append(litellm.completion_cost(completion_response=answer, model="gpt-4o-mini"))
+        async def call(body: dict[str, Any]) -> bool:
+            try:
+                answer = await router.acompletion(**body)
+            except Exception as error:  # noqa: BLE001 - LiteLLM raises many kinds; which, is said below
+                refused.append(f"{type(error).__name__}: {error}"[:200])
+                return False
+            costs.append(litellm.completion_cost(completion_response=answer, model="gpt-4o-mini"))
+            return True
 
-        await asyncio.gather(*(call_on() for _ in range(CALLERS)))
+        at_once = await _call_at_once(call, costs)
+        falsely = await _probe(call, costs)
         router.reset()
     strange = [each for each in refused if "budget" not in each.lower()]
     if strange:
         raise RuntimeError(f"LiteLLM refused calls for other reasons than its budget: {strange[0]}")
-    return Spent(answered=len(costs), refused=len(refused), spent_usd=sum(costs))
+    return Spent(**at_once, spent_usd=sum(costs), refused_falsely=falsely)
+
+
+async def _call_at_once(call: Callable[[dict[str, Any]], Awaitable[bool]], costs: Sequence[float]) -> dict[str, int]:
+    async def call_on() -> None:
+        for _ in range(_CALLS):
+            await call(_BODY)
+
+    await asyncio.gather(*(call_on() for _ in range(CALLERS)))
+    return {"answered": len(costs), "refused": CALLERS * _CALLS - len(costs)}
+
+
+async def _probe(call: Callable[[dict[str, Any]], Awaitable[bool]], costs: Sequence[float]) -> int:
+    """Ask for short calls while they surely fit, and count those that are refused all the same."""
+    falsely = 0
+    for _ in range(_PROBES):
+        if sum(costs) + PROBE_USD > LIMIT_USD:
+            break
+        falsely += not await call(_PROBE)
+    return falsely
 
 
 _SCENARIO = """
@@ -94,20 +128,19 @@ async def spend_with_backstay() -> Spent:
             key = await installation.make_key("bench")
             await installation.make_budget(LIMIT_USD)
             await asyncio.sleep(1.0)  # every worker follows within a second
-            statuses: list[int] = []
             costs: list[float] = []
 
-            async def call_on() -> None:
-                for _ in range(_CALLS):
-                    async with session.post(
-                        f"{installation.url}/v1/chat/completions",
-                        json=_BODY | {"model": MODEL},
-                        headers={"authorization": f"Bearer {key}"},
-                    ) as answer:
-                        statuses.append(answer.status)
-                        if answer.status == 200:
-                            used = (await answer.json())["usage"]
-                            costs.append(used["prompt_tokens"] * _PRICES[0] + used["completion_tokens"] * _PRICES[1])
+            async def call(body: dict[str, Any]) -> bool:
+                async with session.post(
+                    f"{installation.url}/v1/chat/completions",
+                    json=body | {"model": MODEL},
+                    headers={"authorization": f"Bearer {key}"},
+                ) as answer:
+                    if answer.status == 200:
+                        used = (await answer.json())["usage"]
+                        costs.append(used["prompt_tokens"] * _PRICES[0] + used["completion_tokens"] * _PRICES[1])
+                    return answer.status == 200
 
-            await asyncio.gather(*(call_on() for _ in range(CALLERS)))
-    return Spent(answered=len(costs), refused=len(statuses) - len(costs), spent_usd=sum(costs))
+            at_once = await _call_at_once(call, costs)
+            falsely = await _probe(call, costs)
+    return Spent(**at_once, spent_usd=sum(costs), refused_falsely=falsely)

@@ -18,7 +18,7 @@ from backstay.gateway.spending import Spending
 from backstay.ledger import PriceBook
 from backstay.providers import OPENAI
 from backstay.providers.simulator import Simulator
-from bench.budget_peer import CALLERS, LIMIT_USD, spend_with_backstay, spend_with_litellm
+from bench.budget_peer import CALLERS, LIMIT_USD, PROBE_USD, spend_with_backstay, spend_with_litellm
 
 _LIMIT_US = 50.0
 """Target of p50: check, reservation and settlement of one budget, the bound of the price included."""
@@ -71,6 +71,7 @@ def _compare() -> bool:
     """Print what a budget comes to under many callers, LiteLLM's too if installed; return whether ours fails."""
     print(
         f"\n${LIMIT_USD} under {CALLERS} callers at once{'answered':>12}{'refused':>10}{'spent':>12}{'overspent':>12}"
+        f"{'left':>12}{'falsely':>10}"
     )
     ours = asyncio.run(spend_with_backstay())
     sides = {"backstay, 2 workers": ours}
@@ -78,8 +79,9 @@ def _compare() -> bool:
         sides["litellm router"] = asyncio.run(spend_with_litellm())
     for name, spent in sides.items():
         told = f"{spent.answered:>12}{spent.refused:>10}{f'${spent.spent_usd:.6f}':>12}{spent.overspent:>12.1%}"
-        print(f"{name:<33}{told}")
-    return ours.overspent > 0
+        print(f"{name:<33}{told}{f'${spent.left_usd:.6f}':>12}{spent.refused_falsely:>10}")
+    print(f"falsely: of short calls afterwards, those refused although ${PROBE_USD:.5f} or more was left for each")
+    return ours.overspent > 0 or ours.refused_falsely > 0
 
 
 async def _measure(size: int) -> list[float]:

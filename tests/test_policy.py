@@ -56,6 +56,25 @@ def test_without_a_file_there_are_the_built_in_models(monkeypatch: pytest.Monkey
         ('"acme/gpt-4o-mini", ', '"nobody/gpt", ', 8, "there is no provider 'nobody'. There are: acme"),
         ("[models.fast]", "[models.fast", 7, "not TOML"),
         ("input = 0.15", "input = -1", 11, "prices"),
+        ("input = 0.15", 'input = 1\ncurrency = "EUR"', 12, "'EUR' has no rate. There are: USD. Others are added in"),
+        ("[models.fast] ", '[currencies]\nEUR = "0"\n[models.fast] ', 8, "currencies.EUR"),
+        ("[models.fast] ", '[currencies]\nUSD = "1"\n[models.fast] ', 8, "every rate is in US dollars"),
+        ("[models.fast] ", '[currencies]\nEuro = "1"\n[models.fast] ', 8, "currencies.Euro"),
+        (
+            "[models.fast] ",
+            '[currencies]\nEUR = "1"\n[budgets.a]\nlimit = "5 GBP"\n[models.fast] ',
+            10,
+            "budgets.a.limit: the currency 'GBP' has no rate. There are: USD, EUR.",
+        ),
+        ("[models.fast] ", '[budgets.a]\nlimit = "five"\n[models.fast] ', 8, "as in '50 EUR'"),
+        ("[models.fast] ", '[budgets.a]\nlimit = "-5 USD"\n[models.fast] ', 8, "from 0 to 9,000,000,000 US dollars"),
+        ("[models.fast] ", "[budgets.a]\nlimit = 5\nlimit_usd = 5\n[models.fast] ", 7, "needs one of limit_usd"),
+        (
+            "[models.fast] ",
+            '[budgets.a]\nlimit = 5\non_unknown_price = "bound"\n[models.fast] ',
+            9,
+            "needs the table [unknown_price]",
+        ),
         ("input = 0.15", "input = 1\nvalid_from = 2026-02-01\nvalid_until = 2026-01-31", 10, "is before valid_from"),
         (
             'dialect  = "openai"',
@@ -100,8 +119,8 @@ def test_a_missing_file_is_named(tmp_path: Path):
 def test_the_schema_knows_every_section():
     """Editors get a JSON schema of the file."""
     assert set(policy_schema()["properties"]) == {
-        "providers", "models", "targets", "budgets", "limits", "prices", "unknown_price", "loops", "anomalies",
-        "alerts", "alert_channels",
+        "providers", "models", "targets", "budgets", "limits", "prices", "unknown_price", "currencies", "loops",
+        "anomalies", "alerts", "alert_channels",
     }  # fmt: skip
 
 

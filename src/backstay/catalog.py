@@ -88,6 +88,7 @@ class _Targets:
             model_id=model_id,
             price_provider=price_provider or provider.price_provider,
             price_model=price_model or model_id,
+            default_tier=config.service_tier,
             is_free=provider.is_free and config.price_as is None,
             can=self._ability(share),
             weight=share.weight,

@@ -3,11 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from backstay.alerts import AlertRules
 from backstay.budgets import Terms
 from backstay.catalog import build_models, rate_limits
+from backstay.core.currencies import Currencies, Rate
 from backstay.core.errors import ConfigError
 from backstay.gateway import Models
 from backstay.health import RateLimits
@@ -34,17 +36,18 @@ class LivePolicy:
         self._data_dir = data_dir
         self._environ = environ
         self._providers = Providers(environ)
-        self._seen = self._stamp()
         self._price_list: tuple[_Stamp, PriceList] | None = None
         self._again = asyncio.Event()
         self.problem: ConfigError | None = None
         """Why the file as it is now is not in force; ``None`` when it is."""
         self.models = Models({})
         self.prices = PriceBook({})
+        self.currencies = Currencies()
         self.rate_limits: Mapping[str, RateLimits] = {}
         self.limits = LimitRules()
         self.budgets: Sequence[Terms] = ()
         self.alerts = AlertRules()
+        self._seen = self._stamp()
         self.file = PolicyFile()
         self.providers: Mapping[str, Provider] = {}
 
@@ -57,11 +60,15 @@ class LivePolicy:
         policy = load_policy(self._path, self._environ)
         providers = self._providers.build(policy.providers)
         models = build_models(policy, providers)
-        prices = PriceBook(policy.prices, price_list=self._prices_in_force(), unknown=policy.unknown_price)
-        self.models, self.prices, self.problem = models, prices, None
+        currencies, now = Currencies(policy.currencies), datetime.now(UTC)
+        prices = PriceBook(
+            policy.prices, price_list=self._prices_in_force(), unknown=policy.unknown_price, currencies=currencies
+        )
+        budgets = [budget.terms(name, currencies, now) for name, budget in policy.budgets.items()]
+        self.models, self.prices, self.currencies, self.problem = models, prices, currencies, None
         self.rate_limits = rate_limits(policy)
         self.limits = LimitRules(policy.limits)
-        self.budgets = [budget.terms(name) for name, budget in policy.budgets.items()]
+        self.budgets = budgets
         self.alerts = AlertRules(policy.alerts, policy.alert_channels)
         self.file, self.providers = policy, providers
 
@@ -102,10 +109,10 @@ class LivePolicy:
             self._price_list = stamp, list_in_force(self._data_dir)
         return self._price_list[1]
 
-    def _stamp(self) -> tuple[_Stamp, _Stamp]:
-        """Tell one state of the policy's file and of the prices' from another."""
+    def _stamp(self) -> tuple[_Stamp, _Stamp, Sequence[Rate]]:
+        """Tell one state of the policy's file, of the prices' and of the currencies' rates from another."""
         prices = None if self._data_dir is None else _stamp(self._data_dir / KEPT_AS)
-        return _stamp(self._path or DEFAULT_FILE), prices
+        return _stamp(self._path or DEFAULT_FILE), prices, self.currencies.in_force(datetime.now(UTC))
 
 
 def _stamp(path: Path) -> _Stamp:

@@ -1,7 +1,8 @@
 """Owns ``backstay.toml``: its schema, reading it, and turning it into models, all or nothing."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -11,6 +12,7 @@ from pydantic_core import CoreSchema
 from backstay.alerts import AlertConfig, ChannelConfig
 from backstay.budgets import BudgetConfig
 from backstay.cache import CacheConfig
+from backstay.core.currencies import Currencies, CurrencyCode, DatedRates
 from backstay.core.errors import ConfigError
 from backstay.core.routing import OnBrokenStream, Strategy
 from backstay.core.toml_lines import explain, line_of, not_toml
@@ -118,6 +120,9 @@ class PolicyFile(_Table):
     unknown_price: UnknownPrice | None = Field(
         default=None, description="The most that a call of unknown price is taken to cost by budgets that allow it."
     )
+    currencies: dict[CurrencyCode, DatedRates] = Field(
+        default_factory=dict[CurrencyCode, DatedRates], description="US dollars for one unit of other currencies."
+    )
     budgets: dict[str, BudgetConfig] = Field(
         default_factory=dict[str, BudgetConfig], description="What may be spent, in each tenant."
     )
@@ -165,6 +170,8 @@ def load_policy(path: Path | None, environ: Mapping[str, str]) -> PolicyFile:
     _check_targets(policy, source, str(file))
     _check_fallbacks(policy, source, str(file))
     _check_channels(policy, source, str(file))
+    _check_currencies(policy, source, str(file))
+    _check_unknown_price(policy, source, str(file))
     return policy
 
 
@@ -186,6 +193,7 @@ def _with_defaults(written: PolicyFile, environ: Mapping[str, str]) -> PolicyFil
         targets={**BUILT_IN_TARGETS, **written.targets},
         prices=written.prices,
         unknown_price=written.unknown_price,
+        currencies=written.currencies,
         budgets=written.budgets,
         limits=written.limits,
         loops=written.loops,
@@ -234,6 +242,47 @@ def _check_channels(policy: PolicyFile, source: str, file: str) -> None:
                 known = ", ".join(sorted(policy.alert_channels)) or "none"
                 message = f"alerts.{name}.channels: there is no [alert_channels.{channel}]. There are: {known}."
                 raise ConfigError(message, file=file, line=line_of(source, ("alerts", name, "channels")))
+
+
+def _check_currencies(policy: PolicyFile, source: str, file: str) -> None:
+    """Refuse amounts in currencies without a rate, and budgets that are too large once they are converted."""
+    if "USD" in policy.currencies:
+        message = "currencies.USD: every rate is in US dollars. Leave it out."
+        raise ConfigError(message, file=file, line=line_of(source, ("currencies", "USD")))
+    currencies, now = Currencies(policy.currencies), datetime.now(UTC)
+    for path, currency in _currencies_named(policy):
+        try:
+            currencies.rate(currency, now)
+        except ValueError as error:
+            raise ConfigError(f"{'.'.join(path)}: {error}.", file=file, line=line_of(source, path)) from None
+    for name, budget in policy.budgets.items():
+        try:
+            budget.terms(name, currencies, now)
+        except ValueError as error:
+            path = ("budgets", name, "limit")
+            raise ConfigError(f"{'.'.join(path)}: {error}.", file=file, line=line_of(source, path)) from None
+
+
+def _check_unknown_price(policy: PolicyFile, source: str, file: str) -> None:
+    """Refuse budgets that take calls of unknown price to cost what nobody has said."""
+    for name, budget in policy.budgets.items():
+        if budget.on_unknown_price == "bound" and policy.unknown_price is None:
+            path = ("budgets", name, "on_unknown_price")
+            message = (
+                f'{".".join(path)}: "bound" needs the table [unknown_price], which says what such calls cost at most.'
+            )
+            raise ConfigError(message, file=file, line=line_of(source, path))
+
+
+def _currencies_named(policy: PolicyFile) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Give each place that names a currency."""
+    for target, prices in policy.prices.items():
+        for place, price in enumerate(prices):
+            yield ("prices", target, *([str(place)] if len(prices) > 1 else []), "currency"), price.currency
+    if policy.unknown_price is not None:
+        yield ("unknown_price", "currency"), policy.unknown_price.currency
+    for name, budget in policy.budgets.items():
+        yield ("budgets", name, "limit"), budget.amount.currency
 
 
 def _find_circle(policy: PolicyFile, path: tuple[str, ...]) -> tuple[str, ...] | None:

@@ -26,6 +26,7 @@ from backstay.catalog import TargetPrices
 from backstay.console import CatalogModel, CatalogTarget
 from backstay.core.caller import Caller
 from backstay.core.clock import SystemClock
+from backstay.core.currencies import Currencies
 from backstay.core.money import NanoUSD
 from backstay.gateway import Model, Models, RouteBoard, Target
 from backstay.health import HealthStore
@@ -69,6 +70,8 @@ async def app(database: Database) -> AsyncIterator[Starlette]:
         traces=TraceStore(database),
         ledger=LedgerStore(database),
         budget=BudgetDeps(database, tuple),
+        database=database,
+        currencies=Currencies,
         watch=WatchDeps(database, AnomalyConfig, lambda: ()),
         alerts=alert_deps(database),
         export=LedgerExport(database),

@@ -35,6 +35,7 @@ from backstay.catalog import TargetPrices
 from backstay.console import CatalogModel
 from backstay.core.caller import Caller
 from backstay.core.clock import SystemClock
+from backstay.core.currencies import Currencies
 from backstay.gateway import Model, Models, RouteBoard, Target
 from backstay.health import HealthStore
 from backstay.jobs import Later, WebhookSecrets
@@ -99,6 +100,8 @@ def build(url: str) -> Starlette:
         traces=TraceStore(database),
         ledger=LedgerStore(database),
         budget=BudgetDeps(database, tuple),
+        database=database,
+        currencies=Currencies,
         watch=WatchDeps(database, AnomalyConfig, lambda: ()),
         alerts=alert_deps(database),
         export=LedgerExport(database),

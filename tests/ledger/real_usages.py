@@ -58,6 +58,15 @@ def gemini(usage: str) -> str:
     )
 
 
+def grounded(usage: str, model: str) -> str:
+    """Put usage into an answer that went by Google's search."""
+    return (
+        '{"candidates":[{"content":{"parts":[{"text":"hi"}],"role":"model"},"finishReason":"STOP","index":0,'
+        '"groundingMetadata":{"webSearchQueries":["a","b","a",""],"groundingChunks":[]}}],'
+        f'"usageMetadata":{usage},"modelVersion":"{model}","responseId":"r1"}}'
+    )
+
+
 def converse(usage: str, tier: str = "default") -> str:
     """Put usage into the answer of Bedrock's Converse."""
     return (
@@ -231,6 +240,22 @@ OPENAI = [
         33 * 500 + 7 * 1_500,
     ),
     RealUsage(
+        "sound, of which part was cached",
+        "openai", "openai/gpt-realtime", "openai/gpt-realtime",
+        chat('{"prompt_tokens":300,"completion_tokens":60,"total_tokens":360,"prompt_tokens_details":'
+             '{"audio_tokens":200,"text_tokens":80,"image_tokens":20,"cached_tokens":128,"cached_tokens_details":'
+             '{"text_tokens":64,"audio_tokens":64,"image_tokens":0}},"completion_tokens_details":'
+             '{"audio_tokens":50,"text_tokens":10}}'),
+        (80 - 64) * 4_000 + 64 * 400 + (200 - 64) * 32_000 + 64 * 400 + 20 * 5_000 + 10 * 16_000 + 50 * 64_000,
+    ),
+    RealUsage(
+        "more cached than there was input, as some servers say",
+        "openai", "openai/gpt-4o", "openai/gpt-4o",
+        chat('{"prompt_tokens":100,"completion_tokens":10,"total_tokens":110,"prompt_tokens_details":'
+             '{"cached_tokens":128}}'),
+        128 * 1_250 + 10 * 10_000,
+    ),
+    RealUsage(
         "embeddings",
         "openai+embeddings", "openai/text-embedding-3-small", "openai/text-embedding-3-small",
         vectors('{"prompt_tokens":8,"total_tokens":8}'),
@@ -246,6 +271,7 @@ OPENAI = [
 
 _SEARCH = '{"type":"web_search_call","id":"ws_1","status":"completed","action":{"type":"search","query":"a"}},'
 _OPEN = '{"type":"web_search_call","id":"ws_2","status":"completed","action":{"type":"open_page","url":"https://x"}},'
+_FILES = '{"type":"file_search_call","id":"fs_1","status":"completed","queries":["a"],"results":null},'
 
 RESPONSES = [
     RealUsage(
@@ -268,6 +294,13 @@ RESPONSES = [
         response('{"input_tokens":300,"input_tokens_details":{"cached_tokens":0},"output_tokens":200,'
                  '"output_tokens_details":{"reasoning_tokens":0},"total_tokens":500}', _SEARCH + _OPEN + _SEARCH),
         300 * 2_500 + 200 * 10_000 + 2 * 10_000_000,
+    ),
+    RealUsage(
+        "a search of files, and one of the web",
+        "responses", "openai/gpt-4.1", "openai/gpt-4.1",
+        response('{"input_tokens":18307,"input_tokens_details":{"cached_tokens":0},"output_tokens":200,'
+                 '"output_tokens_details":{"reasoning_tokens":0},"total_tokens":18507}', _FILES + _SEARCH),
+        18_307 * 2_000 + 200 * 8_000 + 2_500_000 + 10_000_000,
     ),
     RealUsage(
         "a response in flex",
@@ -395,6 +428,21 @@ ANTHROPIC = [
         100_001 * 500 + 10 * 2_500,
     ),
     RealUsage(
+        "what compacting the context took, beside the totals",
+        "anthropic", "anthropic/claude-opus-4-6", "anthropic/claude-opus-4-6",
+        message('{"input_tokens":23000,"output_tokens":1000,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,'
+                '"iterations":[{"type":"compaction","input_tokens":180000,"output_tokens":3500},'
+                '{"type":"message","input_tokens":23000,"output_tokens":1000}]}'),
+        (23_000 + 180_000) * 5_000 + (1_000 + 3_500) * 25_000,
+    ),
+    RealUsage(
+        "inference in the US alone: a tenth more for each token, and nothing for a search",
+        "anthropic", "anthropic/claude-opus-4-7", "anthropic/claude-opus-4-7",
+        message('{"input_tokens":101,"output_tokens":33,"cache_read_input_tokens":1000,"cache_creation_input_tokens":7,'
+                '"server_tool_use":{"web_search_requests":1},"service_tier":"standard","inference_geo":"us"}'),
+        (101 * 5_000 + 33 * 25_000 + 1000 * 500 + 7 * 6_250) * 11 // 10 + 10_000_000,
+    ),
+    RealUsage(
         "a dear model's cache for an hour",
         "anthropic", "anthropic/claude-fable-5", "anthropic/claude-fable-5",
         message('{"input_tokens":5,"cache_creation_input_tokens":5000,"cache_read_input_tokens":0,"cache_creation":'
@@ -468,6 +516,25 @@ GEMINI = [
         1296 * 300 + 5 * 2_500,
     ),
     RealUsage(
+        "a picture costs more than text",
+        "gemini", "google/gemini-2.5-flash-image", "google/gemini-2.5-flash-image",
+        gemini('{"promptTokenCount":12,"candidatesTokenCount":1304,"totalTokenCount":1316,"candidatesTokensDetails":'
+               '[{"modality":"TEXT","tokenCount":14},{"modality":"IMAGE","tokenCount":1290}]}'),
+        12 * 300 + 14 * 2_500 + 1290 * 30_000,
+    ),
+    RealUsage(
+        "an answer grounded in three queries, two of them the same, and an empty one",
+        "gemini", "google/gemini-3.8-flash", "google/gemini-3.8-flash",
+        grounded('{"promptTokenCount":20,"candidatesTokenCount":50,"totalTokenCount":70}', "gemini-3.8-flash"),
+        20 * 750 + 50 * 3_750 + 2 * 14_000_000,
+    ),
+    RealUsage(
+        "before Gemini 3 the prompt is billed once, however many queries it took",
+        "gemini", "google/gemini-2.5-pro", "google/gemini-2.5-pro",
+        grounded('{"promptTokenCount":20,"candidatesTokenCount":50,"totalTokenCount":70}', "gemini-2.5-pro"),
+        20 * 1_250 + 50 * 10_000 + 35_000_000,
+    ),
+    RealUsage(
         "a prompt that was blocked is paid for, and no answer",
         "gemini", "google/gemini-2.5-flash", "google/gemini-2.5-flash",
         '{"promptFeedback":{"blockReason":"PROHIBITED_CONTENT"},"usageMetadata":{"promptTokenCount":8,'
@@ -507,6 +574,13 @@ BEDROCK = [
                  '"cacheWriteInputTokens":1500,"cacheDetails":[{"inputTokens":1000,"ttl":"1h"},'
                  '{"inputTokens":500,"ttl":"5m"}]}'),
         10 * 1_000 + 500 * 1_250 + 1000 * 2_000 + 50 * 5_000,
+    ),
+    RealUsage(
+        "cached input within the input, as the total says",
+        "bedrock", "aws/amazon.nova-micro-v1:0", "aws/amazon.nova-micro-v1:0",
+        converse('{"inputTokens":500,"outputTokens":10,"totalTokens":510,"cacheReadInputTokens":400,'
+                 '"cacheWriteInputTokens":0}'),
+        100 * 35 + 400 * 875 // 100 + 10 * 140,
     ),
     RealUsage(
         "an open model",
@@ -607,6 +681,22 @@ COMPATIBLE = [
              '{"input_tokens_cost":0.000008,"output_tokens_cost":0.000439,"request_cost":0.005}}',
              '"citations":[],"search_results":[]'),
         8 * 1_000 + 439 * 1_000 + 12_000_000,
+    ),
+    RealUsage(
+        "Perplexity: deep research, of which each part is billed by itself",
+        "openai", "perplexity/sonar-deep-research", "perplexity/sonar-deep-research",
+        chat('{"prompt_tokens":33,"completion_tokens":11395,"total_tokens":11428,"citation_tokens":20016,'
+             '"num_search_queries":21,"reasoning_tokens":95305}', '"citations":[]'),
+        33 * 2_000 + 11_395 * 8_000 + 20_016 * 2_000 + 95_305 * 3_000 + 21 * 5_000_000,
+    ),
+    RealUsage(
+        "LiteLLM's words for a cache of Claude's",
+        "openai", "anthropic/claude-sonnet-4-5", "anthropic/claude-sonnet-4-5",
+        chat('{"prompt_tokens":3000,"completion_tokens":50,"total_tokens":3050,"cache_creation_input_tokens":500,'
+             '"cache_read_input_tokens":1000,"prompt_tokens_details":{"cached_tokens":1000,"cache_creation_tokens":500,'
+             '"cache_creation_token_details":{"ephemeral_5m_input_tokens":300,"ephemeral_1h_input_tokens":200}},'
+             '"server_tool_use":{"web_search_requests":2}}', '"system_fingerprint":null'),
+        1500 * 3_000 + 1000 * 300 + 300 * 3_750 + 200 * 6_000 + 50 * 15_000 + 2 * 10_000_000,
     ),
     RealUsage(
         "Together",

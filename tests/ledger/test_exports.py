@@ -10,12 +10,14 @@ import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from backstay.core.currencies import Rate
 from backstay.core.money import NanoUSD
 from backstay.ledger import CostLine, LedgerEntry, LedgerStore
 from backstay.ledger.export import LedgerExport
@@ -194,8 +196,13 @@ async def test_invoices_of_two_tenants_add_up_to_the_ledger(
         rows = await LedgerStore(database).costs(name, by=("model", "feature", "key"), **month)
         bill = write_invoice(rows, markup)
         billed += bill.cost_nanousd
-        assert sum(amount for _, amount in bill.lines) == bill.amount_nanousd
+        assert sum(amount for _, amount, _ in bill.lines) == bill.amount_nanousd
         exact = bill.cost_nanousd * (1 + Decimal(markup) / 100)
         assert abs(bill.amount_nanousd - exact) <= Decimal(len(rows)) / 2
+        rate = Rate("JPY", Decimal("0.0067"), None)
+        yen = write_invoice(rows, markup, rate)
+        assert sum(converted for _, _, converted in yen.lines) == yen.amount
+        assert abs(yen.amount - Decimal(bill.amount_nanousd) / 10**9 / rate.usd) <= Decimal("1e-9")
+        assert yen.due == str(round(Fraction(bill.amount_nanousd, 10**9) / Fraction(rate.usd)))
         assert abs(Decimal(bill.due_usd) - Decimal(bill.amount_nanousd) / 10**9) <= Decimal("0.005")
     assert billed == _known([entry for document in documents for entry in document.entries])

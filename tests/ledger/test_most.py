@@ -32,6 +32,8 @@ def usages(draw: st.DrawFn, input_tokens: int, output_tokens: int) -> Usage:
     read = upto(total)
     written = upto(total - read)
     audio = upto(total)
+    image = upto(total - audio)
+    cached_audio = upto(min(read, audio))
     return Usage(
         input_tokens=total,
         output_tokens=output,
@@ -39,10 +41,15 @@ def usages(draw: st.DrawFn, input_tokens: int, output_tokens: int) -> Usage:
         cache_write_tokens=written,
         cache_write_1h_tokens=upto(written),
         input_audio_tokens=audio,
-        cache_audio_read_tokens=upto(min(read, audio)),
+        cache_audio_read_tokens=cached_audio,
+        input_image_tokens=image,
+        cache_image_read_tokens=upto(min(read - cached_audio, image)),
         reasoning_tokens=upto(output),
         output_audio_tokens=upto(output),
+        output_image_tokens=upto(output),
+        citation_tokens=upto(output),
         web_searches=upto(3),
+        price_percent=draw(st.sampled_from([100, 110])),
     )
 
 
@@ -70,7 +77,7 @@ def test_no_call_costs_more_than_the_most(rates: Rates, data: st.DataObject, inp
     most = rates.most(input_tokens, output_tokens, usage.web_searches, duration_ms=duration_ms)
     cost = rates.cost(usage, data.draw(st.integers(0, duration_ms))).amount_nanousd
     assert (most is None) == (cost is None)
-    assert most is None or cost is None or cost <= most
+    assert most is None or cost is None or cost <= -(-most * usage.price_percent // 100) + 1
 
 
 @settings(max_examples=400, deadline=None)
@@ -95,10 +102,42 @@ def test_no_call_to_a_listed_model_costs_more_than_the_most(
         output_tokens=output_tokens,
         web_searches=usage.web_searches,
         service_tier=asked,
+        price_percent=usage.price_percent,
     )
     costs = [book.cost(**name, usage=usage, service_tier=tier).amount_nanousd for tier in served_tiers(provider, asked)]
     assert (most is None) == (None in costs)
     assert most is None or max(cost for cost in costs if cost is not None) <= most
+
+
+def test_a_search_of_files_costs_no_more_than_one_of_the_web():
+    """The bound of a search covers either; where searches of files have no price, what they cost is not known."""
+    book = PriceBook()
+    name: dict[str, Any] = {"provider": "openai", "model_id": "gpt-4.1", "at_ns": NOW_NS}
+    most = book.most(**name, input_tokens=9, output_tokens=9, web_searches=2, service_tier="default")
+    usage = Usage(input_tokens=9, output_tokens=9, web_searches=1, storage_searches=1)
+    cost = book.cost(**name, usage=usage).amount_nanousd
+    assert most is not None and cost is not None and cost <= most
+    unpriced = book.cost(provider="mistral", model_id="mistral-large-2512", at_ns=NOW_NS, usage=usage)
+    assert unpriced.amount_nanousd is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "default", "expected"),
+    [(None, "default", 1_250), ("auto", "default", 1_250), (None, "flex", 1_250), (None, "priority", 2_500),
+     ("priority", "default", 2_500), (None, None, 2_500)],
+)  # fmt: skip
+def test_the_accounts_default_tier_tightens_the_bound(asked: str | None, default: str | None, expected: int):
+    """Who asks for no tier has what the operator says to have set; nobody else can know."""
+    most = PriceBook().most(
+        provider="openai",
+        model_id="gpt-5",
+        at_ns=NOW_NS,
+        input_tokens=1_000,
+        output_tokens=0,
+        service_tier=asked,
+        default_tier=default,
+    )
+    assert most == expected * 1_000
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,11 @@ from datetime import date
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from backstay.core.money import from_usd
+from backstay.core.money import NanoUSD, from_usd
+from backstay.ledger.adjustments import share_out
 from backstay.ledger.billing_files import BadExport, read_export
 from backstay.ledger.reconcile import Billed, Booked, Compared, add_up, compare, model_key
 
@@ -112,7 +115,7 @@ def test_only_lines_of_a_key_are_taken():
         (ANTHROPIC_USAGE.replace(",50,", ",5.5,"), "line 2: usage_output_tokens is '5.5'"),
         (ANTHROPIC_USAGE.replace("2026-11-02", "yesterday"), "line 2: usage_date_utc is 'yesterday', expected a date"),
         (ANTHROPIC_USAGE.replace("2026-11-02", ""), "line 2: usage_date_utc is empty"),
-        (OPENAI_COSTS.replace("usd", "eur"), "line 2: amount_currency is 'eur', expected usd"),
+        (OPENAI_COSTS.replace("usd", "euro"), "line 2: amount_currency is 'euro', expected a currency"),
         (OPENAI_COSTS + "1793577600,half a line", "line 6: it has 2 columns, and the first line 8"),
         (OPENAI_COSTS + '1793577600,"' + "x" * 2_000_000 + '"', "field larger than field limit"),
     ],
@@ -173,7 +176,7 @@ def test_a_day_without_models_is_compared_as_a_whole():
     """As OpenAI exports costs that are not grouped."""
     (found,) = compare([billed("3", model=None)], [booked("1"), booked("2", model="n"), booked("9", day=3)])
     assert found == Compared(
-        day=DAY, model=None, billed=billed("3", model=None), booked=booked("3", calls=2), causes=()
+        day=DAY, key=None, model=None, billed=billed("3", model=None), booked=booked("3", calls=2), causes=()
     )  # fmt: skip
 
 
@@ -200,3 +203,15 @@ def test_days_that_the_vendor_does_not_tell_are_left_aside():
     """Before the bill's first and after its last day."""
     found = compare([billed("1", day=2), billed("1", day=4)], [booked("1", day=day) for day in range(1, 7)])
     assert [(each.day.day, bool(each.causes)) for each in found] == [(2, False), (3, True), (4, False)]
+
+
+@given(st.integers(-(10**12), 10**12), st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 10**6)))
+def test_a_difference_is_shared_out_to_the_nano_dollar(amount: int, costs: dict[str, int]):
+    """Among tenants by what their calls cost, off by less than one each; without any, it is the operator's."""
+    shares = share_out(NanoUSD(amount), costs, "operator")
+    whole = sum(costs.values())
+    assert sum(shares.values()) == amount
+    if not whole:
+        assert shares == {"operator": amount}
+    for tenant, cost in costs.items():
+        assert not whole or abs(shares.get(tenant, 0) * whole - amount * cost) < whole

@@ -192,9 +192,11 @@ def test_the_tier_that_is_asked_for_is_found(body: dict[str, Any], tier: str | N
 def test_kinds_that_nobody_asked_for_are_ruled_out():
     """A cache of one hour and sound are paid for by who asks for them; an escape may hide the asking."""
     audio = {"input_audio_mtok", "cache_audio_read_mtok", "output_audio_mtok"}
-    assert ruled_out(fields_of(messages="hello")) == {"cache_write_1h_mtok", *audio}
-    assert ruled_out(fields_of(messages=[{"cache_control": {"type": "ephemeral", "ttl": "1h"}}])) == audio
-    assert ruled_out(fields_of(modalities=["text", "audio"])) == {"cache_write_1h_mtok"}
+    images = {"input_image_mtok", "cache_image_read_mtok"}
+    assert ruled_out(fields_of(messages="hello")) == {"cache_write_1h_mtok", *audio, *images}
+    assert ruled_out(fields_of(messages=[{"cache_control": {"type": "ephemeral", "ttl": "1h"}}])) == audio | images
+    assert ruled_out(fields_of(messages="hello", modalities=["text", "audio"])) == {"cache_write_1h_mtok"}
+    assert ruled_out(user({"type": "image_url", "image_url": {"url": "x"}})) == {"cache_write_1h_mtok", *audio}
     assert ruled_out({"messages": msgspec.Raw(rb'"\u0031h"')}) == frozenset()
 
 

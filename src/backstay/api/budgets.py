@@ -1,5 +1,6 @@
 """Owns budgets on Backstay's own API, and the proof of the books."""
 
+import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,18 +12,25 @@ from backstay.budgets import Terms, end_holder
 from backstay.budgets.manage import BudgetBooks, BudgetChange, Budgets, Holder, NewBudget, Record
 from backstay.budgets.views import BudgetView
 from backstay.core.caller import DEFAULT_TENANT, Caller
+from backstay.core.currencies import Currencies
 from backstay.core.errors import Conflict, Forbidden, NotFound
-from backstay.core.money import usd
+from backstay.core.money import NanoUSD, usd
 from backstay.ledger import LedgerStore
+from backstay.ledger.adjustments import Adjustments
 from backstay.store import Connection, Database
 
 
 class BudgetDeps:
     """What these endpoints use."""
 
-    def __init__(self, database: Database, policy: Callable[[], Sequence[Terms]]):
+    def __init__(
+        self,
+        database: Database,
+        policy: Callable[[], Sequence[Terms]],
+        currencies: Callable[[], Currencies] = Currencies,
+    ):
         self.database = database
-        self.budgets = Budgets(database, policy)
+        self.budgets = Budgets(database, policy, currencies)
         self.ledger = LedgerStore(database)
         self.audit = AuditLog(database)
 
@@ -56,6 +64,8 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     """Calls whose cost is not the same in ledger and traces."""
     differing_rollups: int
     """Sums kept of the ledger that are not what its entries add up to."""
+    adjusted_usd: str
+    """What vendors' bills differed by and was booked, beside the ledger of calls."""
     budgets: BudgetBooks
 
 
@@ -101,12 +111,14 @@ async def prove(deps: BudgetDeps, asked: Asked[Nothing, Nothing]) -> Proof:
     books = await deps.ledger.check(tenant_id)
     rollups = await deps.ledger.compare_rollups(tenant_id)
     budgets = await deps.budgets.audit(asked.caller)
+    adjusted = await Adjustments(deps.database).read(tenant_id, first=dt.date.min, until=dt.date.max)
     return Proof(
         ok=books.agree and not rollups and not budgets.differing and not budgets.differing_burns,
         ledger_usd=usd(books.ledger_nanousd),
         traces_usd=usd(books.traces_nanousd),
         differing_calls=books.differing_calls,
         differing_rollups=rollups,
+        adjusted_usd=usd(NanoUSD(sum(each.amount_nanousd for each in adjusted))),
         budgets=budgets,
     )
 

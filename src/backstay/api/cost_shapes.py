@@ -67,6 +67,7 @@ class InvoiceQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     markup: Annotated[
         str, Meta(pattern=r"^[0-9]{1,4}(\.[0-9]{1,4})?$", description="Per cent that is added to each line.")
     ] = "0"
+    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$", description="One that the policy has a rate for.")] = "USD"
 
 
 class InvoiceLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +81,8 @@ class InvoiceLine(msgspec.Struct, frozen=True, kw_only=True):
     """What the ledger says."""
     amount_usd: ExactUSD
     """With the markup, rounded half to even at the nano-dollar."""
+    amount: str
+    """The same in the invoice's currency."""
     unknown_cost_calls: int
 
 
@@ -96,6 +99,14 @@ class Invoice(msgspec.Struct, frozen=True, kw_only=True):
     amount_usd: ExactUSD
     due_usd: ExactUSD
     """`amount_usd`, rounded half to even to the cent."""
+    currency: str
+    amount: str
+    """In the invoice's currency: what the lines' amounts in it add up to."""
+    due: str
+    """`amount_usd` in the invoice's currency, rounded half to even to the smallest amount that can be paid in it."""
+    rate: str | None
+    """What the amounts in it are converted by, with the first day of the rate: that of the month's last day. `null`: US
+    dollars."""
     unknown_cost_calls: int
     """Calls of unknown cost, for which nothing is asked."""
     rounding: str

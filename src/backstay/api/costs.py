@@ -1,6 +1,7 @@
 """Owns the API's reports on costs beyond sums: the dearest calls, waste, exports, invoices."""
 
 import datetime as dt
+from collections.abc import Callable
 from typing import Protocol
 
 from starlette.responses import Response, StreamingResponse
@@ -20,10 +21,14 @@ from backstay.api.cost_shapes import (
 from backstay.api.endpoint import Asked, Nothing
 from backstay.api.filters import call_filter, own_key, window
 from backstay.cache import Cache
+from backstay.core.currencies import USD, Currencies
+from backstay.core.errors import InvalidRequest
 from backstay.core.money import NanoUSD, usd
-from backstay.ledger import LedgerStore
+from backstay.ledger import CostRow, LedgerStore
+from backstay.ledger.adjustments import Adjustment, Adjustments
 from backstay.ledger.export import LedgerExport
 from backstay.ledger.invoice import write_invoice
+from backstay.store import Database
 from backstay.tracing import TraceStore
 
 _ALL_LINES = 1_000_000
@@ -42,6 +47,10 @@ class CostDeps(Protocol):
     def cache(self) -> Cache: ...
     @property
     def export(self) -> LedgerExport: ...
+    @property
+    def database(self) -> Database: ...
+    @property
+    def currencies(self) -> Callable[[], Currencies]: ...
 
 
 async def dearest(deps: CostDeps, asked: Asked[DearestQuery, Nothing]) -> DearestCalls:
@@ -102,10 +111,16 @@ async def invoice(deps: CostDeps, asked: Asked[InvoiceQuery, Nothing]) -> Invoic
     year, number = int(month[:4]), int(month[5:])
     since = dt.datetime(year, number, 1, tzinfo=dt.UTC)
     until = dt.datetime(year + number // 12, number % 12 + 1, 1, tzinfo=dt.UTC)
+    try:
+        rate = deps.currencies().rate(asked.query.currency, until - dt.timedelta(days=1))
+    except ValueError as error:
+        raise InvalidRequest(f"currency: {error}.", param="currency") from None
     rows = await deps.ledger.costs(
         tenant_id, by=("model", "feature", "key"), since=since, until=until, limit=_ALL_LINES
     )
-    bill = write_invoice(rows, asked.query.markup)
+    adjusted = await Adjustments(deps.database).read(tenant_id, first=since.date(), until=until.date())
+    rows += [_adjustment_row(each) for each in adjusted]
+    bill = write_invoice(rows, asked.query.markup, rate)
     return Invoice(
         tenant=tenant_id,
         month=month,
@@ -122,13 +137,30 @@ async def invoice(deps: CostDeps, asked: Asked[InvoiceQuery, Nothing]) -> Invoic
                 output_tokens=row.output_tokens,
                 cost_usd=usd(row.cost_nanousd),
                 amount_usd=usd(amount),
+                amount=f"{converted:f}",
                 unknown_cost_calls=row.unknown_cost_calls,
             )
-            for row, amount in bill.lines
+            for row, amount, converted in bill.lines
         ],
         cost_usd=usd(bill.cost_nanousd),
         amount_usd=usd(bill.amount_nanousd),
         due_usd=bill.due_usd,
+        currency=rate.currency,
+        amount=f"{bill.amount:f}",
+        due=bill.due,
+        rate=None if rate is USD else str(rate),
         unknown_cost_calls=sum(row.unknown_cost_calls for row in rows),
         rounding="Each line's amount is rounded half to even at the nano-dollar; what is due, once, to the cent.",
+    )
+
+
+def _adjustment_row(adjustment: Adjustment) -> CostRow:
+    """Make a line of an invoice of what a vendor's bill differed by from the ledger."""
+    return CostRow(
+        model=f"adjustment of {adjustment.day}: {adjustment.model or 'no model'}",
+        calls=0,
+        input_tokens=0,
+        output_tokens=0,
+        cost_nanousd=adjustment.amount_nanousd,
+        unknown_cost_calls=0,
     )

@@ -16,6 +16,7 @@ from backstay.access.types import CreatedKey, Invitation, Key, LoginLink, NewKey
 from backstay.api.alerts import ALERT_ENDPOINTS, AlertDeps
 from backstay.api.answers import call_row, cost_group, cost_total, model_view, moment, trace_tree
 from backstay.api.auth import Authenticate
+from backstay.api.bill_shapes import Bill, Reconciliation
 from backstay.api.budgets import BUDGET_ENDPOINTS, BudgetDeps
 from backstay.api.cost_shapes import (
     DearestCalls,
@@ -35,7 +36,7 @@ from backstay.api.endpoint import Asked, Endpoint, Nothing, build_routes, get, p
 from backstay.api.filters import call_filter, own_key
 from backstay.api.openapi import openapi_document
 from backstay.api.pairs import find_wrong, pair_row
-from backstay.api.reconcile import Bill, Reconciliation, reconcile
+from backstay.api.reconcile import reconcile
 from backstay.api.routes import route_target, routes_view
 from backstay.api.shapes import (
     AuditList,
@@ -69,6 +70,7 @@ from backstay.api.watch import WATCH_ENDPOINTS, WatchDeps
 from backstay.api.what_if import Prices, savings, what_if
 from backstay.cache import Cache, Purge
 from backstay.core.caller import Caller
+from backstay.core.currencies import Currencies
 from backstay.core.errors import (
     BackstayError,
     Conflict,
@@ -85,6 +87,7 @@ from backstay.jobs.views import LaterView, view_call
 from backstay.ledger import LedgerStore
 from backstay.ledger.export import LedgerExport
 from backstay.ledger.traffic import Traffic
+from backstay.store import Database
 from backstay.tracing import CallFilter, CallReading, StoredSpan, TraceStore
 
 Q = TypeVar("Q", bound=msgspec.Struct)
@@ -104,6 +107,7 @@ class ManageDeps:
     people: People
     sessions: Sessions
     audit: AuditLog
+    database: Database
     traces: TraceStore
     ledger: LedgerStore
     export: LedgerExport
@@ -111,6 +115,8 @@ class ManageDeps:
     prices: Prices
     cache: Cache
     budget: BudgetDeps
+    currencies: Callable[[], Currencies]
+    """Gives those of the policy in force."""
     watch: WatchDeps
     alerts: AlertDeps
     later: Later
@@ -234,7 +240,7 @@ async def costs(deps: ManageDeps, asked: Asked[CostQuery, Nothing]) -> CostRepor
 
 
 async def reconcile_bill(deps: ManageDeps, asked: Asked[Nothing, Bill]) -> Reconciliation:
-    return await reconcile(deps.ledger, asked)
+    return await reconcile(deps, asked)
 
 
 async def catalog(deps: ManageDeps, asked: Asked[Nothing, Nothing]) -> Catalog:
@@ -386,7 +392,7 @@ ENDPOINTS: tuple[Endpoint[ManageDeps, Any, Any], ...] = (
     *within(lambda deps: deps.budget, BUDGET_ENDPOINTS),
     post(
         "/v1/costs/reconcile", "Compare the ledger with a vendor's bill, by day and model, with likely causes",
-        reconcile_bill, answer=Reconciliation, body=Bill, right="admin",
+        reconcile_bill, answer=Reconciliation, body=Bill, right="admin", errors=(Conflict,),
     ),
     get(
         "/v1/costs/requests", "List the calls that cost most", dearest,

@@ -1,5 +1,6 @@
 """Owns ``[budgets.NAME]`` of ``backstay.toml``: what may be spent by default, in every tenant."""
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Self
 from zoneinfo import available_timezones
@@ -8,7 +9,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from backstay.budgets.scopes import parse_scope
 from backstay.budgets.types import Dimension, OnLow, OnUnknownPrice, Span, Terms
-from backstay.core.money import NANO_PER_USD, from_usd
+from backstay.core.currencies import Amount, Currencies, at_most, read_amount
+from backstay.core.money import NANO_PER_USD, NanoUSD
 
 MOST_USD = 9_000_000_000
 """What fits into 64 bits of nano-dollars, with room for sums."""
@@ -32,9 +34,29 @@ def _whole(amount: Decimal) -> Decimal:
     return amount
 
 
+def _amount(written: str | float) -> str | float:
+    read_amount(written)
+    return written
+
+
 LimitUSD = Annotated[
     Decimal, Field(ge=0, le=MOST_USD, allow_inf_nan=False, description="US dollars per window."), AfterValidator(_whole)
 ]
+
+
+def convert_limit(amount: Amount, currencies: Currencies, at: datetime) -> tuple[NanoUSD, str | None]:
+    """Convert a limit by the rate of a moment, rounded down at the nano-dollar.
+
+    Returns:
+        The limit; and, where it was given in another currency, what was given and the rate, for people.
+
+    Raises:
+        ValueError: The currency has no rate, or the limit is negative, too large or too finely written.
+    """
+    rate = currencies.rate(amount.currency, at)
+    if not 0 <= amount.value * rate.usd <= MOST_USD:
+        raise ValueError(f"must be from 0 to {MOST_USD:,} US dollars")
+    return at_most(amount, rate), None if amount.currency == "USD" else f"{amount}, {rate}"
 
 
 class BudgetConfig(BaseModel):
@@ -42,7 +64,10 @@ class BudgetConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    limit_usd: LimitUSD
+    limit_usd: LimitUSD | None = None
+    limit: Annotated[str | int | float, AfterValidator(_amount)] | None = Field(
+        default=None, description="Instead of `limit_usd`: with its currency, as in `50 EUR`."
+    )
     window: Span = Field(default="month", description="How long the amount lasts.")
     scope: Annotated[list[str], AfterValidator(_scopes)] = Field(
         default=[], description="Whose calls: `feature:chat`, `user:u1`, `key:ID`, `model:fast`, `tag:x`; all must fit."
@@ -68,16 +93,30 @@ class BudgetConfig(BaseModel):
     def _check(self) -> Self:
         if self.rollover and self.window == "lifetime":
             raise ValueError("a lifetime has no next window to roll over into")
+        if (self.limit is None) == (self.limit_usd is None):
+            raise ValueError("needs one of limit_usd, as in 50, and limit, as in '50 EUR'")
         return self
 
-    def terms(self, name: str) -> Terms:
+    @property
+    def amount(self) -> Amount:
+        """The limit as it is written."""
+        return Amount(self.limit_usd, "USD") if self.limit_usd is not None else read_amount(self.limit or 0)
+
+    def terms(self, name: str, currencies: Currencies | None = None, at: datetime | None = None) -> Terms:
+        """Agree on the budget, by the rate that its currency has at a moment: now, where none is given.
+
+        Raises:
+            ValueError: The currency has no rate, or the limit is out of range.
+        """
+        limit, given = convert_limit(self.amount, currencies or Currencies(), at or datetime.now(UTC))
         return Terms(
             tenant_id=None,
             id=f"policy:{name}",
             name=name,
             scope=tuple(sorted(parse_scope(value) for value in self.scope)),
             per=self.per,
-            limit=from_usd(self.limit_usd),
+            limit=limit,
+            limit_given=given,
             span=self.window,
             time_zone=self.time_zone,
             hard=self.hard,

@@ -1,21 +1,22 @@
 """Owns the life of a tenant's budgets: create, list, change, delete; and the proof that their books balance."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from decimal import Decimal
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-from backstay.budgets.config import MOST_USD
+from backstay.budgets.config import convert_limit
 from backstay.budgets.scopes import parse_scope
 from backstay.budgets.store import read_terms
 from backstay.budgets.types import Dimension, OnLow, OnUnknownPrice, Span, Terms
 from backstay.budgets.views import MOST_SUBJECTS, BudgetView, view_of
 from backstay.core.caller import Caller
+from backstay.core.currencies import Currencies, read_amount
 from backstay.core.errors import Conflict, InvalidRequest, NotFound
 from backstay.core.ids import new_id
-from backstay.core.money import NANO_PER_USD, NanoUSD, from_usd, usd
+from backstay.core.money import NanoUSD, usd
 from backstay.store import Connection, Database, load_queries
 
 _QUERIES = load_queries("backstay.budgets")
@@ -34,7 +35,9 @@ Amount = str | int | float
 class NewBudget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What may be spent, by whom, in which time."""
 
-    limit_usd: Amount
+    limit_usd: Amount | None = None
+    limit: Amount | None = None
+    """Instead of ``limit_usd``: with its currency, as in ``50 EUR``. It is converted once, by the rate of this day."""
     scope: str | list[str] = []
     """``feature:chat``, ``user:u1``, ``key:ID``, ``model:fast``, ``tag:x``; several must all fit. ``tenant:T`` or
     nothing: all calls of the tenant."""
@@ -55,6 +58,8 @@ class BudgetChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """What is to be different from now on; what is left out stays."""
 
     limit_usd: Amount | None = None
+    limit: Amount | None = None
+    """Instead of ``limit_usd``: with its currency, as in ``50 EUR``."""
     hard: bool | None = None
     stopped: bool | None = None
     on_low_budget: OnLow | None = None
@@ -87,10 +92,22 @@ class BudgetBooks(msgspec.Struct, frozen=True, kw_only=True):
 class Budgets:
     """Makes, changes and ends the budgets of a tenant; every worker follows within a second."""
 
-    def __init__(self, database: Database, policy: Callable[[], Sequence[Terms]] = tuple):
-        """``policy`` gives the budgets of ``backstay.toml`` that are in force; they are each tenant's."""
+    def __init__(
+        self,
+        database: Database,
+        policy: Callable[[], Sequence[Terms]] = tuple,
+        currencies: Callable[[], Currencies] = Currencies,
+    ):
+        """Look after budgets.
+
+        Args:
+            database: Where they are.
+            policy: Gives the budgets of ``backstay.toml`` that are in force; they are each tenant's.
+            currencies: Gives those that limits may be written in.
+        """
         self._database = database
         self._policy = policy
+        self._currencies = currencies
 
     async def create(self, by: Caller, new: NewBudget, record: Record) -> BudgetView:
         """Make a budget.
@@ -102,12 +119,16 @@ class Budgets:
         budget_id, scope = new_id("bud"), _scope(new.scope, by)
         if new.rollover and new.window == "lifetime":
             raise InvalidRequest("A lifetime has no next window to roll over into.", param="rollover")
+        agreed = self._limit(new)
+        if agreed is None:
+            raise InvalidRequest("A budget needs limit_usd, as in 50, or limit, as in 50 EUR.", param="limit_usd")
         values = {
             **{name: getattr(new, name) for name in _AS_WRITTEN},
             "tenant_id": by.tenant_id,
             "budget_id": budget_id,
             "scope": scope,
-            "limit_nanousd": _amount(new.limit_usd),
+            "limit_nanousd": agreed[0],
+            "limit_given": agreed[1],
             "span": new.window,
             "on_low": new.on_low_budget,
             "wait_ms": round(new.wait_s * 1000),
@@ -119,7 +140,8 @@ class Budgets:
             if row is None or not row["known"]:
                 raise InvalidRequest("time_zone must be a name such as Europe/Berlin.", param="time_zone")
             await connection.execute(_QUERIES["create"], values)
-            await record(connection, "budget.create", budget_id, {"scope": scope, "limit_usd": str(new.limit_usd)})
+            said = {"limit_usd": str(new.limit_usd)} if agreed[1] is None else {"limit": agreed[1]}
+            await record(connection, "budget.create", budget_id, {"scope": scope, **said})
         return await self.show(by, budget_id)
 
     async def change(self, by: Caller, budget_id: str, change: BudgetChange, record: Record) -> BudgetView:
@@ -164,10 +186,12 @@ class Budgets:
     ) -> None:
         if budget_id.startswith("policy:"):
             raise Conflict(f"{budget_id} stands in backstay.toml, in every tenant. Change it there.")
+        limit, given = self._limit(change) or (None, None)
         values = {
             "tenant_id": by.tenant_id,
             "budget_id": budget_id,
-            "limit_nanousd": None if change.limit_usd is None else _amount(change.limit_usd),
+            "limit_nanousd": limit,
+            "limit_given": given,
             "hard": change.hard,
             "stopped": change.stopped,
             "on_low": change.on_low_budget,
@@ -179,10 +203,27 @@ class Budgets:
             if before is None:
                 raise NotFound(f"There is no budget {budget_id}.")
             said = {name: value for name, value in msgspec.structs.asdict(change).items() if value is not None}
-            if change.limit_usd is not None:
+            if given is not None:
+                said["limit"] = given
+            if limit is not None:
                 said["was_limit_usd"] = usd(NanoUSD(before["was_nanousd"]))
             act = _act(said, is_deleted=is_deleted)
             await record(connection, act, budget_id, said if act == "budget.change" else {})
+
+    def _limit(self, asked: NewBudget | BudgetChange) -> tuple[NanoUSD, str | None] | None:
+        """Read a limit exactly, and say how it was given; ``None``: there is none. Raises ``InvalidRequest``."""
+        if asked.limit is not None and asked.limit_usd is not None:
+            raise InvalidRequest("Give one of limit_usd and limit, not both.", param="limit")
+        name, written = ("limit", asked.limit) if asked.limit is not None else ("limit_usd", asked.limit_usd)
+        if written is None:
+            return None
+        try:
+            amount = read_amount(written)
+            if name == "limit_usd" and str(written).strip()[-1:].isalpha():
+                raise ValueError("must be an amount in US dollars, as in 0.05; other currencies are given as `limit`")
+            return convert_limit(amount, self._currencies(), datetime.now(UTC))
+        except ValueError as error:
+            raise InvalidRequest(f"{name}: {error}.", param=name) from None
 
 
 def _act(said: dict[str, Any], *, is_deleted: bool) -> str:
@@ -212,20 +253,6 @@ async def _read_views(connection: Connection, tenant_id: str, terms: Sequence[Te
     for row in await (await connection.execute(_QUERIES["windows"], values)).fetchall():
         windows.setdefault(row["budget_id"], []).append(row)
     return [view_of(each, windows[each.id], tenant_id) for each in terms]
-
-
-def _amount(written: Amount) -> NanoUSD:
-    """Read an amount exactly. Raises ``InvalidRequest``."""
-    try:
-        value = Decimal(str(written))
-        amount = from_usd(value)
-    except (ValueError, ArithmeticError):
-        raise InvalidRequest("limit_usd must be an amount in US dollars, as in 0.05.", param="limit_usd") from None
-    if not 0 <= value <= MOST_USD:
-        raise InvalidRequest(f"limit_usd must be from 0 to {MOST_USD:,}.", param="limit_usd")
-    if value * NANO_PER_USD != amount:
-        raise InvalidRequest("limit_usd has more than nine decimal places.", param="limit_usd")
-    return amount
 
 
 def _scope(written: str | list[str], by: Caller) -> list[str]:

@@ -12,13 +12,15 @@ select b.* from budgets b join unnest(%(tenants)s::text[], %(ids)s::text[]) as w
   using (tenant_id, budget_id)
 
 -- name: create
-insert into budgets (tenant_id, budget_id, name, scope, per, limit_nanousd, span, time_zone, hard, on_low,
+insert into budgets (tenant_id, budget_id, name, scope, per, limit_nanousd, limit_given, span, time_zone, hard, on_low,
                      on_unknown_price, min_output_tokens, wait_ms, rollover, created_by)
-values (%(tenant_id)s, %(budget_id)s, %(name)s, %(scope)s, %(per)s, %(limit_nanousd)s, %(span)s, %(time_zone)s, %(hard)s,
-        %(on_low)s, %(on_unknown_price)s, %(min_output_tokens)s, %(wait_ms)s, %(rollover)s, %(created_by)s)
+values (%(tenant_id)s, %(budget_id)s, %(name)s, %(scope)s, %(per)s, %(limit_nanousd)s, %(limit_given)s, %(span)s,
+        %(time_zone)s, %(hard)s, %(on_low)s, %(on_unknown_price)s, %(min_output_tokens)s, %(wait_ms)s, %(rollover)s, %(created_by)s)
 
 -- name: change
-update budgets set limit_nanousd = coalesce(%(limit_nanousd)s, limit_nanousd), hard = coalesce(%(hard)s, hard),
+update budgets set limit_nanousd = coalesce(%(limit_nanousd)s, limit_nanousd),
+  limit_given = case when %(limit_nanousd)s::bigint is null then limit_given else %(limit_given)s end,
+  hard = coalesce(%(hard)s, hard),
   stopped = coalesce(%(stopped)s, stopped), on_low = coalesce(%(on_low)s, on_low),
   on_unknown_price = coalesce(%(on_unknown_price)s, on_unknown_price), changed_at = now(),
   deleted_at = case when %(is_deleted)s then now() end

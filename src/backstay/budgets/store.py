@@ -81,6 +81,7 @@ def read_terms(row: dict[str, Any]) -> Terms:
         scope=tuple(_scope(text) for text in row["scope"]),
         per=row["per"],
         limit=NanoUSD(row["limit_nanousd"]),
+        limit_given=row["limit_given"],
         span=row["span"],
         time_zone=row["time_zone"],
         hard=row["hard"],

@@ -39,6 +39,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     per: Dimension | None = None
     """Each value of this has the amount for itself."""
     limit: NanoUSD
+    limit_given: str | None = None
+    """As it was written, with the rate, where that was in another currency than US dollars."""
     span: Span
     time_zone: str = "UTC"
     hard: bool = True

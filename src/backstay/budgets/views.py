@@ -40,6 +40,8 @@ class BudgetView(msgspec.Struct, frozen=True, kw_only=True):
     window: Span
     time_zone: str
     limit_usd: str
+    limit_given: str | None = None
+    """As it was written, with the rate and its date, where that was not in US dollars."""
     carried_usd: str
     """How much of the limit the window before left over."""
     spent_usd: str
@@ -90,6 +92,7 @@ def view_of(terms: Terms, rows: Sequence[dict[str, Any]], tenant_id: str) -> Bud
         window=terms.span,
         time_zone=terms.time_zone,
         limit_usd=usd(NanoUSD(limit)),
+        limit_given=terms.limit_given,
         carried_usd=usd(NanoUSD(carried)),
         spent_usd=usd(NanoUSD(spent)),
         reserved_usd=usd(NanoUSD(held)),

@@ -22,7 +22,8 @@ def budgets() -> None:
 @budgets.command()
 @click.option("--scope", multiple=True, help="feature:F, user:U, key:ID, model:M, tag:X; several must all fit.")
 @click.option("--per", type=click.Choice(DIMENSIONS), help="Each user, key, … has the amount for itself.")
-@click.option("--limit-usd", required=True, help="US dollars per window, as in 0.05.")
+@click.option("--limit-usd", help="US dollars per window, as in 0.05.")
+@click.option("--limit", help="The same in a currency of the policy, as in '50 EUR'.")
 @click.option("--window", type=click.Choice(WINDOWS), default="month", show_default=True, help="How long it lasts.")
 @click.option("--time-zone", default="UTC", show_default=True, help="Whose days, weeks and months.")
 @click.option("--name", default="", help="What it is for.")
@@ -40,7 +41,7 @@ def create(cli: Cli, scope: tuple[str, ...], soft: bool, on_low: str, **asked: A
     if cli.json:
         dump(made)
         return
-    say(f"{made['id']}: {made['scope']} may spend ${made['limit_usd']} per {made['window']}.")
+    say(f"{made['id']}: {made['scope']} may spend ${made['limit_usd']} per {made['window']}{_given(made)}.")
 
 
 @budgets.command("list")
@@ -65,6 +66,10 @@ def list_budgets(cli: Cli) -> None:
     hint("backstay budgets set ID --limit-usd 10", "backstay costs --by feature")
 
 
+def _given(budget: dict[str, Any]) -> str:
+    return f" ({budget['limit_given']})" if budget["limit_given"] else ""
+
+
 def _kind(budget: dict[str, Any]) -> str:
     return "hard" if budget["hard"] else "soft"
 
@@ -72,6 +77,7 @@ def _kind(budget: dict[str, Any]) -> str:
 @budgets.command("set")
 @click.argument("budget_id", metavar="ID")
 @click.option("--limit-usd", help="US dollars per window.")
+@click.option("--limit", help="The same in a currency of the policy, as in '50 EUR'.")
 @click.option("--hard/--soft", default=None, help="Refuse calls beyond it, or mark them.")
 @click.option("--on-low", type=click.Choice(ON_LOW), help="What is done where a call's worst case does not fit.")
 @click.option("--on-unknown-price", type=click.Choice(ON_UNKNOWN), help="What is done with calls of unknown price.")
@@ -104,7 +110,7 @@ def _change(cli: Cli, budget_id: str, change: dict[str, Any]) -> None:
         dump(changed)
     else:
         kind = "stopped" if changed["stopped"] else _kind(changed)
-        say(f"{changed['id']}: ${changed['limit_usd']} per {changed['window']}, {kind}.")
+        say(f"{changed['id']}: ${changed['limit_usd']} per {changed['window']}{_given(changed)}, {kind}.")
 
 
 @budgets.command()
@@ -133,6 +139,7 @@ def audit(cli: Cli) -> None:
             [
                 ["ledger", money(proof["ledger_usd"])],
                 ["traces", money(proof["traces_usd"])],
+                ["adjustments", money(proof["adjusted_usd"])],
                 ["calls that differ", count(proof["differing_calls"])],
                 ["sums that differ", count(proof["differing_rollups"])],
                 ["postings", count(budgets["postings"])],

@@ -125,11 +125,13 @@ def export(cli: Cli, form: str, since: str, until: str | None, output: Path | No
 @costs.command()
 @click.option("--month", required=True, metavar="YYYY-MM", help="A month, UTC.")
 @click.option("--markup", default="0", show_default=True, metavar="PERCENT", help="Added to each line, such as 15%.")
+@click.option("--currency", default="USD", show_default=True, help="One that the policy has a rate for, as in EUR.")
 @click.option("--html", "as_html", is_flag=True, help="Print a page to send or to print.")
 @command
-def invoice(cli: Cli, month: str, markup: str, as_html: bool) -> None:
+def invoice(cli: Cli, month: str, markup: str, currency: str, as_html: bool) -> None:
     """Write the tenant's invoice of a month: lines by model, feature and key."""
-    bill = cli.client().get("/v1/costs/invoice", {"month": month, "markup": markup.removesuffix("%")})
+    asked = {"month": month, "markup": markup.removesuffix("%"), "currency": currency.upper()}
+    bill = cli.client().get("/v1/costs/invoice", asked)
     if as_html:
         say(invoice_page(bill))
         return
@@ -138,12 +140,15 @@ def invoice(cli: Cli, month: str, markup: str, as_html: bool) -> None:
         return
     rows = [
         [line["model"], line["feature"] or "—", line["key"] or "—", count(line["calls"]), money(line["cost_usd"]),
-         money(line["amount_usd"])]
+         money(line["amount_usd"]), *([line["amount"]] if bill["rate"] else [])]
         for line in bill["lines"]
     ]  # fmt: skip
-    rows.append(["total", "", "", "", money(bill["cost_usd"]), money(bill["amount_usd"])])
-    table(["model", "feature", "key", "calls", "cost", "amount"], rows, right=["calls", "cost", "amount"])
-    say(f"\ndue {money(bill['due_usd'])}   {bill['rounding']}")
+    figures = ["calls", "cost", "amount", *([f"amount, {bill['currency']}"] if bill["rate"] else [])]
+    sums = [money(bill["cost_usd"]), money(bill["amount_usd"]), *([bill["amount"]] if bill["rate"] else [])]
+    rows.append(["total", "", "", "", *sums])
+    table(["model", "feature", "key", *figures], rows, right=figures)
+    due = f"{bill['due']} {bill['currency']} at {bill['rate']}" if bill["rate"] else money(bill["due_usd"])
+    say(f"\ndue {due}   {bill['rounding']}")
 
 
 costs.add_command(what_if)

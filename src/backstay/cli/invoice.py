@@ -12,10 +12,16 @@ _STYLE = (
 
 def invoice_page(bill: dict[str, Any]) -> str:
     """Write an invoice, as the API gives it, as one HTML document."""
-    head = ("model", "feature", "key", "calls", "tokens in", "tokens out", "cost, USD", "amount, USD")
-    fields = ("model", "feature", "key", "calls", "input_tokens", "output_tokens", "cost_usd", "amount_usd")
+    head = ["model", "feature", "key", "calls", "tokens in", "tokens out", "cost, USD", "amount, USD"]
+    fields = ["model", "feature", "key", "calls", "input_tokens", "output_tokens", "cost_usd", "amount_usd"]
+    sums, due, rate = ["cost_usd", "amount_usd"], f"${escape(bill['due_usd'])}", ""
+    if bill["rate"]:
+        head.append(f"amount, {bill['currency']}")
+        fields.append("amount")
+        sums.append("amount")
+        due, rate = f"{escape(bill['due'])} {escape(bill['currency'])}", f"<p>{escape(bill['rate'])}.</p>"
     rows = "\n".join(_row("td", [line[name] for name in fields]) for line in bill["lines"])
-    total = _row("th", ["total", "", "", "", "", "", bill["cost_usd"], bill["amount_usd"]])
+    total = _row("th", ["total", *[""] * 5, *[bill[name] for name in sums]])
     unknown = bill["unknown_cost_calls"]
     left_out = f"<p>{unknown} calls of unknown cost are not charged.</p>" if unknown else ""
     title = f"Invoice {escape(bill['month'])}, {escape(bill['tenant'])}"
@@ -24,7 +30,7 @@ def invoice_page(bill: dict[str, Any]) -> str:
         f"<h1>{title}</h1>\n<p>{escape(bill['since'])} to {escape(bill['until'])}, "
         f"markup {escape(bill['markup_percent'])} %</p>\n"
         f"<table><thead>{_row('th', head)}</thead><tbody>{rows}</tbody><tfoot>{total}</tfoot></table>\n"
-        f"<p>Due: <strong>${escape(bill['due_usd'])}</strong></p>{left_out}\n<p>{escape(bill['rounding'])}</p></html>"
+        f"<p>Due: <strong>{due}</strong></p>{rate}{left_out}\n<p>{escape(bill['rounding'])}</p></html>"
     )
 
 

@@ -16,6 +16,7 @@ from backstay.console.visit import Visit
 from backstay.core.errors import InvalidRequest
 from backstay.store import Connection
 
+_WITH_CURRENCY = re.compile(r"\s*[0-9.]+\s*[A-Za-z]{3}\s*")
 _FIELD = re.compile(r" - at `\$\.(\w+)")
 
 T = TypeVar("T", NewBudget, BudgetChange)
@@ -89,7 +90,7 @@ def _record(visit: Visit) -> Record:
 def _new_fields(form: Mapping[str, str]) -> dict[str, Any]:
     scope = [part.strip() for part in form.get("scope", "").split(",")]
     return {
-        "limit_usd": form.get("limit_usd", ""),
+        **_limit(form.get("limit_usd", "")),
         "scope": [part for part in scope if part],
         "per": form.get("per") or None,
         "window": form.get("window", "month"),
@@ -104,12 +105,17 @@ def _new_fields(form: Mapping[str, str]) -> dict[str, Any]:
 def _changed_fields(form: Mapping[str, str], view: BudgetView) -> dict[str, Any]:
     wanted: dict[str, Any] = {}
     if not _is_same(form.get("limit_usd", ""), view):
-        wanted["limit_usd"] = form.get("limit_usd", "")
+        wanted |= _limit(form.get("limit_usd", ""))
     if (hard := form.get("kind", "hard") != "soft") != view.hard:
         wanted["hard"] = hard
     if (on_low := form.get("on_low_budget", view.on_low_budget)) != view.on_low_budget:
         wanted["on_low_budget"] = on_low
     return wanted
+
+
+def _limit(written: str) -> dict[str, str]:
+    """Tell an amount with its currency from one of US dollars."""
+    return {"limit" if _WITH_CURRENCY.fullmatch(written) else "limit_usd": written}
 
 
 def _is_same(written: str, view: BudgetView) -> bool:
@@ -131,4 +137,4 @@ def _read(kind: type[T], fields: dict[str, Any]) -> T:
 
 
 def _beside(error: InvalidRequest) -> dict[str, str]:
-    return {error.param or "": error.message}
+    return {"limit_usd" if error.param == "limit" else error.param or "": error.message}

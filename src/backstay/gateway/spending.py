@@ -16,6 +16,7 @@ from backstay.providers.counting import (
     asked_tier,
     most_input_tokens,
     most_output_tokens,
+    most_price_percent,
     most_tool_rounds,
     ruled_out,
 )
@@ -24,6 +25,10 @@ from backstay.providers.model_limits import known_output_limit
 
 _LONGEST_OUTPUT_TOKENS = 400_000
 """Longest answer of a model of which nothing is known: more than any listed one's, DeepSeek's 384K (2026-11)."""
+
+
+_CUT_ELSEWHERE = frozenset({"n", "prediction", "context_management"})
+"""Fields beside which one number does not limit what is written."""
 
 
 class Hold(msgspec.Struct, kw_only=True):
@@ -81,10 +86,7 @@ class Spending:
         amount = bound.price(bound.output_tokens)
         if amount is None:
             if self._is_bound:
-                raise PriceUnknown(
-                    f"The price of {target.name} is not known, and a hard budget counts this call. Give it one in "
-                    f'[prices."{target.name}"], or let the budget go by [unknown_price].'
-                )
+                raise _unpriced(target, takes_unknown=self._takes_unknown)
             amount = 0
         hold = await self._fit(bound, amount, for_s)
         self.holds.append(hold)
@@ -231,9 +233,10 @@ class _Bound:
         )
         self._tier = asked_tier(fields)
         self._searches = most_tool_rounds(fields)
+        self._percent = most_price_percent(fields, provider, model)
         self._without = ruled_out(fields)
         self.output_tokens = 0
-        self.can_be_shorter = incoming.operation == "chat" and not {"n", "prediction"} & fields.keys()
+        self.can_be_shorter = incoming.operation == "chat" and not _CUT_ELSEWHERE & fields.keys()
         """Whether one number limits its output. Several candidates, or a prediction, would be cut at other places."""
         if incoming.operation == "chat":
             longest = target.can.output_tokens or known_output_limit(provider, model)
@@ -264,6 +267,8 @@ class _Bound:
             web_searches=self._searches,
             without=self._without,
             service_tier=self._tier,
+            default_tier=target.default_tier,
+            price_percent=self._percent,
             target=target.name,
             is_free=target.is_free,
             duration_ms=round(target.timeouts.total_s * 1000),
@@ -323,6 +328,16 @@ def begin_spending(
     if not purses and incoming.max_cost_nanousd is None:
         return None
     return Spending(escrow, purses, prices, recording, write_intent)
+
+
+def _unpriced(target: Target, *, takes_unknown: bool) -> PriceUnknown:
+    other = "let the budget go by [unknown_price]"
+    if takes_unknown:
+        other = "complete [unknown_price], which the budget goes by and which does not price all of this call"
+    return PriceUnknown(
+        f"The price of {target.name} is not known, and a hard budget counts this call. Give it one in "
+        f'[prices."{target.name}"], or {other}.'
+    )
 
 
 def _refusal(shortage: Shortage, amount: int) -> BackstayError:

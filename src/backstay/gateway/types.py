@@ -44,6 +44,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     price_provider: str | None = None
     """Where the price is looked up: a provider id of ``genai-prices``; ``None``: only overrides can price it."""
     price_model: str
+    default_tier: str | None = None
+    """By which tier the provider serves calls that ask for none, where the operator says it."""
     is_free: bool = False
     """Whether its calls cost nothing unless the policy gives them a price."""
     can: Ability = ANYTHING

@@ -6,6 +6,7 @@ Console exports of usage (``usage_input_tokens_no_cache``) and of cost (``token_
 """
 
 import csv
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -39,13 +40,16 @@ class BadExport(InvalidRequest):
     """A file is no export that is known, or a line of it is damaged. Nothing of it was taken."""
 
 
-def read_export(lines: Iterable[str], name: str, *, keys: Sequence[str] = ()) -> tuple[Export, Iterator[Billed]]:
+def read_export(
+    lines: Iterable[str], name: str, *, keys: Sequence[str] = (), by_key: bool = False
+) -> tuple[Export, Iterator[Billed]]:
     """Read an export line by line, however long it is.
 
     Args:
         lines: Of a CSV, its head first; separated by commas or tabs.
         name: What errors call the file.
         keys: Only lines of these keys of the vendor, by id or name; nothing: all.
+        by_key: Whether each line says whose it is.
 
     Raises:
         BadExport: It is none; or, while it is read, a line is damaged: which one, which column, what was expected.
@@ -61,12 +65,13 @@ def read_export(lines: Iterable[str], name: str, *, keys: Sequence[str] = ()) ->
             f"{each.vendor} {each.kind}, with {', '.join(sorted(each.columns))} among its columns" for each in _EXPORTS
         )
         raise BadExport(f"{name}: its first line names no columns of a known export. Known are: {known}.")
-    return export, _read_lines(export, columns, separator, source, name, frozenset(keys))
+    billed = _read_lines(export, columns, separator, source, name, frozenset(keys))
+    return export, (row for _, row in billed) if not by_key else (_of_key(line, row, export) for line, row in billed)
 
 
 def _read_lines(
     export: Export, columns: Sequence[str], separator: str, source: Iterator[str], name: str, keys: frozenset[str]
-) -> Iterator[Billed]:
+) -> "Iterator[tuple[_Line, Billed]]":
     reader = csv.reader(source, delimiter=separator)
     begins = reader.line_num + 2  # the head was read before
     try:
@@ -80,9 +85,14 @@ def _read_lines(
                 continue
             billed = export.read(line)
             if billed is not None:
-                yield billed
+                yield line, billed
     except csv.Error as error:
         raise BadExport(f"{name}, line {begins}: {error}.") from None
+
+
+def _of_key(line: "_Line", billed: Billed, export: Export) -> Billed:
+    key = next((text for column in export.key_columns if (text := line.text(column))), None)
+    return msgspec.structs.replace(billed, key=key)
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -143,10 +153,15 @@ def _openai_costs(line: _Line) -> Billed | None:
     if not line.text("amount_value"):
         return None  # a day without any
     currency = line.text("amount_currency").lower()
-    if currency not in ("usd", ""):
-        raise line.error(f"amount_currency is {currency!r}, expected usd: only US dollars can be compared")
+    if not re.fullmatch("[a-z]{3}|", currency):
+        raise line.error(f"amount_currency is {currency!r}, expected a currency such as usd")
     model = line.text("line_item").partition(",")[0].strip() or None
-    return Billed(day=line.day("start_time", "start_time_iso"), model=model, cost_nanousd=line.usd("amount_value"))
+    return Billed(
+        day=line.day("start_time", "start_time_iso"),
+        model=model,
+        cost_nanousd=line.usd("amount_value"),
+        currency=currency.upper() or "USD",
+    )
 
 
 def _openai_usage(line: _Line) -> Billed | None:

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from decimal import MAX_PREC, Decimal, localcontext
 from itertools import pairwise
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
+from backstay.core.currencies import USD, CurrencyCode, Rate
 from backstay.ledger.rates import DURATION
 
 Price = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
@@ -15,6 +16,9 @@ Price = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 
 class PriceOverride(BaseModel):
     """The whole price of one target, in US dollars per million tokens unless said otherwise.
+
+    In another ``currency`` every price is converted by that currency's rate of the day, exactly: only the sum of a bill
+    is rounded.
 
     It replaces the public price, it does not add to it. A kind of token without a price of its own is billed as what it
     is part of: cached and audio input as input, one-hour cache writes as cache writes, reasoning and audio output as
@@ -38,23 +42,24 @@ class PriceOverride(BaseModel):
     web_search: Price | None = Field(default=None, description="USD per web search that the provider ran.")
     per_request: Price | None = Field(default=None, description="USD per request, whatever its size.")
     per_second: Price | None = Field(default=None, description="USD per second that the attempt took.")
+    currency: CurrencyCode = Field(default="USD", description="What the prices are in; its rate is in [currencies].")
     valid_from: date | None = Field(default=None, description="First day (UTC) of this price.")
     valid_until: date | None = Field(default=None, description="Last day (UTC) of this price.")
 
     @model_validator(mode="after")
     def _has_a_price(self) -> "PriceOverride":
-        if not self.model_fields_set - {"valid_from", "valid_until"}:
+        if not self.model_fields_set - {"currency", "valid_from", "valid_until"}:
             raise ValueError("name at least one price, such as `input = 0.15`")
         if self.valid_until is not None and self.valid_until < (self.valid_from or date.min):
             raise ValueError(f"valid_until ({self.valid_until}) is before valid_from ({self.valid_from})")
         return self
 
-    @property
-    def source(self) -> str:
-        """Say in the ledger where the price is from and since when it holds."""
-        return "backstay.toml" if self.valid_from is None else f"backstay.toml since {self.valid_from}"
+    def source(self, rate: Rate = USD) -> str:
+        """Say in the ledger where the price is from, since when it holds, and by which rate it was converted."""
+        since = "backstay.toml" if self.valid_from is None else f"backstay.toml since {self.valid_from}"
+        return since if rate is USD else f"{since}, {rate}"
 
-    def prices(self) -> dict[str, Decimal]:
+    def prices(self, rate: Rate = USD) -> dict[str, Decimal]:
         """Name the prices as genai-prices does: USD by unit, for a million tokens or a thousand of the rest."""
         named = {
             "input_mtok": self.input,
@@ -69,7 +74,8 @@ class PriceOverride(BaseModel):
             "requests_kcount": None if self.per_request is None else self.per_request * 1_000,
             DURATION: self.per_second,
         }
-        return {unit: usd for unit, usd in named.items() if usd is not None}
+        with localcontext(prec=MAX_PREC):  # a product of two decimals is exact
+            return {unit: price * rate.usd for unit, price in named.items() if price is not None}
 
 
 class UnknownPrice(BaseModel):
@@ -84,10 +90,11 @@ class UnknownPrice(BaseModel):
     output: Price = Field(description="USD per million output tokens, at most.")
     web_search: Price | None = Field(default=None, description="USD per web search; left out, such calls are refused.")
     per_request: Price = Field(default=Decimal(0), description="USD per request, whatever its size, at most.")
+    currency: CurrencyCode = Field(default="USD", description="What the prices are in; its rate is in [currencies].")
 
-    def prices(self) -> dict[str, Decimal]:
+    def prices(self, rate: Rate = USD) -> dict[str, Decimal]:
         """Name the prices as genai-prices does."""
-        return PriceOverride(**self.model_dump()).prices()
+        return PriceOverride(**self.model_dump()).prices(rate)
 
 
 def price_at(prices: Sequence[PriceOverride], at: datetime) -> PriceOverride | None:

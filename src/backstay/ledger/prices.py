@@ -7,6 +7,7 @@ from typing import Any
 from genai_prices.types import ModelInfo, ModelPrice, Provider, StartDateConstraint
 
 from backstay.core.clock import Clock, SystemClock
+from backstay.core.currencies import Currencies
 from backstay.core.money import NanoUSD
 from backstay.core.usage import Usage
 from backstay.ledger.model_names import names_on_the_list
@@ -42,6 +43,7 @@ class PriceBook:
         *,
         price_list: PriceList | None = None,
         unknown: UnknownPrice | None = None,
+        currencies: Currencies | None = None,
         clock: Clock | None = None,
     ):
         """Open the book.
@@ -51,14 +53,16 @@ class PriceBook:
                 model id (``openai/gpt-4o-mini``); the target goes first. Several prices are in the order of their days.
             price_list: ``None`` is the installed one.
             unknown: What ``most_unknown`` goes by.
+            currencies: Those that prices may be in beside US dollars.
             clock: For ``describe``, which tells today's prices.
         """
         self._overrides = {
             name: (prices,) if isinstance(prices, PriceOverride) else prices
             for name, prices in (overrides or {}).items()
         }
-        self._unknown = None if unknown is None else Rates(unknown.prices(), source="unknown")
         self._clock = clock or SystemClock()
+        self._currencies = currencies or Currencies()
+        self._unknown = None if unknown is None else self._unknown_rates(unknown)
         self.price_list = price_list or installed_list()
         self._models: dict[tuple[str, str], tuple[Provider, ModelInfo] | None] = {}
         self._ready: dict[tuple[str | None, str | None, str, str | None, bool], tuple[int, Rates | Cost]] = {}
@@ -105,6 +109,8 @@ class PriceBook:
         duration_ms: int | None = None,
         without: frozenset[str] = NOTHING,
         service_tier: str | None = None,
+        default_tier: str | None = None,
+        price_percent: int = 100,
         target: str | None = None,
         is_free: bool = False,
     ) -> NanoUSD | None:
@@ -121,6 +127,8 @@ class PriceBook:
             without: Units of genai-prices' names that it cannot be billed for (``cache_write_1h_mtok``, …).
             service_tier: What the caller asks for. ``None`` and ``auto`` leave it to the provider, which may take any
                 that its customer can have set as a default.
+            default_tier: What the customer has set there, where the operator says it.
+            price_percent: What the provider may bill of the public list's price for each token, at most.
             target: As for ``cost``.
             is_free: As for ``cost``.
 
@@ -129,13 +137,15 @@ class PriceBook:
         """
         minute = at_ns // _MINUTE_NS
         most: NanoUSD | None = None
-        for tier in served_tiers(provider, service_tier):
+        for tier in served_tiers(provider, service_tier, default_tier):
             rates = self._rates(target, provider, model_id, tier, is_free, minute)
             if isinstance(rates, Cost):
                 return rates.amount_nanousd
             bound = rates.most(input_tokens, output_tokens, web_searches, duration_ms=duration_ms, without=without)
             if bound is None:
                 return None
+            if price_percent > 100 and not rates.is_own:
+                bound = NanoUSD(-(-bound * price_percent // 100) + 1)
             if most is None or bound > most:
                 most = bound
         return most
@@ -195,8 +205,15 @@ class PriceBook:
         for name in (target, f"{provider}/{model_id}"):
             override = price_at(self._overrides.get(name or "", ()), at)
             if override is not None:
-                return Rates(override.prices(), source=override.source, since=override.valid_from)
+                rate = self._currencies.rate(override.currency, at)
+                return Rates(
+                    override.prices(rate), source=override.source(rate), since=override.valid_from, is_own=True
+                )
         return None
+
+    def _unknown_rates(self, unknown: UnknownPrice) -> Rates:
+        now = datetime.fromtimestamp(self._clock.now_ns() / 1e9, UTC)
+        return Rates(unknown.prices(self._currencies.rate(unknown.currency, now)), source="unknown")
 
     def _public_rates(self, provider_id: str | None, model_id: str, tier: str | None, at: datetime) -> Rates | None:
         found = self._model(provider_id, model_id) if provider_id else None
@@ -237,8 +254,14 @@ def _since(model: ModelInfo, prices: ModelPrice) -> date | None:
     return None
 
 
-def served_tiers(provider: str | None, asked: str | None) -> tuple[str | None, ...]:
+_STANDARD = frozenset({"default", "standard", "standard_only", "on_demand"})
+"""Words for the standard tier: OpenAI's, Anthropic's two and Groq's."""
+
+
+def served_tiers(provider: str | None, asked: str | None, default: str | None = None) -> tuple[str | None, ...]:
     """List the tiers by which a provider may serve a call that asks for one; ``None`` is the standard one.
+
+    Where none is asked for, it is the ``default`` that the operator says to have set at the provider, if they say it.
 
     A tier that is asked for may be refused for the standard one. OpenAI serves calls that ask for none by what the
     project's owner has set, which is the standard tier, scale (of which tokens are paid beforehand) or fast, in older
@@ -246,8 +269,10 @@ def served_tiers(provider: str | None, asked: str | None) -> tuple[str | None, .
     completions, and "Retrieve project service tier settings" (2026-11-17).
     """
     if asked is None or asked == "auto":
+        if default is not None:
+            return (None,) if default in _STANDARD else (None, default)
         return (None, "fast", "priority") if provider == "openai" else (None,)
-    return None, asked
+    return (None,) if asked in _STANDARD else (None, asked)
 
 
 def _tier_context(tier: str) -> dict[str, str]:

@@ -247,3 +247,24 @@ select count(*) as differing
 from (
   (select * from expected except all select * from kept) union all (select * from kept except all select * from expected)
 ) different
+
+-- name: tenants
+select tenant_id from tenants order by tenant_id
+
+-- name: one_at_a_time
+-- So that two who book at once cannot both book one difference.
+select pg_advisory_xact_lock(hashtext('backstay.reconcile'))
+
+-- name: adjust
+insert into ledger_adjustments (tenant_id, adjustment_id, day, provider, vendor_key, model, source, sink, amount, causes,
+                                booked_by)
+values (%(tenant_id)s, %(adjustment_id)s, %(day)s, %(provider)s, %(vendor_key)s, %(model)s, %(source)s, %(sink)s,
+        %(amount)s, %(causes)s, %(booked_by)s)
+on conflict do nothing
+
+-- name: adjustments
+select adjustment_id, day, provider, vendor_key, model, causes, booked_at, booked_by,
+       case when sink = 'cost' then amount else -amount end as amount_nanousd
+from ledger_adjustments
+where tenant_id = %(tenant_id)s and day >= %(first)s and day < %(until)s
+order by day, provider, vendor_key, model, booked_at, adjustment_id

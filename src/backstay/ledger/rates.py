@@ -11,7 +11,7 @@ from genai_prices.types import TieredPrices
 
 from backstay.core.money import NANO_PER_USD, NanoUSD
 from backstay.core.usage import Usage
-from backstay.ledger.dearest import input_corners, output_corners
+from backstay.ledger.dearest import input_corners, output_corners, search_corners
 from backstay.ledger.types import Cost, CostLine
 
 _MILLION = 1_000_000
@@ -29,15 +29,20 @@ _UNITS: dict[str, tuple[int, tuple[str, ...]]] = {
     "cache_write_1h_mtok": (_MILLION, ("cache_write_mtok", "input_mtok")),
     "input_audio_mtok": (_MILLION, ("input_mtok",)),
     "cache_audio_read_mtok": (_MILLION, ("cache_read_mtok", "input_audio_mtok", "input_mtok")),
+    "input_image_mtok": (_MILLION, ("input_mtok",)),
+    "cache_image_read_mtok": (_MILLION, ("cache_read_mtok", "input_image_mtok", "input_mtok")),
     "output_mtok": (_MILLION, ()),
     "output_reasoning_mtok": (_MILLION, ("output_mtok",)),
     "output_audio_mtok": (_MILLION, ("output_mtok",)),
+    "output_image_mtok": (_MILLION, ("output_mtok",)),
+    "output_citation_mtok": (_MILLION, ("output_mtok",)),
     "web_searches_kcount": (1_000, ()),
+    "storage_searches_kcount": (1_000, ()),
     "requests_kcount": (1_000, ()),
     DURATION: (1_000, ()),
 }
 UNITS = tuple(_UNITS)
-"""What can be billed: everything that ``Usage`` counts, and time. Prices for other units (image tokens) go unused."""
+"""What can be billed: everything that ``Usage`` counts, and time. Prices for other units (hours of sound) go unused."""
 
 _WITHOUT_USAGE = frozenset({"requests_kcount", DURATION})
 
@@ -58,10 +63,15 @@ def _counts(usage: Usage, requests: int = 1, duration_ms: int = 0) -> tuple[int,
         usage.cache_write_1h_tokens,
         usage.input_audio_tokens,
         usage.cache_audio_read_tokens,
+        usage.input_image_tokens,
+        usage.cache_image_read_tokens,
         usage.output_tokens or 0,
         usage.reasoning_tokens,
         usage.output_audio_tokens,
+        usage.output_image_tokens,
+        usage.citation_tokens,
         usage.web_searches,
+        usage.storage_searches,
         requests,
         duration_ms,
     )
@@ -92,13 +102,23 @@ class Rates:
     difference of two rounded running totals: lines add up to the total, each within a nano-dollar of its own product.
     """
 
-    def __init__(self, prices: Mapping[str, Decimal | TieredPrices], *, source: str, since: date | None = None):
+    def __init__(
+        self,
+        prices: Mapping[str, Decimal | TieredPrices],
+        *,
+        source: str,
+        since: date | None = None,
+        is_own: bool = False,
+    ):
         """Prepare prices in USD by unit of ``UNITS``, as genai-prices gives them; other units are left aside.
+
+        An operator's own price (``is_own``) is whole as it is written: no surcharge of the provider's comes to it.
 
         A tiered price goes by the whole input of a call: past a tier's start, all of its tokens cost that tier's price.
         """
         self.source = source
         self.since = since
+        self.is_own = is_own
         self._prices = {unit: prices[unit] for unit in UNITS if unit in prices}
         starts = {
             tier.start for price in self._prices.values() if isinstance(price, TieredPrices) for tier in price.tiers
@@ -116,6 +136,7 @@ class Rates:
         self._bills_input = "input_mtok" in billed
         self._bills_output = "output_mtok" in billed
         self._bills_searches = "web_searches_kcount" in self._prices
+        self._bills_storage = "storage_searches_kcount" in self._prices
         self._bills_time = DURATION in billed
         self._bills_usage = not self._prices.keys() <= _WITHOUT_USAGE
         self._ceilings: dict[frozenset[str], tuple[_Ceiling, ...]] = {}
@@ -129,6 +150,9 @@ class Rates:
         if not self._is_known(usage):
             return Cost(amount_nanousd=None, source=self.source)
         counts, scale = _counts(usage, 1, duration_ms), self._scale
+        percent = 100 if self.is_own else usage.price_percent
+        if percent != 100:
+            scale *= 100
         terms = self._base
         for start, dearer in self._tiers:
             if counts[0] > start:
@@ -142,6 +166,9 @@ class Rates:
                 quantity += sign * counts[position]
             if quantity <= 0:
                 continue
+            if percent != 100:
+                factor = percent if unit.endswith("_mtok") else 100
+                rate, usd_per_million = rate * factor, _times(usd_per_million, factor)
             running += quantity * rate
             total = running if scale == 1 else _half_even(running, scale)
             lines.append(
@@ -204,7 +231,7 @@ class Rates:
                 up_to,
                 max(_amount(terms, _counts(corner, 0), excluded) for corner in input_corners()),
                 max(_amount(terms, _counts(corner, 0), excluded) for corner in output_corners()),
-                _amount(terms, _counts(Usage(web_searches=1), 0), excluded),
+                max(_amount(terms, _counts(search, 0), excluded) for search in search_corners()),
                 _amount(terms, _counts(Usage(), 1), excluded),
                 _amount(terms, _counts(Usage(), 0, 1), excluded),
             )
@@ -256,6 +283,8 @@ class Rates:
     def _is_known(self, usage: Usage) -> bool:
         if not self._prices or (usage.web_searches and not self._bills_searches):
             return False
+        if usage.storage_searches and not self._bills_storage:
+            return False
         if not self._bills_usage:
             return True
         if not usage.is_known:
@@ -289,6 +318,10 @@ def _own_share(unit: str, priced: Iterable[str]) -> tuple[tuple[int, int], ...]:
 
 def _per_million(unit: str, price: Decimal | TieredPrices, start: int) -> str:
     return f"{(_at(price, start) * (_MILLION // _UNITS[unit][0])).normalize():f}"
+
+
+def _times(usd_per_million: str, percent: int) -> str:
+    return f"{(Decimal(usd_per_million) * percent / 100).normalize():f}"
 
 
 def _amount(terms: Iterable[_Term], counts: Sequence[int], excluded: Iterable[int]) -> int:

@@ -27,7 +27,11 @@ class Billed(msgspec.Struct, frozen=True, kw_only=True):
     day: date
     model: str | None = None
     """The vendor's name; ``None``: all models of the day together."""
+    key: str | None = None
+    """The vendor's key or project, where the bill is compared key by key."""
     cost_nanousd: NanoUSD | None = None
+    currency: str = "USD"
+    """What the cost is in: of another currency, billionths of it. It is converted before anything is compared."""
     input_tokens: int | None = None
     """Cached ones included."""
     output_tokens: int | None = None
@@ -37,7 +41,9 @@ class Booked(msgspec.Struct, frozen=True, kw_only=True):
     """What the ledger has of the same."""
 
     day: date
-    model: str
+    model: str | None
+    """``None``: an earlier adjustment of what the vendor named no model for."""
+    key: str | None = None
     calls: int
     cost_nanousd: NanoUSD
     input_tokens: int
@@ -48,6 +54,8 @@ class Booked(msgspec.Struct, frozen=True, kw_only=True):
     """Attempts whose usage is an estimate."""
     unconfirmed: int
     """Attempts that were cut short by the death of their worker."""
+    adjusted_nanousd: NanoUSD = NanoUSD(0)
+    """What earlier comparisons have booked, part of the cost."""
 
 
 class Compared(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +63,7 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
 
     day: date
     model: str | None
+    key: str | None
     billed: Billed | None
     booked: Booked | None
     causes: tuple[str, ...]
@@ -67,6 +76,12 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
         if self.billed.cost_nanousd is None:
             return None
         return NanoUSD(self.billed.cost_nanousd - (self.booked.cost_nanousd if self.booked is not None else 0))
+
+    @property
+    def to_book_nanousd(self) -> NanoUSD:
+        """What an adjustment would book: nothing where the vendor tells no amount, or nothing at all."""
+        told = self.billed is not None and self.billed.cost_nanousd is not None
+        return self.difference_nanousd or NanoUSD(0) if told and self.causes else NanoUSD(0)
 
 
 def model_key(name: str) -> str:
@@ -84,13 +99,16 @@ def model_key(name: str) -> str:
 
 
 def add_up(rows: Iterable[Billed]) -> list[Billed]:
-    """Add up a bill's lines by day and model, in that order."""
-    sums = _sum_billed(rows)
-    return [sums[place] for place in sorted(sums, key=lambda place: (place[0], place[1] or ""))]
+    """Add up a bill's lines by day, key, model and currency, in that order."""
+    by_currency: dict[str, list[Billed]] = {}
+    for row in rows:
+        by_currency.setdefault(row.currency, []).append(row)
+    found = [sums[place] for each in by_currency.values() for sums in [_sum_billed(each)] for place in sums]
+    return sorted(found, key=lambda row: (row.day, row.key or "", model_key(row.model or ""), row.currency))
 
 
 def compare(billed: Iterable[Billed], booked: Iterable[Booked]) -> list[Compared]:
-    """Compare day by day and model by model, in that order; what agrees is in the list, too, without causes.
+    """Compare day by day, key by key and model by model; what agrees is in the list, too, without causes.
 
     A day of which the vendor names no model is compared as a whole; beside named models, a line without one is for
     something else, such as storage, and stands for itself. Days before the first and after the last that the vendor
@@ -99,22 +117,23 @@ def compare(billed: Iterable[Billed], booked: Iterable[Booked]) -> list[Compared
     bills = _sum_billed(billed)
     if not bills:
         return []
-    first, last = min(day for day, _ in bills), max(day for day, _ in bills)
-    whole_days = {day for day, _ in bills} - {day for day, key in bills if key is not None}
+    first, last = min(place[0] for place in bills), max(place[0] for place in bills)
+    whole_days = {place[:2] for place in bills} - {place[:2] for place in bills if place[2] is not None}
     books = _sum_booked(row for row in booked if first <= row.day <= last)
     books |= _sum_days(books, whole_days)
-    known = {place for place in books if place[1] is None or place[0] not in whole_days}
-    places = sorted({*bills, *known}, key=lambda place: (place[0], place[1] or ""))
+    known = {place for place in books if place[2] is None or place[:2] not in whole_days}
+    places = sorted({*bills, *known}, key=lambda place: (place[0], place[1] or "", place[2] or ""))
     return [_compared(place, bills, books) for place in places]
 
 
-_Place = tuple[date, str | None]
+_Place = tuple[date, str | None, str | None]
+"""Day, key and model."""
 
 
 def _compared(place: _Place, bills: Mapping[_Place, Billed], books: Mapping[_Place, Booked]) -> Compared:
     bill, book = bills.get(place), books.get(place)
     causes = () if bill is not None and book is not None and _agree(bill, book) else _causes(place, bills, books)
-    return Compared(day=place[0], model=place[1], billed=bill, booked=book, causes=tuple(causes))
+    return Compared(day=place[0], key=place[1], model=place[2], billed=bill, booked=book, causes=tuple(causes))
 
 
 def _agree(bill: Billed, book: Booked) -> bool:
@@ -128,13 +147,15 @@ def _agree(bill: Billed, book: Booked) -> bool:
 def _causes(place: _Place, bills: Mapping[_Place, Billed], books: Mapping[_Place, Booked]) -> Sequence[str]:
     bill, book = bills.get(place), books.get(place)
     moved = _moved(place, bills, books)
-    if book is None and place[1] is None:
+    if book is None and place[2] is None:
         return ["It names no model: it is for something else than calls, such as storage or tools."]
     if book is None:
         return [*moved, "No such call was made through Backstay that day: another program uses this account."]
     if bill is None:
         return [*moved, "The vendor tells nothing of it: another key or organization, or its lines come later."]
     causes = list(moved)
+    if book.adjusted_nanousd:
+        causes.append("An earlier comparison has booked an adjustment: the bill or the ledger has changed since.")
     if book.unknown:
         causes.append(f"The ledger has {book.unknown} calls of unknown cost: give their targets a price.")
     if book.estimated:
@@ -176,7 +197,7 @@ def _moved(place: _Place, bills: Mapping[_Place, Billed], books: Mapping[_Place,
     """Look whether a neighbouring day has the opposite difference."""
     here = _gap(place, bills, books)
     for days, where in ((-1, "before"), (1, "after")):
-        there = _gap((place[0] + timedelta(days=days), place[1]), bills, books)
+        there = _gap((place[0] + timedelta(days=days), *place[1:]), bills, books)
         if here and there and here * there < 0 and _is_close(abs(here), abs(there)):
             return [f"The day {where} has the opposite difference: the vendor counts these calls to another day."]
     return []
@@ -204,8 +225,8 @@ def _sum_billed(rows: Iterable[Billed]) -> dict[_Place, Billed]:
     sums: dict[_Place, Billed] = {}
     for row in rows:
         key = None if row.model is None else model_key(row.model)
-        earlier = sums.get((row.day, key))
-        sums[row.day, key] = row if earlier is None else _add(earlier, row)
+        earlier = sums.get((row.day, row.key, key))
+        sums[row.day, row.key, key] = row if earlier is None else _add(earlier, row)
     return sums
 
 
@@ -225,16 +246,17 @@ def _add(one: Billed, other: Billed) -> Billed:
 def _sum_booked(rows: Iterable[Booked]) -> dict[_Place, Booked]:
     sums: dict[_Place, Booked] = {}
     for row in rows:
-        place = (row.day, model_key(row.model))
+        place = (row.day, row.key, None if row.model is None else model_key(row.model))
         sums[place] = _plus(sums[place], row) if place in sums else row
     return sums
 
 
-def _sum_days(books: Mapping[_Place, Booked], days: set[date]) -> dict[_Place, Booked]:
+def _sum_days(books: Mapping[_Place, Booked], days: set[tuple[date, str | None]]) -> dict[_Place, Booked]:
     sums: dict[_Place, Booked] = {}
-    for (day, _), row in books.items():
-        if day in days:
-            sums[day, None] = _plus(sums[day, None], row) if (day, None) in sums else row
+    for place, row in books.items():
+        whole = (*place[:2], None)
+        if place[:2] in days:
+            sums[whole] = _plus(sums[whole], row) if whole in sums else row
     return sums
 
 
@@ -242,6 +264,7 @@ def _plus(one: Booked, other: Booked) -> Booked:
     return Booked(
         day=one.day,
         model=one.model,
+        key=one.key,
         calls=one.calls + other.calls,
         cost_nanousd=NanoUSD(one.cost_nanousd + other.cost_nanousd),
         input_tokens=one.input_tokens + other.input_tokens,
@@ -249,4 +272,5 @@ def _plus(one: Booked, other: Booked) -> Booked:
         unknown=one.unknown + other.unknown,
         estimated=one.estimated + other.estimated,
         unconfirmed=one.unconfirmed + other.unconfirmed,
+        adjusted_nanousd=NanoUSD(one.adjusted_nanousd + other.adjusted_nanousd),
     )

@@ -161,15 +161,21 @@ def _usage(row: Mapping[str, Any]) -> Usage:
     """Put together what was used. Lines count what has a price of its own: what has none is in its whole alone."""
     billed: Mapping[str, int] = row["quantities"]
     audio_read, written_1h = billed.get("cache_audio_read_mtok", 0), billed.get("cache_write_1h_mtok", 0)
+    image_read = billed.get("cache_image_read_mtok", 0)
     return Usage(
         input_tokens=row["input_tokens"],
         output_tokens=row["output_tokens"],
-        cache_read_tokens=billed.get("cache_read_mtok", 0) + audio_read,
+        cache_read_tokens=billed.get("cache_read_mtok", 0) + audio_read + image_read,
         cache_write_tokens=billed.get("cache_write_mtok", 0) + written_1h,
         cache_write_1h_tokens=written_1h,
         reasoning_tokens=billed.get("output_reasoning_mtok", 0),
         input_audio_tokens=billed.get("input_audio_mtok", 0) + audio_read,
         output_audio_tokens=billed.get("output_audio_mtok", 0),
         cache_audio_read_tokens=audio_read,
+        input_image_tokens=billed.get("input_image_mtok", 0) + image_read,
+        output_image_tokens=billed.get("output_image_mtok", 0),
+        cache_image_read_tokens=image_read,
+        citation_tokens=billed.get("output_citation_mtok", 0),
         web_searches=billed.get("web_searches_kcount", 0),
+        storage_searches=billed.get("storage_searches_kcount", 0),
     )

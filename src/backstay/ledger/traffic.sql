@@ -7,7 +7,10 @@ select (%(starts)s::bigint[])[width_bucket(input_tokens - 1, %(starts)s::bigint[
          'cache_read_mtok', sum(cache_read), 'cache_write_mtok', sum(cache_write),
          'cache_write_1h_mtok', sum(cache_write_1h), 'input_audio_mtok', sum(input_audio),
          'cache_audio_read_mtok', sum(cache_audio_read), 'output_reasoning_mtok', sum(reasoning),
-         'output_audio_mtok', sum(output_audio), 'web_searches_kcount', sum(searches)) as quantities,
+         'output_audio_mtok', sum(output_audio), 'input_image_mtok', sum(input_image),
+         'cache_image_read_mtok', sum(cache_image_read), 'output_image_mtok', sum(output_image),
+         'output_citation_mtok', sum(citation), 'web_searches_kcount', sum(searches),
+         'storage_searches_kcount', sum(storage_searches)) as quantities,
        coalesce(sum(cost_nanousd), 0)::bigint as cost_nanousd,
        count(*) filter (where cost_nanousd is null) as unknown_cost_attempts
 from ledger_entries
@@ -19,7 +22,12 @@ cross join lateral (
          coalesce(sum(quantity) filter (where unit = 'cache_audio_read_mtok'), 0) as cache_audio_read,
          coalesce(sum(quantity) filter (where unit = 'output_reasoning_mtok'), 0) as reasoning,
          coalesce(sum(quantity) filter (where unit = 'output_audio_mtok'), 0) as output_audio,
-         coalesce(sum(quantity) filter (where unit = 'web_searches_kcount'), 0) as searches
+         coalesce(sum(quantity) filter (where unit = 'input_image_mtok'), 0) as input_image,
+         coalesce(sum(quantity) filter (where unit = 'cache_image_read_mtok'), 0) as cache_image_read,
+         coalesce(sum(quantity) filter (where unit = 'output_image_mtok'), 0) as output_image,
+         coalesce(sum(quantity) filter (where unit = 'output_citation_mtok'), 0) as citation,
+         coalesce(sum(quantity) filter (where unit = 'web_searches_kcount'), 0) as searches,
+         coalesce(sum(quantity) filter (where unit = 'storage_searches_kcount'), 0) as storage_searches
   from jsonb_to_recordset(lines) as line (unit text, quantity bigint)
 ) line
 where tenant_id = %(tenant_id)s and at >= %(since)s and at < %(until)s and %(model)s in (model, target)

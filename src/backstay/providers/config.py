@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -63,6 +64,10 @@ class ProviderConfig(BaseModel):
     )
     price_as: str | None = Field(
         default=None, pattern=r"^[^/\s]+/\S+$", description="Price its calls as this model, as in `openai/gpt-4o-mini`."
+    )
+    service_tier: Literal["default", "flex", "priority", "fast"] | None = Field(
+        default=None,
+        description="Of OpenAI: what its project's owner has set for calls that ask for no service tier, for bounds.",
     )
     responses: bool | None = Field(
         default=None,
@@ -126,6 +131,8 @@ class ProviderConfig(BaseModel):
             raise ValueError("litellm needs a vendor and an api_key: it would look for others by itself")
         if self.vendor is not None and self.dialect != "litellm":
             raise ValueError("vendor is litellm's")
+        if self.service_tier is not None and self.dialect_name not in ("openai", "responses"):
+            raise ValueError("service_tier is OpenAI's")
         if self.script is not None and self.dialect != "simulator":
             raise ValueError("script is the simulator's")
         if self.responses and (

@@ -4,7 +4,7 @@ import re
 
 import msgspec
 
-from backstay.providers.media_tokens import most_image_tokens, weigh
+from backstay.providers.media_tokens import weigh
 from backstay.providers.types import Fields
 
 _SAYS_NOTHING = frozenset({"model", "user", "metadata", "safety_identifier", "prompt_cache_key", "logit_bias", "store"})
@@ -42,6 +42,11 @@ _OWN_TOOLS = re.compile(
 )
 """The names of tools that a provider runs itself, after which it reads all of the context again; with any ending."""
 
+_COMPACT = re.compile(rb'"compact')
+_ANYWHERE = ("claude-2", "claude-3", "claude-instant", "claude-sonnet-4-0", "claude-sonnet-4-2", "claude-sonnet-4-5",
+             "claude-opus-4-0", "claude-opus-4-1", "claude-opus-4-2", "claude-opus-4-5",
+             "claude-haiku-4-5")  # fmt: skip
+"""Models of before February 2026, for which nobody can choose where they run; ``-4-2`` begins the first one's dates."""
 _SCHEMA = re.compile(rb'"(?:parameters|input_schema)"')
 _ONE_HOUR = re.compile(rb'"1h"')
 _AUDIO = re.compile(rb'"(?:input_)?audio')
@@ -84,11 +89,11 @@ def most_input_tokens(
         size = memoryview(raw).nbytes
         tokens += size
         if name in _MAY_HAVE_MEDIA and _has(_MEDIA, raw):
-            media = weigh(_decoded(raw), most_image_tokens(price_provider, model_id))
+            media = weigh(_decoded(raw), price_provider, model_id)
             tokens += media.tokens - media.data_bytes
             is_unbounded = is_unbounded or media.is_unbounded
     tokens += _tool_tokens(fields)
-    rounds = most_tool_rounds(fields)
+    rounds = most_tool_rounds(fields) + most_compactions(fields)
     if rounds or is_unbounded:
         return max(tokens, (context_tokens or _ANY_CONTEXT) * (1 + rounds))
     return tokens
@@ -134,7 +139,31 @@ def most_output_tokens(fields: Fields, model_limit: int | None) -> int | None:
     if not limits:
         return None
     foretold = memoryview(fields["prediction"]).nbytes if "prediction" in fields else 0
+    foretold += most_compactions(fields) * (model_limit or max(0, min(limits)))
     return (max(0, min(limits)) + foretold) * max(1, _whole(fields.get("n")) or 1)
+
+
+def most_compactions(fields: Fields) -> int:
+    """Return how often Anthropic may compact a request's context by itself: each time it reads all of it again.
+
+    It looks before each of its samplings. Source: Anthropic's page "compaction" (2026-10).
+    """
+    raw = fields.get("context_management")
+    if raw is None or not _has(_COMPACT, raw):
+        return 0
+    return 1 + most_tool_rounds(fields)
+
+
+def most_price_percent(fields: Fields, price_provider: str | None, model_id: str) -> int:
+    """Return what a token may be billed at, of the list's price in per cent: inference in the US alone costs more.
+
+    A workspace may have it for its default, so that only a request for ``global`` is surely without.
+    Source: Anthropic's page "data residency", pricing: 1.1 times for models since Opus 4.6; others refuse it (2026-10).
+    """
+    if price_provider != "anthropic" or model_id.startswith(_ANYWHERE):
+        return 100
+    raw = fields.get("inference_geo")
+    return 100 if raw is not None and _decoded(raw) == "global" else 110
 
 
 def asked_tier(fields: Fields) -> str | None:
@@ -160,6 +189,8 @@ def ruled_out(fields: Fields) -> frozenset[str]:
         kinds.add("cache_write_1h_mtok")
     if "modalities" not in fields and not any(_has(_AUDIO, raw) for raw in fields.values()):
         kinds |= {"input_audio_mtok", "cache_audio_read_mtok", "output_audio_mtok"}
+    if not any(_has(_MEDIA, raw) for name, raw in fields.items() if name not in _SAYS_NOTHING):
+        kinds |= {"input_image_mtok", "cache_image_read_mtok"}
     return frozenset(kinds)
 
 

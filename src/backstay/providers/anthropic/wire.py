@@ -23,6 +23,23 @@ class ServerTools(msgspec.Struct, gc=False):
     web_search_requests: int | None = None
 
 
+class Iteration(msgspec.Struct, gc=False):
+    """One sampling of several that made an answer."""
+
+    type: str = "message"
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation: CacheCreation | None = None
+
+
+_OWN_ITERATIONS = frozenset({"message", "compaction"})
+"""Samplings of the model that was asked. An advisor's are another model's, at its own price."""
+
+_US_PERCENT = 110
+
+
 class WireUsage(msgspec.Struct, gc=False):
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -33,6 +50,8 @@ class WireUsage(msgspec.Struct, gc=False):
     server_tool_use: ServerTools | None = None
     service_tier: str | None = None
     speed: str | None = None
+    inference_geo: str | None = None
+    iterations: list[Iteration] | None = None
 
 
 class Summary(msgspec.Struct, gc=False):
@@ -132,23 +151,44 @@ def read_tier(usage: WireUsage) -> str | None:
 
 
 def read_usage(wire: WireUsage | None) -> Usage:
-    """Read token counts. The wire counts cached input beside ``input_tokens``; the neutral total includes it."""
+    """Read token counts. The wire counts cached input beside ``input_tokens``; the neutral total includes it.
+
+    What the model read and wrote to compact its context is billed, and stands among the iterations alone. Where another
+    model advised, nobody can say by this what the call cost. Inference in the US alone costs a tenth more.
+    Source: Anthropic's pages "compaction" (usage), "advisor tool" and "data residency" (pricing) (2026-10).
+    """
     if wire is None:
         return NO_USAGE
     read, written = wire.cache_read_input_tokens or 0, wire.cache_creation_input_tokens or 0
-    total = None if wire.input_tokens is None else wire.input_tokens + read + written
     creation, details, tools = wire.cache_creation, wire.output_tokens_details, wire.server_tool_use
-    if not (read or written or details or tools):
-        return Usage(input_tokens=total, output_tokens=wire.output_tokens)
+    percent = _US_PERCENT if wire.inference_geo == "us" else 100
+    if not (read or written or details or tools or wire.iterations or percent != 100):
+        return Usage(input_tokens=wire.input_tokens, output_tokens=wire.output_tokens)
+    hour = _one_hour(creation)
+    total = None if wire.input_tokens is None else wire.input_tokens + read + written
+    output = wire.output_tokens
+    for each in wire.iterations or ():
+        if each.type not in _OWN_ITERATIONS:
+            return NO_USAGE
+        if each.type == "compaction" and total is not None and output is not None:
+            more_read, more_written = each.cache_read_input_tokens or 0, each.cache_creation_input_tokens or 0
+            total += (each.input_tokens or 0) + more_read + more_written
+            output += each.output_tokens or 0
+            read, written, hour = read + more_read, written + more_written, hour + _one_hour(each.cache_creation)
     return Usage(
         input_tokens=total,
-        output_tokens=wire.output_tokens,
+        output_tokens=output,
         cache_read_tokens=read,
         cache_write_tokens=written,
-        cache_write_1h_tokens=(creation.ephemeral_1h_input_tokens or 0) if creation is not None else 0,
+        cache_write_1h_tokens=hour,
         reasoning_tokens=(details.thinking_tokens or 0) if details is not None else 0,
         web_searches=(tools.web_search_requests or 0) if tools is not None else 0,
+        price_percent=percent,
     )
+
+
+def _one_hour(creation: CacheCreation | None) -> int:
+    return 0 if creation is None else creation.ephemeral_1h_input_tokens or 0
 
 
 def update_usage(first: WireUsage, later: WireUsage) -> WireUsage:

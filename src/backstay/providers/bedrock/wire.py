@@ -20,6 +20,7 @@ class CacheDetail(msgspec.Struct, gc=False, rename="camel"):
 class WireUsage(msgspec.Struct, gc=False, rename="camel"):
     input_tokens: int | None = None
     output_tokens: int | None = None
+    total_tokens: int | None = None
     cache_read_input_tokens: int | None = None
     cache_write_input_tokens: int | None = None
     cache_details: list[CacheDetail] | None = None
@@ -167,12 +168,18 @@ def write_tier(tier: str | None) -> dict[str, Any]:
 
 
 def read_usage(wire: WireUsage | None) -> Usage:
-    """Read token counts. The wire counts cached input beside ``inputTokens``; the neutral total includes it."""
+    """Read token counts. The wire counts cached input beside ``inputTokens``; the neutral total includes it.
+
+    Where the total says that the cached input is within ``inputTokens``, it is not counted twice.
+    """
     if wire is None:
         return NO_USAGE
     read, written = wire.cache_read_input_tokens or 0, wire.cache_write_input_tokens or 0
+    total = wire.input_tokens
+    if total is not None and not (total >= read + written and wire.total_tokens == total + (wire.output_tokens or 0)):
+        total += read + written
     return Usage(
-        input_tokens=None if wire.input_tokens is None else wire.input_tokens + read + written,
+        input_tokens=total,
         output_tokens=wire.output_tokens,
         cache_read_tokens=read,
         cache_write_tokens=written,

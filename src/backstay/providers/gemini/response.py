@@ -31,7 +31,7 @@ def read_summary(body: bytes) -> ReplySummary:
     return ReplySummary(
         id=found.response_id,
         model=found.model_version,
-        usage=wire.read_usage(found.usage_metadata),
+        usage=wire.read_usage(found.usage_metadata, wire.count_searches(found.candidates, found.model_version)),
         finish_reasons=tuple(reasons) if found.candidates else ("content_filter",),
         service_tier=wire.read_tier(found.usage_metadata),
     )
@@ -57,7 +57,7 @@ def read_response(body: bytes, clock: Clock) -> ChatResponse:
         model=found.model_version or "",
         created_s=clock.now_ns() // 1_000_000_000,
         choices=tuple(_read_candidate(found, candidate) for candidate in found.candidates or ()) or (blocked,),
-        usage=wire.read_usage(found.usage_metadata),
+        usage=wire.read_usage(found.usage_metadata, wire.count_searches(found.candidates, found.model_version)),
         service_tier=wire.read_tier(found.usage_metadata),
     )
 

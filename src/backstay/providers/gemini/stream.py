@@ -44,6 +44,7 @@ class GeminiStreamReader:
         """Candidates that have begun and not finished."""
         self._tools: dict[int, int] = {}
         """Candidate → how many tool calls it has made."""
+        self._searches = 0
 
     def read(self, frame: bytes) -> list[ChatEvent]:
         data = data_of(frame)
@@ -68,7 +69,9 @@ class GeminiStreamReader:
         for candidate in candidates:
             failure = self._add_candidate(events, candidate) or failure
         if chunk.usage_metadata is not None:
-            usage, tier = wire.read_usage(chunk.usage_metadata), wire.read_tier(chunk.usage_metadata)
+            self._searches = max(self._searches, wire.count_searches(candidates, chunk.model_version))
+            usage = wire.read_usage(chunk.usage_metadata, self._searches)
+            tier = wire.read_tier(chunk.usage_metadata)
             events.append(UsageReported(usage=usage, service_tier=tier))
         if failure is not None:
             events.append(failure)

@@ -3,7 +3,7 @@
 Source: google-genai Python SDK 3.6.1, ``types.py`` (2026-11); https://ai.google.dev/api/generate-content (2026-11).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -47,12 +47,17 @@ class Logprobs(msgspec.Struct, gc=False, rename="camel"):
     top_candidates: list[TopTokens] | None = None
 
 
+class Grounding(msgspec.Struct, gc=False, rename="camel"):
+    web_search_queries: list[str] | None = None
+
+
 class Candidate(msgspec.Struct, gc=False, rename="camel"):
     index: int = 0
     content: Content | None = None
     finish_reason: str | None = None
     finish_message: str | None = None
     logprobs_result: Logprobs | None = None
+    grounding_metadata: Grounding | None = None
 
 
 class PromptFeedback(msgspec.Struct, gc=False, rename="camel"):
@@ -93,6 +98,7 @@ class Answer(msgspec.Struct, gc=False, rename="camel"):
 class CandidateSummary(msgspec.Struct, gc=False, rename="camel"):
     content: msgspec.Raw = msgspec.Raw(b"")
     finish_reason: str | None = None
+    grounding_metadata: Grounding | None = None
 
     @property
     def calls_a_tool(self) -> bool:
@@ -166,7 +172,22 @@ def read_tier(wire: WireUsage | None) -> str | None:
     return None if wire is None else _TIERS.get((wire.service_tier or wire.traffic_type or "").lower())
 
 
-def read_usage(wire: WireUsage | None) -> Usage:
+_BY_PROMPT = ("gemini-1", "gemini-2")
+
+
+def count_searches(candidates: "Sequence[Candidate | CandidateSummary] | None", model: str | None) -> int:
+    """Count the billed searches of Google's that an answer is grounded in.
+
+    Since Gemini 3 each query is billed that is not empty, equal ones once; before, the prompt is billed once.
+    Source: ai.google.dev/gemini-api/docs/google-search, "pricing" (read by you.com/resources/gemini-web-search-api,
+    2026-09-17); discuss.ai.google.dev/t/168136 quotes it on empty queries.
+    """
+    grounded = [each.grounding_metadata for each in candidates or () if each.grounding_metadata is not None]
+    queries = {query for each in grounded for query in each.web_search_queries or () if query}
+    return min(1, len(queries)) if (model or "").startswith(_BY_PROMPT) else len(queries)
+
+
+def read_usage(wire: WireUsage | None, searches: int = 0) -> Usage:
     """Read token counts; what the wire leaves out is 0 where it says anything.
 
     The prompt's count includes cached tokens but not what tools brought in; the candidates' does not include thoughts,
@@ -184,14 +205,19 @@ def read_usage(wire: WireUsage | None) -> Usage:
         output_tokens=output,
         cache_read_tokens=wire.cached_content_token_count or 0,
         reasoning_tokens=thoughts,
-        input_audio_tokens=_audio(wire.prompt_tokens_details) + _audio(wire.tool_use_prompt_tokens_details),
-        output_audio_tokens=_audio(wire.candidates_tokens_details),
-        cache_audio_read_tokens=_audio(wire.cache_tokens_details),
+        input_audio_tokens=_count(wire.prompt_tokens_details, "AUDIO")
+        + _count(wire.tool_use_prompt_tokens_details, "AUDIO"),
+        output_audio_tokens=_count(wire.candidates_tokens_details, "AUDIO"),
+        cache_audio_read_tokens=_count(wire.cache_tokens_details, "AUDIO"),
+        input_image_tokens=_count(wire.prompt_tokens_details, "IMAGE"),
+        output_image_tokens=_count(wire.candidates_tokens_details, "IMAGE"),
+        cache_image_read_tokens=_count(wire.cache_tokens_details, "IMAGE"),
+        web_searches=searches,
     )
 
 
-def _audio(details: list[ModalityCount] | None) -> int:
-    return sum(count.token_count for count in details or () if count.modality == "AUDIO")
+def _count(details: list[ModalityCount] | None, modality: str) -> int:
+    return sum(count.token_count for count in details or () if count.modality == modality)
 
 
 def write_usage(usage: Usage, service_tier: str | None = None) -> dict[str, Any]:

@@ -12,15 +12,37 @@ from backstay.core.chat import FinishReason
 from backstay.core.usage import NO_USAGE, Usage
 
 
+class CachedDetails(msgspec.Struct, gc=False):
+    audio_tokens: int | None = None
+    image_tokens: int | None = None
+
+
+class CacheCreation(msgspec.Struct, gc=False):
+    ephemeral_1h_input_tokens: int | None = None
+
+
 class PromptDetails(msgspec.Struct, gc=False):
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
+    cache_creation_tokens: int | None = None
+    """LiteLLM's name for ``cache_write_tokens``."""
+    cache_creation_input_tokens: int | None = None
+    """Alibaba's. Source: its Model Studio, "context cache", ``usage`` of explicit caches (2026)."""
+    cache_creation_token_details: CacheCreation | None = None
+    """LiteLLM's: which of them are kept for an hour."""
+    cached_tokens_details: CachedDetails | None = None
     audio_tokens: int | None = None
+    image_tokens: int | None = None
 
 
 class CompletionDetails(msgspec.Struct, gc=False):
     reasoning_tokens: int | None = None
     audio_tokens: int | None = None
+    image_tokens: int | None = None
+
+
+class ServerTools(msgspec.Struct, gc=False):
+    web_search_requests: int | None = None
 
 
 class WireUsage(msgspec.Struct, gc=False):
@@ -35,6 +57,12 @@ class WireUsage(msgspec.Struct, gc=False):
     """Whether an adaptor of ours has counted, as the vendor did not."""
     cached_tokens: int | None = None
     """Moonshot's."""
+    reasoning_tokens: int | None = None
+    """Perplexity's, beside the completion; with the next two of its deep research."""
+    citation_tokens: int | None = None
+    num_search_queries: int | None = None
+    server_tool_use: ServerTools | None = None
+    """What LiteLLM passes on of Anthropic's."""
 
 
 class ChoiceSummary(msgspec.Struct, gc=False):
@@ -162,24 +190,53 @@ def read_usage(wire: WireUsage | None) -> Usage:
         return NO_USAGE
     prompt, completion = wire.prompt_tokens_details, wire.completion_tokens_details
     cached = wire.prompt_cache_hit_tokens or wire.cached_tokens
-    if prompt is None and completion is None and not cached:
+    if prompt is None and completion is None and not cached and wire.reasoning_tokens is None:
         return Usage(
             input_tokens=wire.prompt_tokens, output_tokens=wire.completion_tokens, estimated=wire.x_backstay_estimated
         )
     prompt, completion = prompt or PromptDetails(), completion or CompletionDetails()
-    output, reasoning = wire.completion_tokens, completion.reasoning_tokens or 0
-    if output is not None and reasoning and wire.total_tokens == (wire.prompt_tokens or 0) + output + reasoning:
+    output, reasoning = wire.completion_tokens, completion.reasoning_tokens or wire.reasoning_tokens or 0
+    cites, searches = 0, 0 if wire.server_tool_use is None else wire.server_tool_use.web_search_requests or 0
+    if output is not None and _is_beside(wire, reasoning):
         output += reasoning
+    if output is not None and wire.reasoning_tokens is not None:
+        cites, searches = wire.citation_tokens or 0, wire.num_search_queries or 0
+        output += cites
+    parts = prompt.cached_tokens_details or CachedDetails()
+    creation = prompt.cache_creation_token_details
     return Usage(
         input_tokens=wire.prompt_tokens,
         output_tokens=output,
         cache_read_tokens=prompt.cached_tokens or cached or 0,
-        cache_write_tokens=prompt.cache_write_tokens or 0,
+        cache_write_tokens=prompt.cache_write_tokens
+        or prompt.cache_creation_tokens
+        or prompt.cache_creation_input_tokens
+        or 0,
+        cache_write_1h_tokens=0 if creation is None else creation.ephemeral_1h_input_tokens or 0,
         reasoning_tokens=reasoning,
         input_audio_tokens=prompt.audio_tokens or 0,
         output_audio_tokens=completion.audio_tokens or 0,
+        cache_audio_read_tokens=parts.audio_tokens or 0,
+        input_image_tokens=prompt.image_tokens or 0,
+        output_image_tokens=completion.image_tokens or 0,
+        cache_image_read_tokens=parts.image_tokens or 0,
+        citation_tokens=cites,
+        web_searches=searches,
         estimated=wire.x_backstay_estimated,
     )
+
+
+def _is_beside(wire: WireUsage, reasoning: int) -> bool:
+    """Whether reasoning is counted beside the completion.
+
+    Perplexity's deep research counts it beside all totals, with what it cites.
+    Source: https://docs.perplexity.ai/guides/pricing, "sonar deep research" (2026), whose example bills each by itself.
+    """
+    if not reasoning:
+        return False
+    if wire.reasoning_tokens is not None and wire.num_search_queries is not None:
+        return True
+    return wire.total_tokens == (wire.prompt_tokens or 0) + (wire.completion_tokens or 0) + reasoning
 
 
 def write_usage(usage: Usage) -> dict[str, Any]:

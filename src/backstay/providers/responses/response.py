@@ -34,7 +34,7 @@ def summarize_whole(found: wire.Whole, *, has_refusal: bool) -> ReplySummary:
     return ReplySummary(
         id=found.id or None,
         model=found.model or None,
-        usage=wire.read_usage(found.usage, count_searches(found)),
+        usage=wire.read_usage(found.usage, count_searches(found), count_storage_searches(found)),
         finish_reasons=() if reason is None else (reason,),
         service_tier=found.service_tier,
     )
@@ -46,6 +46,11 @@ def count_searches(found: wire.Whole) -> int:
     Source: OpenAI's guide "web search", ``action`` of ``web_search_call``: "search actions incur a tool call cost".
     """
     return sum(item.type == "web_search_call" and _is_search(item.action) for item in found.output)
+
+
+def count_storage_searches(found: wire.Whole) -> int:
+    """Count the calls of the hosted file search, which are billed one by one. Source: OpenAI's pricing (2026-11)."""
+    return sum(item.type == "file_search_call" for item in found.output)
 
 
 def _is_search(action: Any) -> bool:
@@ -93,7 +98,7 @@ def read_response(body: bytes) -> ChatResponse:
         model=found.model,
         created_s=int(found.created_at or 0),
         choices=(choice,),
-        usage=wire.read_usage(found.usage, count_searches(found)),
+        usage=wire.read_usage(found.usage, count_searches(found), count_storage_searches(found)),
         service_tier=found.service_tier,
     )
 

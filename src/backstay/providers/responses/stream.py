@@ -31,6 +31,7 @@ from backstay.providers.responses.response import (
     FAILED,
     Echo,
     count_searches,
+    count_storage_searches,
     item_id,
     name_response,
     read_call,
@@ -106,7 +107,7 @@ class ResponsesStreamReader:
         if kind in ("response.completed", "response.incomplete"):
             self.finished = True
             reason = wire.read_finish(response, has_tools=bool(self._tools), has_refusal=self._refused)
-            usage = wire.read_usage(response.usage, count_searches(response))
+            usage = wire.read_usage(response.usage, count_searches(response), count_storage_searches(response))
             events.append(Finished(reason=reason or "stop"))
             events.append(UsageReported(usage=usage, service_tier=response.service_tier))
         return events

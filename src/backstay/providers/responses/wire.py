@@ -129,7 +129,7 @@ def split_signature(signature: str) -> tuple[str, str] | None:
     return (item_id, encrypted) if item_id.startswith("rs_") and encrypted else None
 
 
-def read_usage(wire: WireUsage | None, searches: int = 0) -> Usage:
+def read_usage(wire: WireUsage | None, searches: int = 0, storage_searches: int = 0) -> Usage:
     """Read token counts."""
     if wire is None:
         return NO_USAGE
@@ -141,6 +141,7 @@ def read_usage(wire: WireUsage | None, searches: int = 0) -> Usage:
         cache_write_tokens=read.cache_write_tokens or 0,
         reasoning_tokens=written.reasoning_tokens or 0,
         web_searches=searches,
+        storage_searches=storage_searches,
     )
 
 
