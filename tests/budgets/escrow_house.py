@@ -171,8 +171,9 @@ class Worker:
 
 
 def charge_of(share: Share, amount: int) -> Charge:
-    return Charge(budget_id=share.purse.id[1], starts_us=share.lease.starts_us, at_us=AT_US, covered=amount)
+    return share.charge(AT_US, covered=amount, uncovered=0)
 
 
 def window_of(charge: Charge) -> Window:
+    assert charge.starts_us is not None
     return (charge.budget_id, charge.starts_us)

@@ -64,12 +64,24 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
         return " of ".join(parts) or "tenant"
 
 
+class Window(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the windows of a budget of the policy are made of, which the book does not know by itself."""
+
+    limit: int
+    span: str
+    zone: str = "UTC"
+    rollover: bool = False
+
+
 class Charge(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one call cost one budget: a part of the call's record in the journal."""
 
     budget_id: str
     subject: str = ""
-    starts_us: int
+    starts_us: int | None = None
+    """``None``: of a soft budget whose window the worker was not told of. The book finds it by ``at_us``."""
+    window: Window | None = None
+    """With ``starts_us`` left out, of the policy's budgets."""
     at_us: int
     """The call's own time."""
     covered: int = 0
@@ -135,4 +147,4 @@ class Shortage(msgspec.Struct, frozen=True, kw_only=True):
     retry_s: float | None = None
     """When the window ends; ``None``: never."""
     unheard: bool = False
-    """Whether the book has not answered: nobody knows what is left."""
+    """Whether the book does not answer, and it may be that it has more: what is left is what this worker holds."""

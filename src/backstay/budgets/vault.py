@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from backstay.budgets.types import Answer, Ask, Charge, Reply, Shortage, Terms
+from backstay.budgets.types import Answer, Ask, Charge, Reply, Shortage, Terms, Window
 
 PurseId = tuple[str, str, str]
 """Tenant, budget, subject."""
@@ -186,9 +186,31 @@ class Share(msgspec.Struct, frozen=True):
     """What one attempt has reserved of one budget."""
 
     purse: Purse
-    lease: Lease
+    lease: Lease | None
+    """``None``: of a soft budget whose window is not known, as the book is away."""
     amount: int
     """0 of a soft budget: it reserves nothing."""
+
+    @property
+    def window(self) -> tuple[str, str, int | None]:
+        """Budget, subject, and when the window starts."""
+        return *self.purse.id[1:], None if self.lease is None else self.lease.starts_us
+
+    def charge(self, at_us: int, *, covered: int, uncovered: int) -> Charge:
+        """Write what a call costs this budget."""
+        budget_id, subject, starts_us = self.window
+        terms, window = self.purse.terms, None
+        if starts_us is None and terms.is_policy:
+            window = Window(limit=terms.limit, span=terms.span, zone=terms.time_zone, rollover=terms.rollover)
+        return Charge(
+            budget_id=budget_id,
+            subject=subject,
+            starts_us=starts_us,
+            window=window,
+            at_us=at_us,
+            covered=covered,
+            uncovered=uncovered,
+        )
 
 
 class Vault:
@@ -231,21 +253,21 @@ class Vault:
     def take(self, purses: Sequence[Purse], amount: int, now_us: int) -> list[Share] | Purse:
         """Reserve an amount of every hard budget, or of none: then the first that lacks it is returned."""
         book_us = now_us + self._ahead_us
-        found: list[tuple[Purse, Lease]] = []
+        found: list[tuple[Purse, Lease | None]] = []
         for purse in purses:
             lease = purse.current(book_us)
-            if lease is None:
-                if purse.terms.hard or not self.is_away:
-                    return purse
-                continue  # it refuses nobody, and cannot count without its window
-            if purse.terms.hard and lease.available < amount:
+            if purse.terms.hard and (lease is None or lease.available < amount):
+                return purse
+            if lease is None and not self.is_away:
                 return purse
             found.append((purse, lease))
         shares: list[Share] = []
         for purse, lease in found:
             reserved = amount if purse.terms.hard else 0
-            purse.take(lease, reserved, now_us)
-            if (reserved and purse.is_low(lease)) or (not purse.terms.hard and now_us - purse.heard_us > _FRESH_US):
+            if lease is not None:
+                purse.take(lease, reserved, now_us)
+            is_low = reserved and lease is not None and purse.is_low(lease)
+            if is_low or (not purse.terms.hard and now_us - purse.heard_us > _FRESH_US):
                 self._dirty[purse.id] = purse
             shares.append(Share(purse, lease, reserved))
         return shares
@@ -255,20 +277,12 @@ class Vault:
         charges: list[Charge] = []
         for share in shares:
             lease, amount = share.lease, share.amount
-            uncovered = max(0, cost - amount - max(0, lease.available))
-            lease.reserved -= amount
-            lease.available += amount - (cost - uncovered)
+            uncovered = cost if lease is None else max(0, cost - amount - max(0, lease.available))
+            if lease is not None:
+                lease.reserved -= amount
+                lease.available += amount - (cost - uncovered)
             if cost:
-                charges.append(
-                    Charge(
-                        budget_id=share.purse.id[1],
-                        subject=share.purse.subject,
-                        starts_us=lease.starts_us,
-                        at_us=at_us,
-                        covered=cost - uncovered,
-                        uncovered=uncovered,
-                    )
-                )
+                charges.append(share.charge(at_us, covered=cost - uncovered, uncovered=uncovered))
             if share.purse.waiting or share.purse.scarce_until_us:
                 self._dirty[share.purse.id] = share.purse
         return charges
@@ -278,20 +292,29 @@ class Vault:
         for purse in purses:
             lease = purse.current(now_us + self._ahead_us)
             if purse.terms.hard and lease is not None and purse.can_ever_be(lease) < amount:
-                return self.lacking(purse, now_us)
+                return msgspec.structs.replace(self.lacking(purse, now_us), unheard=False)
         return None
 
     def lacking(self, purse: Purse, now_us: int) -> Shortage:
-        """Say what one budget has left now."""
+        """Say what one budget has left now: here alone, where the book is away."""
         book_us = now_us + self._ahead_us
         lease = purse.current(book_us)
+        free = 0 if self.is_away else max(0, purse.free)
         return Shortage(
             terms=purse.terms,
             subject=purse.subject,
-            left=0 if lease is None else max(0, lease.available + max(0, purse.free)),
+            left=0 if lease is None else max(0, lease.available + free),
             retry_s=None if lease is None or purse.terms.span == "lifetime" else (lease.ends_us - book_us) / 1e6,
-            unheard=lease is None and self.is_away,
+            unheard=self.is_away,
         )
+
+    def may_come_back_here(self, purses: Sequence[Purse], amount: int, now_us: int) -> bool:
+        """Whether an amount fits once calls that run here have ended, if they cost nothing."""
+        for purse in purses:
+            lease = purse.current(now_us + self._ahead_us)
+            if purse.terms.hard and (lease is None or lease.available + lease.reserved < amount):
+                return False
+        return True
 
     def has_others(self, purses: Sequence[Purse], now_us: int) -> bool:
         """Whether calls that run, here or elsewhere, hold something that may come back."""
