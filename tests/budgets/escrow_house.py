@@ -140,11 +140,11 @@ class Worker:
     def sync(self, fate: str = "taken") -> None:
         asks = self.vault.ask(self.now_us)
         if fate == "request lost":
-            self.vault.lost(asks)
+            self.vault.lost(asks, self.now_us)
             return
         reply = self._book.sync(self.name, asks.values())
         if fate == "reply lost":
-            self.vault.lost(asks)
+            self.vault.lost(asks, self.now_us)
         else:
             self.vault.answer(asks, reply, self.now_us, self.now_us)
 

@@ -10,7 +10,7 @@ from escrow_house import Book
 from psycopg.sql import SQL, Identifier, Literal
 from test_escrow import CALL, OPERATOR, unrecorded, until, working
 
-from backstay.budgets import Charge, Escrow, Share, Shortage, Terms
+from backstay.budgets import Charge, Escrow, Share, Shortage, Subject, Terms
 from backstay.budgets.manage import Budgets, NewBudget
 from backstay.budgets.types import OnLow, Span
 from backstay.budgets.vault import Purse, Vault
@@ -87,22 +87,42 @@ async def test_without_postgres_a_call_waits_for_what_runs_here(database: Databa
         assert sum(share.amount for share in found) == 700
 
 
-@pytest.mark.parametrize(("on_low", "is_let_through"), [("queue", True), ("refuse", False)])
-async def test_without_postgres_only_who_queues_waits_for_it(
-    database: Database, switch: Switch, on_low: OnLow, is_let_through: bool
+@pytest.mark.parametrize(
+    ("on_low", "for_s", "is_let_through"), [("queue", 20.0, True), ("refuse", 20.0, True), ("refuse", 0.1, False)]
+)
+async def test_postgres_is_waited_for_while_a_call_may_wait(
+    database: Database, switch: Switch, on_low: OnLow, for_s: float, is_let_through: bool
 ):
-    """A call of a budget that queues goes on once Postgres is back; others are told at once."""
+    """A call goes on once Postgres is back, if it may wait for so long."""
     new = NewBudget(limit_usd="0.000001", window="lifetime", on_low_budget=on_low)
     await Budgets(database).create(OPERATOR, new, unrecorded)
     async with working(database, "wrk_1") as escrow:
         purses = escrow.purses(CALL)
         switch.turn(on=False)
-        waiting = asyncio.create_task(escrow.wait_for(purses, 1000, 20.0))
+        waiting = asyncio.create_task(escrow.wait_for(purses, 1000, for_s))
         await until(lambda: escrow.is_away)
         if not is_let_through:
             await until(waiting.done)
         switch.turn(on=True)
         assert isinstance(await waiting, Shortage) != is_let_through
+
+
+async def test_a_long_outage_is_not_waited_for(database: Database, switch: Switch):
+    """Once Postgres has been away for longer than a call may wait, it is told at once, unless its budget queues."""
+    for name, on_low in (("chat", "refuse"), ("mail", "queue")):
+        new = NewBudget(limit_usd="0.001", scope=f"feature:{name}", on_low_budget=on_low)
+        await Budgets(database).create(OPERATOR, new, unrecorded)
+    async with working(database, "wrk_1") as escrow:
+        switch.turn(on=False)
+        refused, queued = escrow.purses(CALL), escrow.purses(Subject(tenant_id="acme", feature="mail"))
+        assert isinstance(await escrow.wait_for(refused, 1000, 0.3), Shortage)
+        await asyncio.sleep(0.3)
+        in_queue = asyncio.create_task(escrow.wait_for(queued, 1000, 30.0))
+        told = asyncio.create_task(escrow.wait_for(refused, 1000, 0.3))
+        await until(told.done)
+        assert isinstance(await told, Shortage) and not in_queue.done()
+        switch.turn(on=True)
+        assert not isinstance(await in_queue, Shortage)
 
 
 async def test_without_anything_to_ask_it_is_seen_that_postgres_is_back(database: Database, switch: Switch):
@@ -150,7 +170,7 @@ def soft(request: pytest.FixtureRequest, book: Book) -> Budget:
 def spend_away(terms: Terms, cost: int, at_us: int) -> list[Charge]:
     """Make a call in a worker that has never heard from the book, and has found that it is away."""
     vault = Vault(now_us=0, wall_us=at_us)
-    vault.lost({})
+    vault.lost({}, 0)
     found = vault.take([vault.purse("acme", terms, "", 0)], 500, 0)
     assert not isinstance(found, Purse)
     return vault.settle(found, cost, at_us)
@@ -203,7 +223,7 @@ def test_a_window_that_ends_while_postgres_is_away_is_followed_by_another(book: 
     asks = vault.ask(0)
     vault.answer(asks, book.sync("wrk_1", asks.values()), 0, 0)
     vault.wait_no_more([purse], 0)
-    vault.lost({})
+    vault.lost({}, 0)
     for number, now_us in enumerate((0, HOUR_US + 5, 2 * HOUR_US + 5)):
         found = vault.take([purse], 500, now_us)
         assert not isinstance(found, Purse)

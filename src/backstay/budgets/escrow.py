@@ -121,7 +121,8 @@ class Escrow:
         """Reserve an amount, asking the book, and waiting for what running calls may give back.
 
         Args:
-            for_s: The longest wait for those. Without any, the book is asked and the others are told to give back.
+            for_s: The longest wait for those. Without any, the book is asked and the others are told to give back. A
+                book that has been away for longer than this is not waited for.
         """
         vault, began_us = self._vault, self._now_us()
         rounds = 0
@@ -140,7 +141,8 @@ class Escrow:
             if (shortage := vault.shortage(purses, amount, now_us)) is not None:
                 return shortage
             if vault.is_away:
-                if is_late or not (found.terms.on_low == "queue" or vault.may_come_back_here(purses, amount, now_us)):
+                is_hopeless = found.terms.on_low != "queue" and vault.is_long_away(for_s, now_us)
+                if is_late or (is_hopeless and not vault.may_come_back_here(purses, amount, now_us)):
                     return lacking
                 continue
             # The first round tells others to give back what they do not use; that is taken into account after it.
@@ -279,11 +281,11 @@ class Escrow:
         except StoreUnavailable as error:
             if not self._vault.is_away:
                 _log.warning("Budgets go on with what is leased: %s", error.message)
-            self._vault.lost(asks)
+            self._vault.lost(asks, self._now_us())
             return False
         except Exception:  # noqa: BLE001 - the edge of the task: a fault here must not end the counting
             _log.exception("The book of budgets refuses a sync; it is tried again.")
-            self._vault.lost(asks)
+            self._vault.lost(asks, self._now_us())
             return False
         finally:
             _wake(waiting)

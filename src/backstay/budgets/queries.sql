@@ -83,6 +83,21 @@ where (l.tenant_id, l.budget_id, l.subject, l.starts_us) =
       (%(tenant_id)s, %(budget_id)s, %(subject)s, %(starts_us)s) and l.amount > 0
 order by l.amount desc, l.holder
 
+-- name: holdings
+-- What each worker was granted of a lifetime's window until a moment, and what calls that had begun by then cost of it. A
+-- charge is posted at its call's time.
+select substr(account, 7) as holder, coalesce(sum(signed) filter (where kind <> 'charge'), 0)::bigint as granted,
+       coalesce(-sum(signed) filter (where kind = 'charge'), 0)::bigint as charged,
+       coalesce(-sum(signed) filter (where kind = 'charge' and posted_at >= %(since)s), 0)::bigint as charged_lately
+from (
+  select sink as account, kind, amount as signed, posted_at from budget_postings
+  where (tenant_id, budget_id, subject, starts_us) = (%(tenant_id)s, %(budget_id)s, '', 0) and posted_at < %(until)s
+  union all
+  select source, kind, -amount, posted_at from budget_postings
+  where (tenant_id, budget_id, subject, starts_us) = (%(tenant_id)s, %(budget_id)s, '', 0) and posted_at < %(until)s
+) move
+where account like 'lease:%%' group by 1 order by 1
+
 -- name: dearest
 -- The calls that one window paid most for.
 select call_id, min(posted_at) as at, sum(amount)::bigint as amount, (

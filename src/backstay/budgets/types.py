@@ -99,6 +99,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     subject: str
     returns: tuple[tuple[int, int], ...] = ()
     """By window: all that was ever given back of it."""
+    settled: tuple[int, int] | None = None
+    """The current window, and all that calls have ever cost of what was had of it, shipped or not."""
     need: int = 0
     """What calls are waiting for."""
     unit: int = 0
@@ -127,7 +129,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     free: int = 0
     """What nobody holds; below 0 where more was spent than the limit."""
     elsewhere: int = 0
-    """What others hold."""
+    """What others hold and have not said to be spent."""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
