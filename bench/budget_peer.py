@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from backstay.core.money import from_usd
 from backstay.drills.private import MODEL, private_instance
 from backstay.drills.scenario import parse_scenario
 from backstay.drills.simulators import Simulators, running_simulators
@@ -126,7 +127,7 @@ async def spend_with_backstay() -> Spent:
         await Simulators(session, urls).play(scenario.targets)
         async with private_instance(scenario, urls, session) as (installation, _):
             key = await installation.make_key("bench")
-            await installation.make_budget(LIMIT_USD)
+            await installation.make_budget(from_usd(str(LIMIT_USD)))
             await asyncio.sleep(1.0)  # every worker follows within a second
             costs: list[float] = []
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from backstay.budgets import Charge, Escrow, Share, Shortage, Subject
+from backstay.budgets import Escrow, Share, Shortage, Subject
 from backstay.core.clock import SystemClock
 from backstay.core.ids import new_span_id
 from backstay.core.money import NanoUSD
@@ -81,12 +81,7 @@ class Spender:
 
     def _intent(self, call_id: str, shares: Sequence[Share], worst: int) -> IntentDocument:
         at_ns = self._clock.now_ns()
-        pledges = tuple(
-            Charge(
-                budget_id=share.purse.id[1], starts_us=share.lease.starts_us, at_us=at_ns // 1000, covered=share.amount
-            )
-            for share in shares
-        )
+        pledges = tuple(share.charge(at_ns // 1000, covered=share.amount, uncovered=0) for share in shares)
         return IntentDocument(
             tenant_id=TENANT, call_id=call_id, trace_id=call_id * 2, parent_id=None, at_ns=at_ns, operation="chat",
             model="m", target="sim/m", key_id="key_1", user_id=None, feature=None, tags=(), dialect="openai",

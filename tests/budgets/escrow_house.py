@@ -142,11 +142,11 @@ class Worker:
     def sync(self, fate: str = "taken") -> None:
         asks = self.vault.ask(self.now_us)
         if fate == "request lost":
-            self.vault.lost(asks)
+            self.vault.lost(asks, self.now_us)
             return
         reply = self._book.sync(self.name, asks.values())
         if fate == "reply lost":
-            self.vault.lost(asks)
+            self.vault.lost(asks, self.now_us)
         else:
             self.vault.answer(asks, reply, self.now_us, self.now_us)
 
@@ -173,8 +173,9 @@ class Worker:
 
 
 def charge_of(share: Share, amount: int) -> Charge:
-    return Charge(budget_id=share.purse.id[1], starts_us=share.lease.starts_us, at_us=AT_US, covered=amount)
+    return share.charge(AT_US, covered=amount, uncovered=0)
 
 
 def window_of(charge: Charge) -> Window:
+    assert charge.starts_us is not None
     return (charge.budget_id, charge.starts_us)

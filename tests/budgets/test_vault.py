@@ -23,6 +23,7 @@ class Book:
 
     def ship(self, charges: list[Charge]) -> None:
         for charge in charges:
+            assert charge.starts_us is not None
             self.spent[charge.starts_us] = self.spent.get(charge.starts_us, 0) + charge.covered
             self.granted[charge.starts_us] -= charge.covered
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ HAS_CHROMIUM = CHROMIUM.exists() or os.environ.get("CI") == "true"
 FIGURES = {
     "scenario", "title", "verdict", "seconds", "calls", "succeeded", "success_rate", "endings", "reasons", "p50_ms",
     "p95_ms", "p99_ms", "upstream_calls", "extra_calls", "struck_calls", "targets", "recovery_s", "disturbed_s",
-    "breaker_openings", "cost_usd", "outage_cost_usd", "booked_calls", "expectations", "stretches", "timeline",
+    "breaker_openings", "money", "cost_usd", "outage_cost_usd", "booked_calls", "expectations", "stretches", "timeline",
     "compare", "report",
 }  # fmt: skip
 SHORT = """
@@ -91,6 +92,17 @@ def test_a_quick_drill_passes(name: str, tmp_path: Path) -> None:
     asked = told["targets"]["primary"]["answer"] if name == "stale-answers" else told["succeeded"]
     assert told["booked_calls"] >= asked > 0
     assert re.fullmatch(r"\d+\.\d{6,9}", told["cost_usd"])
+
+
+@pytest.mark.parametrize("name", ["budget-outage", "budget-freeze"])
+def test_budgets_hold_while_postgres_is_away(name: str, tmp_path: Path) -> None:
+    """Calls go on within leased money and none beyond it; afterwards the books say what callers were told."""
+    status, told, _ = drill(name, "--quick", cwd=tmp_path)
+    assert [check for check in told["expectations"] if not check["passed"]] == []
+    assert (status, told["verdict"]) == (0, "pass")
+    money = told["money"]
+    assert money["charged_usd"] == money["booked_usd"] == money["spent_usd"]
+    assert Decimal(money["charged_away_usd"]) > 0
 
 
 async def test_a_drill_that_fails_says_so_and_leaves_its_report(tmp_path: Path) -> None:

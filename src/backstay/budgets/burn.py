@@ -45,6 +45,18 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the worker was not heard of for long."""
 
 
+class Holding(msgspec.Struct, frozen=True, kw_only=True):
+    """What one worker had of a window until a moment."""
+
+    holder: str
+    granted: NanoUSD
+    """Less what it gave back."""
+    charged: NanoUSD
+    """What calls that had begun until then cost of it."""
+    charged_lately: NanoUSD
+    """Those of them that had begun since another moment."""
+
+
 class DearCall(msgspec.Struct, frozen=True, kw_only=True):
     """What a window paid for one call."""
 
@@ -108,6 +120,15 @@ class Burns:
             )
             for row in rows
         ]
+
+    async def holdings(
+        self, tenant_id: str, budget_id: str, *, since: dt.datetime, until: dt.datetime
+    ) -> Sequence[Holding]:
+        """Read from the postings what each worker had of a budget for a lifetime until a moment."""
+        values = {"tenant_id": tenant_id, "budget_id": budget_id, "since": since, "until": until}
+        async with self._database.tenant(tenant_id, timeout_s=_TIMEOUT_S) as connection:
+            rows = await (await connection.execute(_QUERIES["holdings"], values)).fetchall()
+        return [msgspec.convert(row, Holding) for row in rows]
 
     async def dearest(self, tenant_id: str, view: BudgetView, subject: str, *, limit: int) -> Sequence[DearCall]:
         """List the calls that a budget's current window paid most for."""

@@ -76,6 +76,11 @@ class Escrow:
         return self._loaded.is_set()
 
     @property
+    def is_away(self) -> bool:
+        """Whether Postgres did not answer when it was last asked: only what is leased can be spent."""
+        return self._vault.is_away
+
+    @property
     def holder(self) -> str:
         return self._book.holder
 
@@ -116,7 +121,8 @@ class Escrow:
         """Reserve an amount, asking the book, and waiting for what running calls may give back.
 
         Args:
-            for_s: The longest wait for those. Without any, the book is asked and the others are told to give back.
+            for_s: The longest wait for those. Without any, the book is asked and the others are told to give back. A
+                book that has been away for longer than this is not waited for.
         """
         vault, began_us = self._vault, self._now_us()
         rounds = 0
@@ -131,12 +137,16 @@ class Escrow:
             found = vault.take(purses, amount, now_us)
             if not isinstance(found, Purse):
                 return found
-            lacking = vault.lacking(found, now_us)
-            if vault.is_away or vault.shortage(purses, amount, now_us) is not None:
-                return vault.shortage(purses, amount, now_us) or lacking
+            lacking, is_late = vault.lacking(found, now_us), now_us - began_us > for_s * 1e6
+            if (shortage := vault.shortage(purses, amount, now_us)) is not None:
+                return shortage
+            if vault.is_away:
+                is_hopeless = found.terms.on_low != "queue" and vault.is_long_away(for_s, now_us)
+                if is_late or (is_hopeless and not vault.may_come_back_here(purses, amount, now_us)):
+                    return lacking
+                continue
             # The first round tells others to give back what they do not use; that is taken into account after it.
-            is_over = now_us - began_us > for_s * 1e6 or not vault.has_others(purses, now_us)
-            if is_over and rounds > 3:
+            if (is_late or not vault.has_others(purses, now_us)) and rounds > 3:
                 return lacking
             await asyncio.sleep(min(_AGAIN_S * rounds, 0.25))
 
@@ -154,6 +164,9 @@ class Escrow:
         if cost > min((share.amount for share in shares if share.purse.terms.hard), default=cost):
             self.uncovered += 1
             _log.error("A call cost %d nano-USD, more than was reserved for it.", cost)
+        if self._vault.is_away and any(share.purse.waiting for share in shares):
+            waiting, self._waiting = self._waiting, []
+            _wake(waiting)
         if self._vault.has_news:
             self._due.set()
         return charges
@@ -259,7 +272,7 @@ class Escrow:
         waiting, self._waiting = self._waiting, []
         asks, sent_us = self._vault.ask(self._now_us()), self._now_us()
         try:
-            if asks or waiting:
+            if asks or waiting or self._vault.is_away:
                 reply = await self._book.sync(asks.values())
                 self._vault.answer(asks, reply, sent_us, self._now_us())
             if self._vault.has_news:
@@ -268,16 +281,21 @@ class Escrow:
         except StoreUnavailable as error:
             if not self._vault.is_away:
                 _log.warning("Budgets go on with what is leased: %s", error.message)
-            self._vault.lost(asks)
+            self._vault.lost(asks, self._now_us())
             return False
         except Exception:  # noqa: BLE001 - the edge of the task: a fault here must not end the counting
             _log.exception("The book of budgets refuses a sync; it is tried again.")
-            self._vault.lost(asks)
+            self._vault.lost(asks, self._now_us())
             return False
         finally:
-            for future in waiting:
-                if not future.done():
-                    future.set_result(None)
+            _wake(waiting)
 
     def _now_us(self) -> int:
         return self._clock.monotonic_ns() // 1000
+
+
+def _wake(waiting: Iterable[asyncio.Future[None]]) -> None:
+    """Let calls that wait for money look again."""
+    for future in waiting:
+        if not future.done():
+            future.set_result(None)

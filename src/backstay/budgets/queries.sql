@@ -111,6 +111,21 @@ cross join lateral (
 ) charge
 group by call_id, posted_at order by amount desc, call_id limit %(limit)s
 
+-- name: holdings
+-- What each worker was granted of a lifetime's window until a moment, and what calls that had begun by then cost of it. A
+-- charge is posted at its call's time.
+select substr(account, 7) as holder, coalesce(sum(signed) filter (where kind <> 'charge'), 0)::bigint as granted,
+       coalesce(-sum(signed) filter (where kind = 'charge'), 0)::bigint as charged,
+       coalesce(-sum(signed) filter (where kind = 'charge' and posted_at >= %(since)s), 0)::bigint as charged_lately
+from (
+  select sink as account, kind, amount as signed, posted_at from budget_postings
+  where (tenant_id, budget_id, subject, starts_us) = (%(tenant_id)s, %(budget_id)s, '', 0) and posted_at < %(until)s
+  union all
+  select source, kind, -amount, posted_at from budget_postings
+  where (tenant_id, budget_id, subject, starts_us) = (%(tenant_id)s, %(budget_id)s, '', 0) and posted_at < %(until)s
+) move
+where account like 'lease:%%' group by 1 order by 1
+
 -- name: dearest
 -- The calls that one window paid most for, from all of its postings.
 select call_id, min(posted_at) as at, sum(amount)::bigint as amount, (
@@ -129,20 +144,36 @@ select l.holder, max(h.seen_us) as seen_us, budgets_now_us() as now_us, sum(l.am
 from budget_leases l left join budget_holders h using (holder) group by l.holder having sum(l.amount) > 0 order by 1
 
 -- name: merge_charges
--- Books what calls cost: each once, by its call, budget and window.
+-- Books what calls cost: each once, by its call, budget and window; where the worker did not know that of a soft budget,
+-- it is the one of the call's time. Partitions and windows that are missing are made first: postings cannot be inserted
+-- into a table whose partitions are being made.
+select ensure_partitions((now() at time zone 'utc')::date);
+select budgets_place(tenant_id, budget_id, subject, at, terms)
+from (
+  select distinct doc->>'tenant_id' as tenant_id, charge->>'budget_id' as budget_id,
+         coalesce(charge->>'subject', '') as subject, charge->'window' as terms,
+         timestamptz '1970-01-01 00:00:00+00' + (charge->>'at_us')::bigint * interval '1 microsecond' as at
+  from shipment cross join lateral jsonb_array_elements(doc->'charges') as charge
+  where doc ? 'charges' and not charge ? 'starts_us'
+  order by tenant_id, budget_id, subject, at
+) as unplaced;
 with told as (
   select doc->>'tenant_id' as tenant_id, doc->>'holder' as holder, entry_id as call_id, charge,
          timestamptz '1970-01-01 00:00:00+00' + (charge->>'at_us')::bigint * interval '1 microsecond' as at
   from shipment cross join lateral jsonb_array_elements(doc->'charges') as charge
   where doc ? 'charges'
+), placed as (
+  select told.*, coalesce(charge->>'subject', '') as subject,
+         coalesce((charge->>'starts_us')::bigint, budgets_place(tenant_id, charge->>'budget_id',
+                  coalesce(charge->>'subject', ''), at, charge->'window')) as starts_us
+  from told
 ), added as (
   insert into budget_postings (tenant_id, posted_at, budget_id, subject, starts_us, kind, source, sink, amount, call_id)
-  select tenant_id, at, charge->>'budget_id', coalesce(charge->>'subject', ''), (charge->>'starts_us')::bigint, 'charge',
-         source, 'spent', amount, call_id
-  from told cross join lateral (values
+  select tenant_id, at, charge->>'budget_id', subject, starts_us, 'charge', source, 'spent', amount, call_id
+  from placed cross join lateral (values
     ('lease:' || holder, coalesce((charge->>'covered')::bigint, 0)), ('free', coalesce((charge->>'uncovered')::bigint, 0))
   ) as part (source, amount)
-  where amount > 0
+  where amount > 0 and starts_us is not null
   on conflict do nothing
   returning tenant_id, budget_id, subject, starts_us, source, amount
 ), summed as (

@@ -66,12 +66,24 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
         return " of ".join(parts) or "tenant"
 
 
+class Window(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the windows of a budget of the policy are made of, which the book does not know by itself."""
+
+    limit: int
+    span: str
+    zone: str = "UTC"
+    rollover: bool = False
+
+
 class Charge(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one call cost one budget: a part of the call's record in the journal."""
 
     budget_id: str
     subject: str = ""
-    starts_us: int
+    starts_us: int | None = None
+    """``None``: of a soft budget whose window the worker was not told of. The book finds it by ``at_us``."""
+    window: Window | None = None
+    """With ``starts_us`` left out, of the policy's budgets."""
     at_us: int
     """The call's own time."""
     covered: int = 0
@@ -89,6 +101,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     subject: str
     returns: tuple[tuple[int, int], ...] = ()
     """By window: all that was ever given back of it."""
+    settled: tuple[int, int] | None = None
+    """The current window, and all that calls have ever cost of what was had of it, shipped or not."""
     need: int = 0
     """What calls are waiting for."""
     unit: int = 0
@@ -117,7 +131,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     free: int = 0
     """What nobody holds; below 0 where more was spent than the limit."""
     elsewhere: int = 0
-    """What others hold."""
+    """What others hold and have not said to be spent."""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,4 +151,4 @@ class Shortage(msgspec.Struct, frozen=True, kw_only=True):
     retry_s: float | None = None
     """When the window ends; ``None``: never."""
     unheard: bool = False
-    """Whether the book has not answered: nobody knows what is left."""
+    """Whether the book does not answer, and it may be that it has more: what is left is what this worker holds."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from backstay.budgets.types import Answer, Ask, Charge, Reply, Shortage, Terms
+from backstay.budgets.types import Answer, Ask, Charge, Reply, Shortage, Terms, Window
 
 PurseId = tuple[str, str, str]
 """Tenant, budget, subject."""
@@ -21,6 +21,12 @@ _SCARCE_US = 1_000_000
 """How long nothing is asked for beforehand after others needed what we had."""
 _OVER_US = 60_000_000
 """How long after its end, by this worker's clock, a window is surely over by the book's."""
+_STORE_S = 300.0
+"""How long a worker's lease should last if Postgres goes away: that many seconds of what its calls cost."""
+_STORE_PARTS = 3
+"""And at most this part of what is free and its own: two workers so hold half of what is left, eight four fifths."""
+_PACE = 0.25
+"""Weight of the last second in what calls cost per second."""
 _FRESH_US = 1_000_000
 """How old what is known of a budget that only marks calls may be."""
 
@@ -28,7 +34,7 @@ _FRESH_US = 1_000_000
 class Lease:
     """What this worker holds of one window."""
 
-    __slots__ = ("available", "ends_us", "received", "reserved", "returned", "starts_us", "told")
+    __slots__ = ("available", "ends_us", "received", "reserved", "returned", "settled", "starts_us", "told")
 
     def __init__(self, starts_us: int, ends_us: int):
         self.starts_us = starts_us
@@ -37,6 +43,8 @@ class Lease:
         self.reserved = 0
         self.received = 0
         self.returned = 0
+        self.settled = 0
+        """What calls have cost of it, whether their records are shipped or not."""
         self.told = 0
         """How much of ``returned`` the book is known to have taken."""
 
@@ -64,6 +72,11 @@ class Purse:
         self.scarce_until_us = 0
         self._taken = 0
         """Reserved since the last ask: what is expected to be needed again."""
+        self._spent = 0
+        """What calls have cost since the last beat."""
+        self._beat_us = -(2**62)
+        self._pace = 0.0
+        """Nano-dollars per second."""
         self._wish = 0
         self._is_recalled = False
 
@@ -90,20 +103,39 @@ class Purse:
         self._taken += amount
         self.used_us = now_us
 
+    def settle(self, lease: Lease, reserved: int, cost: int) -> None:
+        """End a reservation, with what of it and of what is available was used."""
+        lease.reserved -= reserved
+        lease.available += reserved - cost
+        lease.settled += cost
+        self._spent += cost
+
+    def beat(self, now_us: int) -> None:
+        """Now and then: find out how much is spent per second."""
+        past_s, self._beat_us = (now_us - self._beat_us) / 1e6, now_us
+        if past_s > 0:
+            self._pace += _PACE * (self._spent / past_s - self._pace)
+            self._spent = 0
+
     def is_low(self, lease: Lease) -> bool:
-        """Whether more should be asked for before a call has to wait for it."""
-        return lease.available < self._taken and self.free > 0
+        """Whether more should be asked for before a call has to wait for it, or Postgres goes away."""
+        return self.free > 0 and (lease.available < self._taken or 2 * lease.available < self._store(lease))
+
+    def _store(self, lease: Lease | None) -> int:
+        """How much should be at hand, so that calls go on for a while should Postgres go away."""
+        available = lease.available if lease is not None else 0
+        return max(0, min(int(self._pace * _STORE_S), (self.free + available) // _STORE_PARTS))
 
     def recall(self, now_us: int) -> None:
         """Others need what is here."""
         self.scarce_until_us = now_us + _SCARCE_US
         self._is_recalled = True
 
-    def ask(self, place: int, now_us: int, book_us: int) -> Ask:
-        """Say what is given back and what is needed."""
+    def ask(self, place: int, now_us: int, book_us: int, *, is_away: bool) -> Ask:
+        """Say what is given back and what is needed. While the book is away, what is here stays here."""
         lease = self.current(book_us)
         is_idle = not self.waiting and now_us - self.used_us > _IDLE_US
-        if lease is not None and (is_idle or self._is_recalled):
+        if lease is not None and not is_away and (is_idle or self._is_recalled):
             # Those who wait here need it, too: the others get half.
             lease.give_back(lease.available // 2 if self.waiting else lease.available)
         available = lease.available if lease is not None else 0
@@ -123,9 +155,12 @@ class Purse:
                 for each in (*self.ended, *([lease] if lease else ()))
                 if each.returned > each.told
             ),
+            settled=(lease.starts_us, lease.settled) if lease is not None and lease.settled else None,
             need=need,
             unit=unit,
-            wish=0 if is_idle or now_us < self.scarce_until_us or not terms.hard else self._wish,
+            wish=0
+            if is_idle or now_us < self.scarce_until_us or not terms.hard
+            else max(self._wish, self._store(lease) - available),
             limit=terms.limit if terms.is_policy else None,
             span=terms.span if terms.is_policy else None,
             zone=terms.time_zone if terms.is_policy else None,
@@ -186,17 +221,39 @@ class Share(msgspec.Struct, frozen=True):
     """What one attempt has reserved of one budget."""
 
     purse: Purse
-    lease: Lease
+    lease: Lease | None
+    """``None``: of a soft budget whose window is not known, as the book is away."""
     amount: int
     """0 of a soft budget: it reserves nothing."""
+
+    @property
+    def window(self) -> tuple[str, str, int | None]:
+        """Budget, subject, and when the window starts."""
+        return *self.purse.id[1:], None if self.lease is None else self.lease.starts_us
+
+    def charge(self, at_us: int, *, covered: int, uncovered: int) -> Charge:
+        """Write what a call costs this budget."""
+        budget_id, subject, starts_us = self.window
+        terms, window = self.purse.terms, None
+        if starts_us is None and terms.is_policy:
+            window = Window(limit=terms.limit, span=terms.span, zone=terms.time_zone, rollover=terms.rollover)
+        return Charge(
+            budget_id=budget_id,
+            subject=subject,
+            starts_us=starts_us,
+            window=window,
+            at_us=at_us,
+            covered=covered,
+            uncovered=uncovered,
+        )
 
 
 class Vault:
     """All budgets that this worker's calls have touched. Times are of its own clock, which never runs backwards."""
 
     def __init__(self, *, now_us: int, wall_us: int):
-        self.is_away = False
-        """Whether the book did not answer the last sync."""
+        self.away_since_us: int | None = None
+        """Since when the book does not answer; ``None``: it does."""
         self._ahead_us = wall_us - now_us
         self._latest_us = -(2**62)
         """The book's time by which leases were forgotten: windows that ended before are never begun anew."""
@@ -220,6 +277,11 @@ class Vault:
         return purse
 
     @property
+    def is_away(self) -> bool:
+        """Whether the book did not answer the last sync."""
+        return self.away_since_us is not None
+
+    @property
     def purses(self) -> Sequence[Purse]:
         return tuple(self._purses.values())
 
@@ -231,21 +293,21 @@ class Vault:
     def take(self, purses: Sequence[Purse], amount: int, now_us: int) -> list[Share] | Purse:
         """Reserve an amount of every hard budget, or of none: then the first that lacks it is returned."""
         book_us = now_us + self._ahead_us
-        found: list[tuple[Purse, Lease]] = []
+        found: list[tuple[Purse, Lease | None]] = []
         for purse in purses:
             lease = purse.current(book_us)
-            if lease is None:
-                if purse.terms.hard or not self.is_away:
-                    return purse
-                continue  # it refuses nobody, and cannot count without its window
-            if purse.terms.hard and lease.available < amount:
+            if purse.terms.hard and (lease is None or lease.available < amount):
+                return purse
+            if lease is None and not self.is_away:
                 return purse
             found.append((purse, lease))
         shares: list[Share] = []
         for purse, lease in found:
             reserved = amount if purse.terms.hard else 0
-            purse.take(lease, reserved, now_us)
-            if (reserved and purse.is_low(lease)) or (not purse.terms.hard and now_us - purse.heard_us > _FRESH_US):
+            if lease is not None:
+                purse.take(lease, reserved, now_us)
+            is_low = reserved and lease is not None and purse.is_low(lease)
+            if is_low or (not purse.terms.hard and now_us - purse.heard_us > _FRESH_US):
                 self._dirty[purse.id] = purse
             shares.append(Share(purse, lease, reserved))
         return shares
@@ -255,20 +317,11 @@ class Vault:
         charges: list[Charge] = []
         for share in shares:
             lease, amount = share.lease, share.amount
-            uncovered = max(0, cost - amount - max(0, lease.available))
-            lease.reserved -= amount
-            lease.available += amount - (cost - uncovered)
+            uncovered = cost if lease is None else max(0, cost - amount - max(0, lease.available))
+            if lease is not None:
+                share.purse.settle(lease, amount, cost - uncovered)
             if cost:
-                charges.append(
-                    Charge(
-                        budget_id=share.purse.id[1],
-                        subject=share.purse.subject,
-                        starts_us=lease.starts_us,
-                        at_us=at_us,
-                        covered=cost - uncovered,
-                        uncovered=uncovered,
-                    )
-                )
+                charges.append(share.charge(at_us, covered=cost - uncovered, uncovered=uncovered))
             if share.purse.waiting or share.purse.scarce_until_us:
                 self._dirty[share.purse.id] = share.purse
         return charges
@@ -278,20 +331,33 @@ class Vault:
         for purse in purses:
             lease = purse.current(now_us + self._ahead_us)
             if purse.terms.hard and lease is not None and purse.can_ever_be(lease) < amount:
-                return self.lacking(purse, now_us)
+                return msgspec.structs.replace(self.lacking(purse, now_us), unheard=False)
         return None
 
     def lacking(self, purse: Purse, now_us: int) -> Shortage:
-        """Say what one budget has left now."""
+        """Say what one budget has left now: here alone, where the book is away."""
         book_us = now_us + self._ahead_us
         lease = purse.current(book_us)
+        free = 0 if self.is_away else max(0, purse.free)
         return Shortage(
             terms=purse.terms,
             subject=purse.subject,
-            left=0 if lease is None else max(0, lease.available + max(0, purse.free)),
+            left=0 if lease is None else max(0, lease.available + free),
             retry_s=None if lease is None or purse.terms.span == "lifetime" else (lease.ends_us - book_us) / 1e6,
-            unheard=lease is None and self.is_away,
+            unheard=self.is_away,
         )
+
+    def is_long_away(self, for_s: float, now_us: int) -> bool:
+        """Whether the book has been away for so long that it need not be waited for."""
+        return self.away_since_us is not None and now_us - self.away_since_us >= for_s * 1e6
+
+    def may_come_back_here(self, purses: Sequence[Purse], amount: int, now_us: int) -> bool:
+        """Whether an amount fits once calls that run here have ended, if they cost nothing."""
+        for purse in purses:
+            lease = purse.current(now_us + self._ahead_us)
+            if purse.terms.hard and (lease is None or lease.available + lease.reserved < amount):
+                return False
+        return True
 
     def has_others(self, purses: Sequence[Purse], now_us: int) -> bool:
         """Whether calls that run, here or elsewhere, hold something that may come back."""
@@ -357,6 +423,7 @@ class Vault:
         book_us = now_us + self._ahead_us
         for id, purse in list(self._purses.items()):
             lease = purse.current(book_us)
+            purse.beat(now_us)
             is_idle = lease is not None and lease.available > 0 and now_us - purse.used_us > _IDLE_US
             if is_idle or purse.ended or (lease is not None and lease.returned > lease.told):
                 self._dirty[id] = purse
@@ -375,11 +442,11 @@ class Vault:
         purses = [self._dirty.pop(id) for id in ids]
         self._is_urgent = bool(self._dirty) and self._is_urgent
         book_us = now_us + self._ahead_us
-        return {purse.id: purse.ask(place, now_us, book_us) for place, purse in enumerate(purses)}
+        return {purse.id: purse.ask(place, now_us, book_us, is_away=self.is_away) for place, purse in enumerate(purses)}
 
     def answer(self, asks: dict[PurseId, Ask], reply: Reply, sent_us: int, now_us: int) -> None:
         """Take the book's answer to a sync."""
-        self.is_away = False
+        self.away_since_us = None
         self._ahead_us = reply.at_us - sent_us
         ids = list(asks)
         for answer in reply.answers:
@@ -388,9 +455,10 @@ class Vault:
                 purse.answer(asks[id], answer, now_us, was_over=answer.ends_us <= self._latest_us)
         self._latest_us = max(self._latest_us, reply.at_us)
 
-    def lost(self, asks: dict[PurseId, Ask]) -> None:
+    def lost(self, asks: dict[PurseId, Ask], now_us: int) -> None:
         """Go on with what is here: nobody knows whether the sync was taken, and the next one says it again."""
-        self.is_away = True
+        if self.away_since_us is None:
+            self.away_since_us = now_us
         for id in asks:
             if (purse := self._purses.get(id)) is not None:
                 self._dirty[id] = purse

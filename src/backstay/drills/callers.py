@@ -1,10 +1,12 @@
 """Owns who makes the calls, and what a caller is told."""
 
 import time
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import aiohttp
 import msgspec
+
+from backstay.core.money import NanoUSD, from_usd
 
 Ending = Literal["ok", "stale", "degraded", "refused", "failed", "wrong", "late", "unmade"]
 """``ok``: a whole, right answer. ``stale``: the same, from a kept answer that had expired, and marked as such.
@@ -22,6 +24,8 @@ class Answered(msgspec.Struct, frozen=True):
     detail: str = ""
     is_kept: bool = False
     """Whether a kept answer was given again, which no target was asked for."""
+    cost_nanousd: NanoUSD | None = None
+    """What the caller was told that it costs; ``None``: nothing was said, as of streams and errors."""
 
 
 class Caller(Protocol):
@@ -39,14 +43,14 @@ class Caller(Protocol):
 class BackstayCaller:
     """Calls Backstay over a pool of connections, without any retry of its own."""
 
-    def __init__(self, url: str, key: str, *, model: str, feature: str):
+    def __init__(self, url: str, key: str, *, model: str, feature: str, max_tokens: int | None = None):
         headers = {"authorization": f"Bearer {key}", "x-backstay-feature": feature}
         self._session = aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(limit=0))
         self._url = f"{url}/v1/chat/completions"
-        self._model = model
+        self._fixed: dict[str, Any] = {"model": model} | ({} if max_tokens is None else {"max_tokens": max_tokens})
 
     async def call(self, text: str, *, stream: bool) -> Answered:
-        body = {"model": self._model, "messages": [{"role": "user", "content": text}], "stream": stream}
+        body = self._fixed | {"messages": [{"role": "user", "content": text}], "stream": stream}
         began = time.monotonic()
         try:
             async with self._session.post(self._url, json=body) as answer:
@@ -57,6 +61,7 @@ class BackstayCaller:
                 said, first_s = await (_read_stream(answer) if stream else _read_whole(answer))
                 is_kept = answer.headers.get("x-backstay-cache") == "hit"
                 stood_in = answer.headers.get("x-backstay-degraded")
+                cost = answer.headers.get("x-backstay-cost-usd")
         except aiohttp.ClientError as error:
             return Answered("failed", detail=str(error) or type(error).__name__)
         ending = _ending(text, said, stood_in)
@@ -66,6 +71,7 @@ class BackstayCaller:
             None if first_s is None else first_s - began,
             "" if ending == "ok" else stood_in or str(said),
             is_kept,
+            None if cost is None else from_usd(cost),
         )
 
     async def close(self) -> None:

@@ -11,11 +11,12 @@ from backstay.core.money import NanoUSD
 from backstay.drills.callers import BackstayCaller, Caller
 from backstay.drills.figures import Figures, Outage, measure, measure_all, measure_outage
 from backstay.drills.installation import Booked, Installation
-from backstay.drills.load import Act, Look, Run, run, text_of
-from backstay.drills.private import private_instance
+from backstay.drills.load import Run, run, text_of
+from backstay.drills.money import Money, begin_budget, count_money
+from backstay.drills.private import PrivateInstance, private_instance
 from backstay.drills.scenario import Scenario
 from backstay.drills.simulators import Simulators, running_simulators, total
-from backstay.drills.verdict import Check, judge
+from backstay.drills.verdict import Check, judge, judge_money
 from backstay.providers.simulator import Script
 
 Tell = Callable[[str], None]
@@ -45,6 +46,8 @@ class Drilled(msgspec.Struct, frozen=True, kw_only=True):
     """In the scenario's order."""
     checks: list[Check]
     peers: list[Side]
+    money: Money | None = None
+    """``None``: the scenario has no budget."""
 
     @property
     def passed(self) -> bool:
@@ -75,8 +78,8 @@ async def drill_private(scenario: Scenario, *, tell: Tell, make_peers: MakePeers
     async with running_simulators(list(scenario.targets)) as urls, aiohttp.ClientSession() as session:
         simulators = Simulators(session, urls)
         async with private_instance(scenario, urls, session) as (installation, inside):
-            side = await _drill(scenario, installation, simulators, tell, act=inside.do, look=inside.health)
-        return _drilled(scenario, side, await _compare(scenario, simulators, tell, make_peers))
+            side, money = await _drill(scenario, installation, simulators, tell, inside=inside)
+        return _drilled(scenario, side, await _compare(scenario, simulators, tell, make_peers), money)
 
 
 async def drill_live(scenario: Scenario, live: Live, *, tell: Tell, make_peers: MakePeers | None = None) -> Drilled:
@@ -86,6 +89,8 @@ async def drill_live(scenario: Scenario, live: Live, *, tell: Tell, make_peers: 
         ConfigError: The scenario does something to the installation itself, or a target is no simulator.
         BackstayError: It could not be played.
     """
+    if scenario.budget is not None:
+        raise ConfigError(f"{scenario.name} has a budget for all callers: it is played on a private instance only.")
     if scenario.events:
         raise ConfigError(f"{scenario.name} stops parts of the installation: it is played on a private one only.")
     async with aiohttp.ClientSession() as session:
@@ -93,7 +98,7 @@ async def drill_live(scenario: Scenario, live: Live, *, tell: Tell, make_peers: 
         simulators = Simulators(session, await _match(scenario, live, installation))
         before = await simulators.scripts()
         try:
-            side = await _drill(scenario, installation, simulators, tell, prove=True)
+            side, _ = await _drill(scenario, installation, simulators, tell, prove=True)
             return _drilled(scenario, side, await _compare(scenario, simulators, tell, make_peers))
         finally:
             await simulators.play(before)
@@ -122,10 +127,9 @@ async def _drill(
     simulators: Simulators,
     tell: Tell,
     *,
-    act: Act | None = None,
-    look: Look | None = None,
+    inside: PrivateInstance | None = None,
     prove: bool = False,
-) -> Side:
+) -> tuple[Side, Money | None]:
     name = f"drill-{secrets.token_hex(4)}"
     key = await installation.make_key(name)
     try:
@@ -136,17 +140,25 @@ async def _drill(
             warm_up = await _warm_up(scenario, caller, simulators) + (len(simulators.urls) if prove else 0)
         finally:
             await caller.close()
+        budget, budget_id = scenario.budget, ""
+        if budget is not None:
+            budget_id = await begin_budget(budget, installation)
         tell(f"{scenario.seconds:g} s of calls through Backstay")
-        caller = BackstayCaller(installation.url, key, model=installation.model, feature=name)
+        most = None if budget is None else budget.max_tokens
+        caller = BackstayCaller(installation.url, key, model=installation.model, feature=name, max_tokens=most)
+        act, look = (inside.do, inside.health) if inside is not None else (None, None)
         try:
             seen = await run(scenario, caller, simulators, act=act, look=look)
         finally:
             await caller.close()
         tell("reading the ledger")
-        booked = await installation.booked([name, f"{name}-warm-up"], len(seen.calls) + warm_up)
+        found = await installation.booked([name, f"{name}-warm-up"], len(seen.calls) + warm_up)
+        booked, money = found.get(name, Booked()), None
+        if inside is not None and budget_id:
+            money = await count_money(scenario, budget_id, installation, inside, key, seen.calls, booked)
     finally:
         await installation.revoke_keys(name)
-    return _side(BACKSTAY, scenario, seen, booked.get(name, Booked()), booked.get(f"{name}-warm-up"))
+    return _side(BACKSTAY, scenario, seen, booked, found.get(f"{name}-warm-up")), money
 
 
 def _side(
@@ -208,12 +220,13 @@ async def _compare(
     return sides
 
 
-def _drilled(scenario: Scenario, side: Side, peers: Sequence[Side]) -> Drilled:
+def _drilled(scenario: Scenario, side: Side, peers: Sequence[Side], money: Money | None = None) -> Drilled:
     stretches = [measure(side.run, stretch.from_s, stretch.until_s) for stretch in scenario.stretches]
     return Drilled(
         scenario=scenario,
         backstay=side,
         stretches=stretches,
-        checks=judge(scenario, side.whole, stretches, side.outage),
+        checks=[*judge(scenario, side.whole, stretches, side.outage), *judge_money(money)],
         peers=list(peers),
+        money=money,
     )

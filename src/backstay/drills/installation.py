@@ -9,7 +9,7 @@ import aiohttp
 import msgspec
 
 from backstay.core.errors import BackstayError
-from backstay.core.money import NanoUSD, from_usd
+from backstay.core.money import NanoUSD, from_usd, usd
 
 BOOKS_S = 20.0
 """How long is waited for the last calls to reach the ledger."""
@@ -39,10 +39,25 @@ class Installation:
         """Make the key that the callers have."""
         return (await self._ask("POST", "/v1/keys", {"name": name}))["key"]
 
-    async def make_budget(self, limit_usd: float) -> None:
-        """Limit what all its callers spend, once and for all; calls whose worst case does not fit are refused."""
-        budget = {"limit_usd": f"{limit_usd:.9f}", "window": "lifetime", "on_low_budget": "refuse"}
-        await self._ask("POST", "/v1/budgets", budget)
+    async def make_budget(self, limit: NanoUSD) -> str:
+        """Limit what all its callers spend, once and for all; calls whose worst case does not fit are refused.
+
+        Returns:
+            The budget's id. Every worker follows within a second.
+        """
+        budget = {"limit_usd": usd(limit), "window": "lifetime", "on_low_budget": "refuse"}
+        return (await self._ask("POST", "/v1/budgets", budget))["id"]
+
+    async def budget(self, budget_id: str) -> tuple[NanoUSD, NanoUSD]:
+        """Read what is spent of a budget, and what workers hold of it."""
+        budgets = (await self._ask("GET", "/v1/budgets"))["budgets"]
+        found = next(each for each in budgets if each["id"] == budget_id)
+        return from_usd(found["spent_usd"]), from_usd(found["reserved_usd"])
+
+    async def differing_accounts(self) -> int:
+        """Count what does not balance in the books."""
+        proof = await self._ask("GET", "/v1/books")
+        return proof["budgets"]["differing"] + proof["differing_calls"] + proof["differing_rollups"]
 
     async def revoke_keys(self, name: str) -> None:
         """Revoke the keys of this name."""

@@ -1,11 +1,12 @@
 """Owns the private instance: an installation in a temporary folder, with a Postgres that can be taken away."""
 
 import asyncio
+import datetime as dt
 import json
 import os
 import signal
 import tempfile
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
@@ -13,16 +14,32 @@ from typing import Any, cast
 import aiohttp
 from pydantic import SecretStr
 
+from backstay.budgets.burn import Burns, Holding
+from backstay.core.caller import DEFAULT_TENANT
 from backstay.core.errors import BackstayError, StoreUnavailable
 from backstay.core.settings import Settings
 from backstay.data_folder import read_operator_token
 from backstay.drills.installation import Installation
-from backstay.drills.scenario import Deed, Scenario, target_of
+from backstay.drills.scenario import TOKEN_NANOUSD, Deed, Scenario, target_of
 from backstay.health import HealthStore, Report
 from backstay.store import Database, EmbeddedPostgres
 from backstay.supervisor import Event, supervise
 
 MODEL = "drill"
+PROBE = "probe"
+"""A model of which an output token costs one nano-dollar and input nothing, where there is a budget: so the most that a
+call may cost can be any amount."""
+_PROBE = """
+[providers.probe]
+dialect = "simulator"
+[models.probe]
+targets = ["probe/exact"]
+[targets."probe/exact"]
+max_output_tokens = 1_000_000_000
+[prices."probe/exact"]
+input = 0
+output = "0.001"
+"""
 _STATES_S = 1.0
 """How long Postgres is waited for when it is asked for the targets' health."""
 _DRAIN_S = 5.0
@@ -35,6 +52,9 @@ class PrivateInstance:
         self._postgres = postgres
         self._database = database
         self._health = HealthStore(database)
+        self.went_at: dt.datetime | None = None
+        """When Postgres went last; ``None``: it never did."""
+        self.came_back_at: dt.datetime | None = None
 
     async def health(self) -> list[Report] | None:
         """Read what the workers say of their targets; ``None`` while nobody can be asked."""
@@ -43,15 +63,30 @@ class PrivateInstance:
                 return await self._health.reports()
         return None
 
+    async def holdings(self, budget_id: str) -> Sequence[Holding]:
+        """Read what each worker had of a budget in the last outage. Raises ``StoreUnavailable``."""
+        assert self.went_at is not None and self.came_back_at is not None
+        return await Burns(self._database).holdings(
+            DEFAULT_TENANT, budget_id, since=self.went_at, until=self.came_back_at
+        )
+
     async def do(self, deed: Deed) -> None:
         """Do something to it."""
         match deed:
             case "kill_worker":
                 os.kill(_workers()[0], signal.SIGKILL)
             case "stop_postgres":
+                self.went_at = dt.datetime.now(dt.UTC)
                 await self._postgres.stop()
             case "start_postgres":
+                self.came_back_at = dt.datetime.now(dt.UTC)
                 await self._postgres.start()
+            case "freeze_postgres":
+                self.went_at = dt.datetime.now(dt.UTC)
+                self._postgres.send_signal(signal.SIGSTOP)
+            case "thaw_postgres":
+                self.came_back_at = dt.datetime.now(dt.UTC)
+                self._postgres.send_signal(signal.SIGCONT)
 
 
 @asynccontextmanager
@@ -77,6 +112,7 @@ async def private_instance(
                 yield installation, PrivateInstance(postgres, database)
         finally:
             await database.close()
+            postgres.send_signal(signal.SIGCONT)
             await postgres.stop()
 
 
@@ -86,6 +122,9 @@ def policy_text(scenario: Scenario, targets: Mapping[str, str]) -> str:
         f"[providers.{name}]\ndialect = 'openai'\nbase_url = '{targets[name]}/v1'\nprice_as = 'openai/gpt-4o-mini'\n"
         for name in scenario.targets
     ]
+    if scenario.budget is not None:
+        prices = f"input = 0\noutput = '{TOKEN_NANOUSD / 1000:g}'"
+        providers += [f"[prices.'{target_of(name)}']\n{prices}\n" for name in scenario.targets] + [_PROBE]
     route: dict[str, Any] = {"targets": [target_of(name) for name in scenario.targets]}
     route |= scenario.route.model_dump(exclude_unset=True, exclude_none=True, mode="json")
     return "\n".join([*providers, f"[models.{MODEL}]", *(f"{name} = {_toml(value)}" for name, value in route.items())])

@@ -2,26 +2,34 @@
 
 import tomllib
 from collections.abc import Sequence
+from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from backstay.budgets.config import LimitUSD
 from backstay.core.errors import ConfigError, NotFound
+from backstay.core.money import NanoUSD, from_usd, usd
 from backstay.core.toml_lines import explain, not_toml
 from backstay.policy import ModelConfig, TargetShare
 from backstay.providers.simulator import Script
 
 MODEL_ID = "gpt-4o-mini"
 """Of every target: what the simulated answers are priced as."""
+TOKEN_NANOUSD = 600
+"""What an output token costs where there is a budget: as of gpt-4o-mini, 0.6 US dollars per million (2026-11)."""
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 TargetName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
-Deed = Literal["kill_worker", "stop_postgres", "start_postgres"]
+Deed = Literal["kill_worker", "stop_postgres", "start_postgres", "freeze_postgres", "thaw_postgres"]
 """``kill_worker``: SIGKILL for one of the workers. ``stop_postgres``, ``start_postgres``: the database goes, and comes
-back."""
+back. ``freeze_postgres``, ``thaw_postgres``: it answers nobody and closes no connection, and goes on as if nothing had
+been (SIGSTOP, SIGCONT)."""
+_GOES: tuple[Deed, ...] = ("stop_postgres", "freeze_postgres")
+_COMES_BACK: tuple[Deed, ...] = ("start_postgres", "thaw_postgres")
 
 
 class _Table(BaseModel):
@@ -55,6 +63,23 @@ class Event(_Table):
 
     at_s: Seconds = Field(description="When, in seconds from the start.")
     do: Deed = Field(description="What.")
+
+
+class Budget(_Table):
+    """``[budget]``: what all callers together may spend. Each call asks for ``max_tokens``, and input costs nothing, so
+    that it is known what a call may cost."""
+
+    limit_usd: LimitUSD
+    max_tokens: int = Field(default=100, ge=1, le=100_000, description="Longest answer that each call asks for.")
+
+    @property
+    def limit(self) -> NanoUSD:
+        return from_usd(self.limit_usd)
+
+    @property
+    def worst_case(self) -> NanoUSD:
+        """What is reserved for one call."""
+        return NanoUSD(self.max_tokens * TOKEN_NANOUSD)
 
 
 class Expect(_Table):
@@ -111,6 +136,7 @@ class Scenario(_Table):
     load: Load = Load()
     route: Route = Route()
     targets: dict[TargetName, Script] = Field(min_length=1, description="The simulator's script of each target.")
+    budget: Budget | None = None
     events: list[Event] = Field(default_factory=list[Event])
     stretches: list[Stretch] = Field(min_length=1)
     expect: WholeExpect = WholeExpect()
@@ -126,6 +152,10 @@ class Scenario(_Table):
                 raise ValueError(f"the stretch {stretch.name!r} must begin before it ends, within {self.seconds:g} s")
         if any(event.at_s > self.seconds for event in self.events):
             raise ValueError(f"an event is after the end, at {self.seconds:g} s")
+        if self.budget is not None and self.load.streamed:
+            raise ValueError("a [budget] needs load.streamed = 0: callers are not told what a stream costs")
+        if self.budget is not None and not self.outages():
+            raise ValueError("a [budget] needs an event that takes Postgres away: it is judged by what was leased then")
         if "quick_s" in self.model_fields_set and self.quick_s > self.seconds:
             raise ValueError("quick_s is longer than seconds")
         return self
@@ -142,10 +172,14 @@ class Scenario(_Table):
             for script in self.targets.values()
             for phase in script.phases
         ]
-        stopped = [event.at_s for event in self.events if event.do == "stop_postgres"]
-        started = [event.at_s for event in self.events if event.do == "start_postgres"]
-        found += [(at_s, min((back for back in started if back > at_s), default=self.seconds)) for at_s in stopped]
+        found += self.outages()
         return sorted(found + [(event.at_s, event.at_s) for event in self.events if event.do == "kill_worker"])
+
+    def outages(self) -> list[tuple[float, float]]:
+        """List from when until when Postgres is away."""
+        gone = [event.at_s for event in self.events if event.do in _GOES]
+        back = [event.at_s for event in self.events if event.do in _COMES_BACK]
+        return sorted((at_s, min((each for each in back if each > at_s), default=self.seconds)) for at_s in gone)
 
     def shortened(self) -> "Scenario":
         """Shrink all times to ``quick_s``, and leave out what can only be judged at full length."""
@@ -157,6 +191,7 @@ class Scenario(_Table):
                 "targets": {name: _shrink_phases(script, factor) for name, script in self.targets.items()},
                 "events": [event.model_copy(update={"at_s": event.at_s * factor}) for event in self.events],
                 "stretches": [_shrink(stretch, factor) for stretch in self.stretches],
+                "budget": None if self.budget is None else _shrink_budget(self.budget, factor),
                 "expect": self.expect.model_copy(update={"max_recovery_s": None, "max_disturbed_s": None}),
             }
         )
@@ -175,6 +210,10 @@ def _shrink_phases(script: Script, factor: float) -> Script:
         for phase in script.phases
     ]
     return script.model_copy(update={"phases": phases} if phases else {})
+
+
+def _shrink_budget(budget: Budget, factor: float) -> Budget:
+    return budget.model_copy(update={"limit_usd": Decimal(usd(NanoUSD(round(budget.limit * factor))))})
 
 
 def _shrink(stretch: Stretch, factor: float) -> Stretch:

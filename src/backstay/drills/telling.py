@@ -9,12 +9,15 @@ from backstay.core.money import usd
 from backstay.drills.drill import Drilled, Side
 from backstay.drills.figures import Figures
 from backstay.drills.load import Upstream
+from backstay.drills.money import Money
 from backstay.health import Report
 
 DEEDS = {
     "kill_worker": "a worker is killed",
     "stop_postgres": "Postgres goes away",
     "start_postgres": "Postgres comes back",
+    "freeze_postgres": "Postgres hangs",
+    "thaw_postgres": "Postgres goes on",
 }
 _WORST = ("open", "half_open", "closed")
 
@@ -38,6 +41,7 @@ def document(drilled: Drilled, report: str | None = None) -> dict[str, Any]:
         "verdict": "pass" if drilled.passed else "fail",
         "seconds": scenario.seconds,
         **_figures(side),
+        "money": None if drilled.money is None else _money(drilled.money),
         "expectations": msgspec.to_builtins(drilled.checks),
         "stretches": [
             {"name": stretch.name, "from_s": stretch.from_s, "until_s": stretch.until_s, **figures_of(figures)}
@@ -47,6 +51,11 @@ def document(drilled: Drilled, report: str | None = None) -> dict[str, Any]:
         "compare": [{"name": each.name, **_figures(each)} for each in (side, *drilled.peers)] if drilled.peers else [],
         "report": report,
     }
+
+
+def _money(money: Money) -> dict[str, Any]:
+    amounts = ("limit", "charged", "booked", "spent", "held", "granted_away", "charged_away", "unused", "worst_case")
+    return {f"{name}_usd": usd(getattr(money, name)) for name in amounts} | {"refused_away": money.refused_away}
 
 
 def figures_of(figures: Figures) -> dict[str, Any]:

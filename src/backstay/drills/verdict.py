@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import msgspec
 
 from backstay.drills.figures import Figures, Outage
+from backstay.drills.money import Money
 from backstay.drills.scenario import Expect, Scenario
 
 
@@ -36,6 +37,23 @@ def judge(scenario: Scenario, whole: Figures, stretches: list[Figures], outage: 
     if outage.booked_calls is not None:
         checks.append(_least(None, "booked_calls", whole.ok - whole.kept, outage.booked_calls))
     return checks
+
+
+def judge_money(money: Money | None) -> list[Check]:
+    """Hold what became of a budget against what must always be."""
+    if money is None:
+        return []
+    # A call that was refused while less than its worst case was left was refused rightly; none was refused before all
+    # that is leased had been used.
+    unused = money.unused if money.refused_away else 0
+    return [
+        _most(None, "overspent_nanousd", 0, money.overspent),
+        _most(None, "beyond_leased_nanousd", 0, money.beyond_leased),
+        _most(None, "unused_nanousd", money.worst_case - 1, unused),
+        _most(None, "misbooked_nanousd", 0, money.misbooked),
+        _most(None, "unusable_nanousd", 0, money.unusable),
+        _most(None, "differing", 0, money.differing),
+    ]
 
 
 def _judge(stretch: str | None, expect: Expect, figures: Figures, healthy: Figures) -> Iterator[Check]:

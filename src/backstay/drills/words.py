@@ -1,5 +1,6 @@
 """Owns the words for a drill's figures, the same in the terminal and in the report. Pure."""
 
+from backstay.core.money import NanoUSD, usd
 from backstay.drills.verdict import Check
 
 _WHAT = {
@@ -15,6 +16,12 @@ _WHAT = {
     "disturbed_s": "time in which callers were not served as before",
     "cost_ratio": "cost, over that of the targets' answers",
     "booked_calls": "calls in the ledger",
+    "overspent_nanousd": "spent beyond the budget",
+    "beyond_leased_nanousd": "spent without Postgres, beyond what was leased",
+    "unused_nanousd": "left of a lease while calls were refused",
+    "misbooked_nanousd": "difference of the books to what callers were charged",
+    "unusable_nanousd": "left of the budget and not to be had",
+    "differing": "accounts that do not balance",
 }
 _RATES = ("success_rate", "answered_rate", "stale_rate")
 _LEAST = (*_RATES, "booked_calls")
@@ -53,7 +60,9 @@ def _amount(what: str, value: float | None) -> str:
         return "not known"
     if what in _RATES:
         return share(value)
-    if what == "booked_calls":
+    if what.endswith("_nanousd"):
+        return f"${usd(NanoUSD(int(value)))}"
+    if what in ("booked_calls", "differing"):
         return f"{value:,.0f}"
     unit = " ms" if what.endswith("_ms") else " s" if what.endswith("_s") else " ×"
     return f"{value:g}{unit}"

@@ -102,7 +102,7 @@ class Spending:
 
         A cost that nobody knows is taken to be the worst.
         """
-        charges: dict[tuple[str, str, int], Charge] = {}
+        charges: dict[tuple[str, str, int | None], Charge] = {}
         holds, self.holds = self.holds, []
         for hold in holds:
             for charge in self._end(hold, self._cost_of(hold)):
@@ -128,14 +128,7 @@ class Spending:
         """What each budget is charged should this worker die now: the worst case."""
         at_us = self._recording.at_ns // 1000
         return tuple(
-            Charge(
-                budget_id=share.purse.id[1],
-                subject=share.purse.subject,
-                starts_us=share.lease.starts_us,
-                at_us=at_us,
-                covered=share.amount,
-                uncovered=0 if share.purse.terms.hard else amount,
-            )
+            share.charge(at_us, covered=share.amount, uncovered=0 if share.purse.terms.hard else amount)
             for share, amount in _by_window(self.holds)
         )
 
@@ -169,9 +162,10 @@ class Spending:
     async def _clamp(self, escrow: Escrow, bound: "_Bound", amount: int, shortage: Shortage, for_s: float) -> Hold:
         """Limit the output to what the budgets can cover, waiting until that is of use; or refuse the call."""
         terms = shortage.terms
-        if terms.on_low == "clamp" and bound.can_be_shorter and not shortage.unheard:
-            least = min(terms.min_output_tokens, bound.output_tokens)
-            found = await escrow.wait_for(self._purses, bound.price(least) or 0, self._patience_s(for_s))
+        least = min(terms.min_output_tokens, bound.output_tokens)
+        price = bound.price(least) or 0
+        if terms.on_low == "clamp" and bound.can_be_shorter and (not shortage.unheard or shortage.left >= price):
+            found = await escrow.wait_for(self._purses, price, self._patience_s(for_s))
             if not isinstance(found, Shortage):
                 return self._widen(escrow, bound, found, least)
             shortage = found
@@ -355,10 +349,10 @@ def _refusal(shortage: Shortage, amount: int) -> BackstayError:
 
 def _by_window(holds: Sequence[Hold]) -> list[tuple[Share, int]]:
     """Add up the shares of each budget and window."""
-    sums: dict[tuple[str, str, int], tuple[Share, int]] = {}
+    sums: dict[tuple[str, str, int | None], tuple[Share, int]] = {}
     for hold in holds:
         for share in hold.shares:
-            key = (*share.purse.id[1:], share.lease.starts_us)
+            key = share.window
             if key in sums:
                 earlier, amount = sums[key]
                 share, total = Share(share.purse, share.lease, share.amount + earlier.amount), amount + hold.amount

@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,7 +21,7 @@ from psycopg.sql import SQL, Identifier
 
 from backstay.core.errors import ConfigError, StoreUnavailable
 from backstay.store.account import Account, let_through, own_name, server_account
-from backstay.store.postmaster import Postmaster, drop_foreign_pid, find_postmaster, process_ended
+from backstay.store.postmaster import Postmaster, children_of, drop_foreign_pid, find_postmaster, process_ended
 from backstay.store.queries import load_queries
 
 MAJOR_VERSION = 18
@@ -101,6 +101,14 @@ class EmbeddedPostgres:
             _log.error("Postgres (process %d) did not end within %.0f s of %s", postmaster.pid, patience_s, stop_signal)
         self._reap()
         self._drop_socket_dir(postmaster.socket_dir)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal to the server and each of its processes, as to let it hang for a while and go on again."""
+        postmaster = find_postmaster(self._data)
+        if postmaster is not None:
+            for pid in (postmaster.pid, *children_of(postmaster.pid)):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
 
     def is_running(self) -> bool:
         """Return whether the server's process is alive."""

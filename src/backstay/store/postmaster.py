@@ -53,6 +53,12 @@ def drop_foreign_pid(data: Path) -> None:
         file.unlink()
 
 
+def children_of(pid: int) -> list[int]:
+    """List the processes that a process has started and that are alive."""
+    listings = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for listing in listings for child in listing.read_text().split()]
+
+
 async def process_ended(pid: int) -> None:
     """Wait until a process has ended; it need not be our child."""
     try:
