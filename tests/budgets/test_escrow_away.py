@@ -109,7 +109,8 @@ async def test_postgres_is_waited_for_while_a_call_may_wait(
 
 async def test_a_long_outage_is_not_waited_for(database: Database, switch: Switch):
     """Once Postgres has been away for longer than a call may wait, it is told at once, unless its budget queues."""
-    for name, on_low in (("chat", "refuse"), ("mail", "queue")):
+    low: tuple[tuple[str, OnLow], ...] = (("chat", "refuse"), ("mail", "queue"))
+    for name, on_low in low:
         new = NewBudget(limit_usd="0.001", scope=f"feature:{name}", on_low_budget=on_low)
         await Budgets(database).create(OPERATOR, new, unrecorded)
     async with working(database, "wrk_1") as escrow:

@@ -52,7 +52,7 @@ def billed(usd: str | None = None, tokens: tuple[int, int] | None = None, *, day
 
 
 def booked(usd: str, tokens: tuple[int, int] = (0, 0), *, day: int = 2, model: str = "m", **more: int) -> Booked:
-    counts = {"calls": 1, "unknown": 0, "estimated": 0, "unconfirmed": 0, **more}
+    counts: Any = {"calls": 1, "unknown": 0, "estimated": 0, "unconfirmed": 0, **more}
     return Booked(
         day=date(2026, 11, day),
         model=model,
