@@ -148,7 +148,7 @@ _RULED_BY_MORE = {
     "POST /v1/budgets/{budget_id}/change",
     "POST /v1/cache/purge",
 }
-"""Operations with rules that no schema can say: which time zones or currencies there are, or fields that exclude each other."""
+"""Operations with rules that no schema can say: which time zones or currencies there are, what excludes what."""
 
 
 @schema.parametrize()

@@ -183,17 +183,19 @@ def read_finish(reason: str) -> FinishReason:
 def read_usage(wire: WireUsage | None) -> Usage:
     """Read token counts.
 
-    xAI reports reasoning beside the completion instead of inside it; its total tells.
-    Source: https://docs.x.ai/docs/guides/reasoning (2026-08).
+    xAI reports reasoning beside the completion instead of inside it; its total tells. where three counts are alone,
+    what the total has beyond the other two is thinking: Gemini's behind OpenAI's wire.
+    Source: https://docs.x.ai/docs/guides/reasoning (2026-08); mozilla-ai/any-llm issue 1290 (2026-08).
     """
     if wire is None:
         return NO_USAGE
     prompt, completion = wire.prompt_tokens_details, wire.completion_tokens_details
     cached = wire.prompt_cache_hit_tokens or wire.cached_tokens
     if prompt is None and completion is None and not cached and wire.reasoning_tokens is None:
-        return Usage(
-            input_tokens=wire.prompt_tokens, output_tokens=wire.completion_tokens, estimated=wire.x_backstay_estimated
-        )
+        output = wire.completion_tokens
+        if output is not None and wire.total_tokens is not None and wire.prompt_tokens is not None:
+            output = max(output, wire.total_tokens - wire.prompt_tokens)
+        return Usage(input_tokens=wire.prompt_tokens, output_tokens=output, estimated=wire.x_backstay_estimated)
     prompt, completion = prompt or PromptDetails(), completion or CompletionDetails()
     output, reasoning = wire.completion_tokens, completion.reasoning_tokens or wire.reasoning_tokens or 0
     cites, searches = 0, 0 if wire.server_tool_use is None else wire.server_tool_use.web_search_requests or 0
