@@ -36,7 +36,8 @@ select cost as "BilledCost", tenant_id as "BillingAccountId", tenant_id as "Bill
        unused as "x_Unused"
 from (
   select *, at at time zone 'utc' as utc, split_part(target, '/', 1) as vendor, amount * 0.000000001 as cost,
-         case unit when 'requests_kcount' then 'Requests' when 'web_searches_kcount' then 'Searches' else 'Tokens' end
+         case unit when 'requests_kcount' then 'Requests' when 'web_searches_kcount' then 'Searches'
+                   when 'storage_searches_kcount' then 'Searches' else 'Tokens' end
            as measure,
          initcap(replace(regexp_replace(unit, '_(mtok|kcount)$', ''), '_', ' '))
            || case when unit like '%%_mtok' then ' Tokens' else '' end as meter

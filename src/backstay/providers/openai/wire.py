@@ -183,7 +183,7 @@ def read_finish(reason: str) -> FinishReason:
 def read_usage(wire: WireUsage | None) -> Usage:
     """Read token counts.
 
-    xAI reports reasoning beside the completion instead of inside it; its total tells. where three counts are alone,
+    xAI reports reasoning beside the completion instead of inside it; its total tells. Where three counts stand alone,
     what the total has beyond the other two is thinking: Gemini's behind OpenAI's wire.
     Source: https://docs.x.ai/docs/guides/reasoning (2026-08); mozilla-ai/any-llm issue 1290 (2026-08).
     """
