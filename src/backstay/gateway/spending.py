@@ -21,7 +21,7 @@ from backstay.providers.counting import (
     ruled_out,
 )
 from backstay.providers.exact_counting import count_input_tokens
-from backstay.providers.model_limits import known_output_limit
+from backstay.providers.model_limits import known_context, known_output_limit
 
 _LONGEST_OUTPUT_TOKENS = 400_000
 """Longest answer of a model of which nothing is known: more than any listed one's, DeepSeek's 384K (2026-11)."""
@@ -228,8 +228,9 @@ class _Bound:
         self._takes_unknown = takes_unknown
         self._is_counted = incoming.operation != "chat"
         self._at_ns = recording.at_ns
+        context = target.can.context_tokens or known_context(provider, model)
         self._input_tokens = more_bytes + most_input_tokens(
-            fields, incoming.dialect.name, provider, model, context_tokens=target.can.context_tokens
+            fields, incoming.dialect.name, provider, model, context_tokens=context
         )
         self._tier = asked_tier(fields)
         self._searches = most_tool_rounds(fields)
@@ -240,7 +241,7 @@ class _Bound:
         """Whether one number limits its output. Several candidates, or a prediction, would be cut at other places."""
         if incoming.operation == "chat":
             longest = target.can.output_tokens or known_output_limit(provider, model)
-            longest = longest or target.can.context_tokens or _LONGEST_OUTPUT_TOKENS
+            longest = longest or context or _LONGEST_OUTPUT_TOKENS
             self.output_tokens = most_output_tokens(fields, longest) or 0
 
     async def count(self) -> None:
