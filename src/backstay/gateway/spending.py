@@ -234,7 +234,7 @@ class _Bound:
         )
         self._tier = asked_tier(fields)
         self._searches = most_tool_rounds(fields)
-        self._percent = most_price_percent(fields, provider, model)
+        self._percent = most_price_percent(fields, provider, model, target.default_geo)
         self._without = ruled_out(fields)
         self.output_tokens = 0
         self.can_be_shorter = incoming.operation == "chat" and not _CUT_ELSEWHERE & fields.keys()
