@@ -1,6 +1,7 @@
 """Tests of amounts in other currencies: read exactly, converted by the rate of the day, and stated."""
 
-from datetime import UTC, date, datetime
+import asyncio
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -138,4 +139,34 @@ limit = "50 EUR"
         assert cost.amount_nanousd == round(Fraction("0.123457") * Fraction(rate) * 3 * 1000) == expected
         day = f"2026-{month}-01"
         assert cost.source == f"backstay.toml since 2026-01-01, 1 EUR = {rate} USD since {day}"
+    await live.close()
+
+
+async def test_limits_follow_when_another_rate_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is read again that day, though nobody has touched it, so that all workers have one limit."""
+    today = datetime.now(UTC)
+    file = tmp_path / "backstay.toml"
+    file.write_text(f"""
+[currencies]
+EUR = [{{ usd = "1.1" }}, {{ usd = "1.2", valid_from = {(today + timedelta(days=2)).date()} }}]
+
+[budgets.chat]
+limit = "50 EUR"
+""")
+    live = LivePolicy(file, {})
+    live.load()
+    assert live.budgets[0].limit == 55_000_000_000
+    changed = asyncio.Event()
+    watching = asyncio.create_task(live.watch(changed.set))
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Later":
+            return cls.fromtimestamp((today + timedelta(days=3)).timestamp(), tz)
+
+    monkeypatch.setattr("backstay.live_policy.datetime", Later)
+    async with asyncio.timeout(30):
+        await changed.wait()
+    assert live.budgets[0].limit == 60_000_000_000
+    watching.cancel()
     await live.close()

@@ -56,6 +56,8 @@ def test_without_a_file_there_are_the_built_in_models(monkeypatch: pytest.Monkey
         ('"acme/gpt-4o-mini", ', '"nobody/gpt", ', 8, "there is no provider 'nobody'. There are: acme"),
         ("[models.fast]", "[models.fast", 7, "not TOML"),
         ("input = 0.15", "input = -1", 11, "prices"),
+        ('dialect  = "openai"', 'dialect = "openai"\ninference_geo = "us"', 2, "inference_geo is Anthropic's"),
+        ('dialect  = "openai"', 'dialect = "anthropic"\nservice_tier = "priority"', 2, "service_tier is OpenAI's"),
         ("input = 0.15", 'input = 1\ncurrency = "EUR"', 12, "'EUR' has no rate. There are: USD. Others are added in"),
         ("[models.fast] ", '[currencies]\nEUR = "0"\n[models.fast] ', 8, "currencies.EUR"),
         ("[models.fast] ", '[currencies]\nUSD = "1"\n[models.fast] ', 8, "every rate is in US dollars"),

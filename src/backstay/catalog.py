@@ -89,6 +89,7 @@ class _Targets:
             price_provider=price_provider or provider.price_provider,
             price_model=price_model or model_id,
             default_tier=config.service_tier,
+            default_geo=config.inference_geo,
             is_free=provider.is_free and config.price_as is None,
             can=self._ability(share),
             weight=share.weight,

@@ -36,6 +36,7 @@ class LivePolicy:
         self._data_dir = data_dir
         self._environ = environ
         self._providers = Providers(environ)
+        self._seen = self._stamp()
         self._price_list: tuple[_Stamp, PriceList] | None = None
         self._again = asyncio.Event()
         self.problem: ConfigError | None = None
@@ -47,7 +48,8 @@ class LivePolicy:
         self.limits = LimitRules()
         self.budgets: Sequence[Terms] = ()
         self.alerts = AlertRules()
-        self._seen = self._stamp()
+        self._rates: Sequence[Rate] = ()
+        """Those that limits were converted by."""
         self.file = PolicyFile()
         self.providers: Mapping[str, Provider] = {}
 
@@ -66,6 +68,7 @@ class LivePolicy:
         )
         budgets = [budget.terms(name, currencies, now) for name, budget in policy.budgets.items()]
         self.models, self.prices, self.currencies, self.problem = models, prices, currencies, None
+        self._rates = currencies.in_force(now)
         self.rate_limits = rate_limits(policy)
         self.limits = LimitRules(policy.limits)
         self.budgets = budgets
@@ -93,7 +96,7 @@ class LivePolicy:
         await self._providers.close()
 
     async def _until_changed(self) -> None:
-        while not self._again.is_set() and self._stamp() == self._seen:
+        while not self._again.is_set() and self._stamp() == self._seen and not self._has_other_rates():
             try:
                 async with asyncio.timeout(CHECK_S):
                     await self._again.wait()
@@ -101,6 +104,10 @@ class LivePolicy:
                 continue
         self._again.clear()
         self._seen = self._stamp()
+        self._rates = self.currencies.in_force(datetime.now(UTC))
+
+    def _has_other_rates(self) -> bool:
+        return self.currencies.in_force(datetime.now(UTC)) != self._rates
 
     def _prices_in_force(self) -> PriceList:
         """Read the public prices, again only when their file has changed: it takes a tenth of a second."""
@@ -109,10 +116,10 @@ class LivePolicy:
             self._price_list = stamp, list_in_force(self._data_dir)
         return self._price_list[1]
 
-    def _stamp(self) -> tuple[_Stamp, _Stamp, Sequence[Rate]]:
-        """Tell one state of the policy's file, of the prices' and of the currencies' rates from another."""
+    def _stamp(self) -> tuple[_Stamp, _Stamp]:
+        """Tell one state of the policy's file and of the prices' from another."""
         prices = None if self._data_dir is None else _stamp(self._data_dir / KEPT_AS)
-        return _stamp(self._path or DEFAULT_FILE), prices, self.currencies.in_force(datetime.now(UTC))
+        return _stamp(self._path or DEFAULT_FILE), prices
 
 
 def _stamp(path: Path) -> _Stamp:

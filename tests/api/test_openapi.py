@@ -143,11 +143,12 @@ def _put_right(name: str, value: Any) -> Any:
 _POSITIVE = cast(Any, checks).positive_data_acceptance
 _RULED_BY_MORE = {
     "POST /v1/costs/reconcile",
+    "GET /v1/costs/invoice",
     "POST /v1/budgets",
     "POST /v1/budgets/{budget_id}/change",
     "POST /v1/cache/purge",
 }
-"""Operations with rules that no schema can say: which time zones there are, or fields that exclude each other."""
+"""Operations with rules that no schema can say: which time zones or currencies there are, what excludes what."""
 
 
 @schema.parametrize()

@@ -3,12 +3,14 @@
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from backstay.budgets import BudgetConfig
 from backstay.budgets.manage import BudgetChange, Budgets, NewBudget
 from backstay.budgets.views import view_of
 from backstay.core.caller import Caller
-from backstay.core.errors import Conflict, NotFound
+from backstay.core.currencies import Currencies, DatedRates
+from backstay.core.errors import Conflict, InvalidRequest, NotFound
 from backstay.store import Connection, Database
 
 OPERATOR = Caller(tenant_id="acme", kind="operator", id="operator", name="operator", rights=frozenset({"admin"}))
@@ -115,3 +117,21 @@ def test_a_budget_is_named_as_its_refusals_name_it() -> None:
     row = {"starts_us": 0, "ends_us": 1, "subject": None, "all_spent": None, "all_granted": None, "all_subjects": None}
     for terms, subject in ((POLICY[0], "u1"), (POLICY[0], ""), (POLICY[1], "")):
         assert view_of(terms, [row], "acme").describe(subject) == terms.describe(subject)
+
+
+async def test_a_limit_in_another_currency_says_how_it_was_given(database: Database) -> None:
+    """It is converted once, rounded down; a limit in dollars afterwards takes its place."""
+    rates = TypeAdapter(DatedRates).validate_python({"usd": "1.0842", "valid_from": "2026-11-01"})
+    budgets, acts = Budgets(database, currencies=lambda: Currencies({"EUR": rates})), Acts()
+    made = await budgets.create(OPERATOR, NewBudget(limit="0.0000001 EUR"), acts)
+    assert (made.limit_usd, made.limit_given) == ("0.000000108", "0.0000001 EUR, 1 EUR = 1.0842 USD since 2026-11-01")
+    softer = await budgets.change(OPERATOR, made.id, BudgetChange(hard=False), acts)
+    assert softer.limit_given == made.limit_given
+    raised = await budgets.change(OPERATOR, made.id, BudgetChange(limit="2 EUR"), acts)
+    assert (raised.limit_usd, raised.limit_given) == ("2.168400", "2 EUR, 1 EUR = 1.0842 USD since 2026-11-01")
+    assert acts.told[-1] == ("budget.change", {"limit": raised.limit_given, "was_limit_usd": "0.000000108"})
+    plain = await budgets.change(OPERATOR, made.id, BudgetChange(limit_usd="3"), acts)
+    assert (plain.limit_usd, plain.limit_given) == ("3.000000", None)
+    for wrong in (NewBudget(), NewBudget(limit="1 CHF"), NewBudget(limit=1, limit_usd=1), NewBudget(limit_usd="1 EUR")):
+        with pytest.raises(InvalidRequest):
+            await budgets.create(OPERATOR, wrong, acts)

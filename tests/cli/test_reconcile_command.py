@@ -116,7 +116,10 @@ def test_keys_are_compared_each_for_itself(server: Server, tmp_path: Path):
     line = f"{start},p,5.0,{{}},gpt-4o-mini-2024-07-18,1000,10\n"
     usage.write_text(USAGE + line.format("key_1") + line.format("key_2"))
     _, answer = reconcile(server, str(usage), "--key", "key_1=sim", "--key", "key_2=sim-two")
-    assert [(row["key"], row["billed_input_tokens"]) for row in answer["rows"]] == [("key_1", 1000), ("key_2", 1000)]
+    assert [(row["vendor_key"], row["billed_input_tokens"]) for row in answer["rows"]] == [
+        ("key_1", 1000),
+        ("key_2", 1000),
+    ]
     assert "No such call was made" in answer["rows"][1]["causes"][0]
     wrong = server.run("reconcile", str(usage), "--key", "key_1")
     assert wrong.returncode != 0 and "expected ID=PROVIDER" in wrong.stderr

@@ -158,6 +158,7 @@ async def test_an_admin_makes_changes_stops_resumes_and_deletes(site: Site, ente
     [
         ("limit_usd", "five", "must be an amount in US dollars"),
         ("limit_usd", "-1", "must be from 0"),
+        ("limit_usd", "5 EUR", "There are: USD."),
         ("limit_usd", "NaN", "must be an amount in US dollars"),
         ("limit_usd", "0.0000000001", "more than nine decimal places"),
         ("scope", "team:a", "is no scope"),

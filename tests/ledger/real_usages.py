@@ -740,6 +740,19 @@ COMPATIBLE = [
         10 * 60,
     ),
     RealUsage(
+        "Gemini behind OpenAI's wire: thoughts in the total alone",
+        "openai", "google/gemini-2.5-flash", "google/gemini-2.5-flash",
+        chat('{"prompt_tokens":20,"completion_tokens":198,"total_tokens":623}', '"object":"chat.completion"'),
+        20 * 300 + (198 + 405) * 2_500,
+    ),
+    RealUsage(
+        "Gemini behind OpenAI's wire: nothing but thoughts",
+        "openai", "google/gemini-2.5-flash", "google/gemini-2.5-flash",
+        chat('{"prompt_tokens":21,"completion_tokens":0,"total_tokens":81,"completion_tokens_details":'
+             '{"reasoning_tokens":60}}', '"object":"chat.completion"'),
+        21 * 300 + 60 * 2_500,
+    ),
+    RealUsage(
         "Google's embeddings",
         "gemini+embeddings", "google/gemini-embedding-001", "google/gemini-embedding-001",
         '{"embeddings":[{"values":[0.1]}],"usageMetadata":{"promptTokenCount":12}}',

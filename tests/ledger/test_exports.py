@@ -8,7 +8,7 @@ import random
 import re
 import zlib
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -20,9 +20,11 @@ import pytest
 from backstay.core.currencies import Rate
 from backstay.core.money import NanoUSD
 from backstay.ledger import CostLine, LedgerEntry, LedgerStore
+from backstay.ledger.adjustments import Adjustments, Posting
 from backstay.ledger.export import LedgerExport
 from backstay.ledger.invoice import write_invoice
 from backstay.ledger.parquet import COLUMNS
+from backstay.ledger.reconcile import Compared
 from backstay.store import Database
 from rollup_books import DAY, Document, make_documents, ship
 
@@ -163,15 +165,42 @@ async def test_focus_keeps_the_specifications_rules(database: Database, entries:
     assert set(rows[0]) - set(RULES) == {name for name in rows[0] if name.startswith("x_")}
     assert set(RULES) <= set(rows[0])
     for row in rows:
-        for name, (kind, may_be_null, allowed) in RULES.items():
-            value = row[name]
-            assert value or may_be_null, name
-            if value and kind in FORMS:
-                assert FORMS[kind].fullmatch(value), (name, value)
-            assert not value or allowed is None or value in allowed, (name, value)
-        assert isinstance(json.loads(row["Tags"]), dict)
+        _check_columns(row)
         _check_row(row)
     assert sum(Decimal(row["BilledCost"]) for row in rows) == Decimal(_known(entries)) / 10**9
+
+
+async def test_focus_has_adjustments_too(database: Database, entries: list[LedgerEntry]) -> None:
+    """As such, without quantities and prices; a key that sees its own calls alone does not see them."""
+    adjustments = Adjustments(database)
+    day = entries[0].at_ns // 10**9 // 86_400
+    line = Compared(
+        day=date.fromordinal(719_163 + day), key=None, model="gpt-4o", billed=None, booked=None, causes=("a tier",)
+    )
+    posting = Posting(tenant_id="acme", line=line, amount=NanoUSD(-1_500_000_001))
+    for expected in (1, 0):
+        async with database.system() as connection:
+            await adjustments.hold(connection)
+            booked = await adjustments.book(connection, [posting], file="f" * 64, provider="openai", by="operator")
+            assert len(booked) == expected
+    rows = _rows(await _export(database, "focus"))
+    (found,) = (row for row in rows if row["ChargeCategory"] == "Adjustment")
+    _check_columns(found)
+    assert Decimal(found["BilledCost"]) == Decimal("-1.500000001")
+    assert not found["ConsumedQuantity"] and not found["PricingQuantity"] and not found["SkuId"]
+    assert "gpt-4o" in found["ChargeDescription"]
+    own = _rows(await _export(database, "focus", key_id=entries[0].key_id))
+    assert not [row for row in own if row["ChargeCategory"] == "Adjustment"]
+
+
+def _check_columns(row: dict[str, str]) -> None:
+    for name, (kind, may_be_null, allowed) in RULES.items():
+        value = row[name]
+        assert value or may_be_null, name
+        if value and kind in FORMS:
+            assert FORMS[kind].fullmatch(value), (name, value)
+        assert not value or allowed is None or value in allowed, (name, value)
+    assert isinstance(json.loads(row["Tags"]), dict)
 
 
 def _check_row(row: dict[str, str]) -> None:

@@ -363,21 +363,29 @@ def _usages(draw: st.DrawFn) -> Usage:
         return draw(st.one_of(st.just(0), st.integers(0, whole)))
 
     text, audio = draw(st.integers(0, 300_000)), draw(st.one_of(st.just(0), st.integers(0, 300_000)))
+    image = draw(st.one_of(st.just(0), st.integers(0, 50_000)))
     cached_text = part(text)
     cached_audio = part(audio)
+    cached_image = part(image)
     written = part(text - cached_text)
     output = draw(st.integers(0, 100_000))
     reasoning = part(output)
+    spoken = part(output - reasoning)
+    drawn = part(output - reasoning - spoken)
     return Usage(
-        input_tokens=text + audio,
+        input_tokens=text + audio + image,
         output_tokens=output,
-        cache_read_tokens=cached_text + cached_audio,
+        cache_read_tokens=cached_text + cached_audio + cached_image,
         cache_audio_read_tokens=cached_audio,
+        input_image_tokens=image,
+        cache_image_read_tokens=cached_image,
+        output_image_tokens=drawn,
+        citation_tokens=part(output - reasoning - spoken - drawn),
         cache_write_tokens=written,
         cache_write_1h_tokens=part(written),
         input_audio_tokens=audio,
         reasoning_tokens=reasoning,
-        output_audio_tokens=part(output - reasoning),
+        output_audio_tokens=spoken,
     )
 
 
@@ -419,6 +427,10 @@ def test_every_price_of_the_list_is_applied_as_genai_prices_does(
             input_audio_tokens=usage.input_audio_tokens,
             output_reasoning_tokens=usage.reasoning_tokens,
             output_audio_tokens=usage.output_audio_tokens,
+            input_image_tokens=usage.input_image_tokens,
+            cache_image_read_tokens=usage.cache_image_read_tokens,
+            output_image_tokens=usage.output_image_tokens,
+            output_citation_tokens=usage.citation_tokens,
         )
     )
     expected = int((oracle["total_price"] * 10**9).to_integral_value(ROUND_HALF_EVEN))

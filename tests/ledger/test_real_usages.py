@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import genai_prices
 import pytest
-from real_usages import REAL_USAGES, RealUsage
+from real_usages import REAL_USAGES, RealUsage, chat
 
 from backstay.ledger import PriceBook
 from backstay.providers.dialects import DIALECTS
@@ -48,3 +48,28 @@ def _read(row: RealUsage) -> ReplySummary:
         return dialect.read_summary(row.answer.encode())
     assert dialect.embeddings is not None
     return dialect.embeddings.read_summary(row.answer.encode())
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        ('"cost":0.0000303,"is_byok":false,"cost_details":{"upstream_inference_cost":0.0000303}', 30_300),
+        ('"cost":0.0000015,"is_byok":true,"cost_details":{"upstream_inference_cost":0.0000303}', 31_800),
+        ('"cost":0,"is_byok":false,"completion_tokens_details":{"reasoning_tokens":0}', 0),
+        ('"cost":1e-9', 1),
+        ('"cost":-1', None),
+        ('"cost":1e300', None),
+        ('"cost":"0.1"', None),
+        ('"cost":{"total_cost":0.1}', None),
+        ('"cost":null', None),
+    ],
+)
+def test_what_no_list_has_costs_what_the_provider_says(book: PriceBook, usage: str, expected: int | None):
+    """OpenRouter says what it charges; with one's own key for the model's vendor, that one charges besides."""
+    body = chat(f'{{"prompt_tokens":194,"completion_tokens":2,"total_tokens":196,{usage}}}')
+    found = DIALECTS["openai"].read_summary(body.encode()).usage
+    cost = book.cost(provider="openrouter", model_id="nobody/knows-it", usage=found, at_ns=AT_NS)
+    assert cost.amount_nanousd == expected
+    assert cost.source == (None if expected is None else "openrouter's own answer")
+    other = book.cost(provider=None, model_id="nobody/knows-it", usage=found, at_ns=AT_NS, target="gpu/x")
+    assert other.amount_nanousd is None

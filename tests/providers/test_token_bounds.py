@@ -5,12 +5,20 @@ from typing import Any
 
 import msgspec
 import pytest
+from genai_prices.data_snapshot import get_snapshot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backstay.providers import Fields
-from backstay.providers.counting import asked_tier, most_input_tokens, most_output_tokens, most_tool_rounds, ruled_out
-from backstay.providers.model_limits import known_output_limit
+from backstay.providers.counting import (
+    asked_tier,
+    most_input_tokens,
+    most_output_tokens,
+    most_price_percent,
+    most_tool_rounds,
+    ruled_out,
+)
+from backstay.providers.model_limits import known_context, known_output_limit
 
 BIG = "A" * 4_000_000
 
@@ -207,3 +215,59 @@ def test_a_sound_costs_no_more_than_its_bound():
         user({"type": "input_audio", "input_audio": {"data": minute, "format": "mp3"}}), "google", "gemini-2.5-pro"
     )
     assert 60 * 32 < bound < len(minute)
+
+
+@pytest.mark.parametrize(
+    ("provider", "model_id", "tokens"),
+    [
+        ("openai", "gpt-4o-2024-08-06", 128_000),
+        ("openai", "gpt-4.1-mini", 1_047_576),
+        ("openai", "gpt-5", 400_000),
+        ("openai", "gpt-5.6-sol", 1_050_000),
+        ("openai", "gpt-5.9", None),
+        ("anthropic", "claude-sonnet-4-5-20250929", 1_000_000),
+        ("anthropic", "claude-3-5-haiku-latest", 200_000),
+        ("google", "gemini-2.5-flash", 1_048_576),
+        ("mistral", "gpt-4o", None),
+        (None, "gpt-4o", None),
+    ],
+)
+def test_contexts_are_known_by_model(provider: str | None, model_id: str, tokens: int | None):
+    """With the vendor's beta features; a model that nobody has looked up has none."""
+    assert known_context(provider, model_id) == tokens
+
+
+def test_no_known_context_is_less_than_the_lists():
+    """But where the list has a vendor's round number."""
+    for provider in get_snapshot().providers:
+        for model in provider.models:
+            known = known_context(provider.id, model.id)
+            assert known is None or model.context_window is None or known >= model.context_window, model.id
+
+
+@pytest.mark.parametrize(
+    ("model_id", "asked", "default", "percent"),
+    [
+        ("claude-opus-4-6", None, None, 110),
+        ("claude-opus-4-6", "global", None, 100),
+        ("claude-opus-4-6", "us", "global", 110),
+        ("claude-opus-4-6", None, "global", 100),
+        ("claude-opus-4-6", None, "us", 110),
+        ("claude-sonnet-4-5", None, None, 100),
+        ("claude-sonnet-4-20250514", None, None, 100),
+    ],
+)
+def test_inference_in_the_us_may_cost_a_tenth_more(model_id: str, asked: str | None, default: str | None, percent: int):
+    """Unless the caller asks for elsewhere, or the operator says that the workspace does; old models know no places."""
+    assert most_price_percent(fields_of(inference_geo=asked), "anthropic", model_id, default) == percent
+    assert most_price_percent(fields_of(inference_geo=asked), "openai", "gpt-5", default) == 100
+
+
+def test_compacting_a_context_reads_it_again():
+    """As often as the provider may do it; what it writes of it counts, too."""
+    edits = {"edits": [{"type": "compact_20260112"}]}
+    fields = fields_of(messages="hello", max_tokens=100, context_management=edits)
+    assert most(fields, "anthropic", "claude-opus-4-6", context_tokens=1_000_000) == 2_000_000
+    assert most_output_tokens(fields, 64_000) == 100 + 64_000
+    cleared = fields_of(messages="hello", context_management={"edits": [{"type": "clear_tool_uses_20250919"}]})
+    assert most(cleared, "anthropic", "claude-opus-4-6") < 2_000

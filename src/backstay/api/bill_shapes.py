@@ -18,7 +18,7 @@ class BilledRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     day: dt.date
     model: _Name | None = None
-    key: _Name | None = None
+    vendor_key: _Name | None = None
     """The vendor's key or project, where the bill is compared key by key."""
     cost_usd: str | None = None
     cost: Annotated[str, Meta(max_length=60)] | None = None
@@ -54,7 +54,7 @@ class ReconciledRow(msgspec.Struct, frozen=True, kw_only=True):
 
     day: dt.date
     model: str | None
-    key: str | None
+    vendor_key: str | None
     calls: int
     billed_usd: ExactUSD | None
     booked_usd: ExactUSD
@@ -76,7 +76,7 @@ class BookedLine(msgspec.Struct, frozen=True, kw_only=True):
 
     tenant: str
     day: dt.date
-    key: str | None
+    vendor_key: str | None
     model: str | None
     amount_usd: ExactUSD
 

@@ -32,6 +32,8 @@ from backstay.store import Database
 from backstay.tracing import TraceStore
 
 _ALL_LINES = 1_000_000
+_ROUNDING = "Each line's amount is rounded half to even at the nano-dollar; what is due, once, to the cent."
+_CONVERTED = "What is due in another currency is converted from the sum and rounded once, to what can be paid in it."
 _MEDIA = {"csv": "text/csv; charset=utf-8", "focus": "text/csv; charset=utf-8",
           "parquet": "application/vnd.apache.parquet"}  # fmt: skip
 
@@ -150,7 +152,7 @@ async def invoice(deps: CostDeps, asked: Asked[InvoiceQuery, Nothing]) -> Invoic
         due=bill.due,
         rate=None if rate is USD else str(rate),
         unknown_cost_calls=sum(row.unknown_cost_calls for row in rows),
-        rounding="Each line's amount is rounded half to even at the nano-dollar; what is due, once, to the cent.",
+        rounding=_ROUNDING if rate is USD else f"{_ROUNDING} {_CONVERTED}",
     )
 
 

@@ -133,7 +133,7 @@ def _billed(number: int, row: BilledRow, currencies: Currencies, rates: dict[str
     return Billed(
         day=row.day,
         model=row.model,
-        key=row.key,
+        key=row.vendor_key,
         cost_nanousd=cost,
         input_tokens=row.input_tokens,
         output_tokens=row.output_tokens,
@@ -190,7 +190,7 @@ def _answer(compared: Sequence[Compared], rates: list[str], booked: Sequence[Pos
             BookedLine(
                 tenant=posting.tenant_id,
                 day=posting.line.day,
-                key=posting.line.key,
+                vendor_key=posting.line.key,
                 model=posting.line.model,
                 amount_usd=usd(posting.amount),
             )
@@ -205,7 +205,7 @@ def _row(each: Compared) -> ReconciledRow:
     return ReconciledRow(
         day=each.day,
         model=each.model,
-        key=each.key,
+        vendor_key=each.key,
         calls=booked.calls if booked else 0,
         billed_usd=None if billed is None or billed.cost_nanousd is None else usd(billed.cost_nanousd),
         booked_usd=usd(booked.cost_nanousd if booked else NanoUSD(0)),

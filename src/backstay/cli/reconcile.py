@@ -148,7 +148,7 @@ def _row(billed: "Billed") -> dict[str, Any]:
     row = {
         "day": billed.day.isoformat(),
         "model": billed.model,
-        "key": billed.key,
+        "vendor_key": billed.key,
         "cost_usd": None if billed.cost_nanousd is None or billed.currency != "USD" else usd(billed.cost_nanousd),
         "input_tokens": billed.input_tokens,
         "output_tokens": billed.output_tokens,
@@ -162,11 +162,11 @@ def _tell(answer: dict[str, Any], vendor: str, *, everything: bool) -> None:
     shown = [row for row in answer["rows"] if everything or row["causes"]]
     if shown:
         figures = ["billed", "booked", "difference", "billed tokens", "booked tokens"]
-        head = ["day", *(["key"] if any(row["key"] for row in shown) else []), "model", *figures]
+        head = ["day", *(["key"] if any(row["vendor_key"] for row in shown) else []), "model", *figures]
         table(head, [_figures(row, with_key="key" in head) for row in shown], right=figures)
     for row in shown:
         for cause in row["causes"]:
-            whose = f" {printable(row['key'])}" if row["key"] else ""
+            whose = f" {printable(row['vendor_key'])}" if row["vendor_key"] else ""
             say(f"{row['day']}{whose} {printable(row['model'] or 'all models')}: {cause}")
     for rate in answer["rates"]:
         say(f"Converted by {rate}.")
@@ -179,6 +179,6 @@ def _figures(row: dict[str, Any], *, with_key: bool) -> list[str]:
     told = [row["billed_input_tokens"], row["billed_output_tokens"]]
     billed = None if None in told else sum(told)
     booked = row["booked_input_tokens"] + row["booked_output_tokens"]
-    key = [printable(row["key"] or "—")] if with_key else []
+    key = [printable(row["vendor_key"] or "—")] if with_key else []
     return [row["day"], *key, printable(row["model"] or "all models"), money(row["billed_usd"]),
             money(row["booked_usd"]), money(row["difference_usd"]), count(billed), count(booked)]  # fmt: skip

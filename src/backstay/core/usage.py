@@ -32,6 +32,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     price_percent: int = 100
     """What each token is billed at, of the list's price: more than 100 where the provider says that the call was served
     in a place that costs more."""
+    stated_nanousd: int | None = None
+    """What the provider itself says that it charges for the call, where it does: for models that no list has."""
     estimated: bool = False
     """True when no usage came from the provider and the counts are our own."""
 

@@ -21,7 +21,7 @@ from backstay.providers.counting import (
     ruled_out,
 )
 from backstay.providers.exact_counting import count_input_tokens
-from backstay.providers.model_limits import known_output_limit
+from backstay.providers.model_limits import known_context, known_output_limit
 
 _LONGEST_OUTPUT_TOKENS = 400_000
 """Longest answer of a model of which nothing is known: more than any listed one's, DeepSeek's 384K (2026-11)."""
@@ -222,19 +222,20 @@ class _Bound:
         self._takes_unknown = takes_unknown
         self._is_counted = incoming.operation != "chat"
         self._at_ns = recording.at_ns
+        context = target.can.context_tokens or known_context(provider, model)
         self._input_tokens = more_bytes + most_input_tokens(
-            fields, incoming.dialect.name, provider, model, context_tokens=target.can.context_tokens
+            fields, incoming.dialect.name, provider, model, context_tokens=context
         )
         self._tier = asked_tier(fields)
         self._searches = most_tool_rounds(fields)
-        self._percent = most_price_percent(fields, provider, model)
+        self._percent = most_price_percent(fields, provider, model, target.default_geo)
         self._without = ruled_out(fields)
         self.output_tokens = 0
         self.can_be_shorter = incoming.operation == "chat" and not _CUT_ELSEWHERE & fields.keys()
         """Whether one number limits its output. Several candidates, or a prediction, would be cut at other places."""
         if incoming.operation == "chat":
             longest = target.can.output_tokens or known_output_limit(provider, model)
-            longest = longest or target.can.context_tokens or _LONGEST_OUTPUT_TOKENS
+            longest = longest or context or _LONGEST_OUTPUT_TOKENS
             self.output_tokens = most_output_tokens(fields, longest) or 0
 
     async def count(self) -> None:

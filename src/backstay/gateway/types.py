@@ -48,6 +48,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """By which tier the provider serves calls that ask for none, where the operator says it."""
     is_free: bool = False
     """Whether its calls cost nothing unless the policy gives them a price."""
+    default_geo: str | None = None
+    """Where the provider serves calls that name no place, where the operator says it."""
     can: Ability = ANYTHING
     weight: float = 1.0
     """Its share of the traffic beside the other targets' weights."""

@@ -36,7 +36,8 @@ select cost as "BilledCost", tenant_id as "BillingAccountId", tenant_id as "Bill
        unused as "x_Unused"
 from (
   select *, at at time zone 'utc' as utc, split_part(target, '/', 1) as vendor, amount * 0.000000001 as cost,
-         case unit when 'requests_kcount' then 'Requests' when 'web_searches_kcount' then 'Searches' else 'Tokens' end
+         case unit when 'requests_kcount' then 'Requests' when 'web_searches_kcount' then 'Searches'
+                   when 'storage_searches_kcount' then 'Searches' else 'Tokens' end
            as measure,
          initcap(replace(regexp_replace(unit, '_(mtok|kcount)$', ''), '_', ' '))
            || case when unit like '%%_mtok' then ' Tokens' else '' end as meter
@@ -53,3 +54,20 @@ from (
     select 'requests_kcount', 1, cost_nanousd * 0.000000001, cost_nanousd where lines = '[]'
   ) line
 ) charge
+union all
+-- What vendors' bills differ by from the ledger is no charge for usage: it has neither quantities nor prices.
+select cost, tenant_id, tenant_id, 'Tenant', 'USD',
+       to_char(date_trunc('month', utc) + interval '1 month', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+       to_char(date_trunc('month', utc), 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+       'Adjustment', null, 'Bill of ' || provider || ', ' || coalesce(model, 'no model') || ': beside the ledger',
+       'One-Time', to_char(utc + interval '1 day', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+       to_char(utc, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+       null, null, cost, null, cost, null, provider, cost, null, null, 'USD', null, null, provider, provider,
+       null, null, null, 'AI and Machine Learning', provider || coalesce('/' || model, ''), 'Generative AI', null, null,
+       null, null, null, null, '{}', null, null, null, null, null
+from (
+  select *, day::timestamp as utc, (case when sink = 'cost' then amount else -amount end) * 0.000000001 as cost
+  from ledger_adjustments
+  where tenant_id = %(tenant_id)s and %(key_id)s::text is null
+    and day::timestamp at time zone 'utc' >= %(since)s and day::timestamp at time zone 'utc' < %(until)s
+) adjustment

@@ -26,6 +26,9 @@ _NEVER_STANDARD = frozenset({("anthropic", "fast")})
 """Tiers that cost more wherever they are offered: a model's is unknown where the list has none. Source: Anthropic's
 page on fast mode: twice to six times the price of Opus 4.6 to 4.8, which the list (0.2.3) leaves out (2026-06)."""
 
+_SAY_WHAT_THEY_CHARGE = frozenset({"openrouter"})
+"""Providers whose word is taken for what a call costs, where no list has the price."""
+
 _UNKNOWN = Cost(amount_nanousd=None)
 _FREE = Cost(amount_nanousd=NanoUSD(0), source="free (local)")
 
@@ -92,10 +95,14 @@ class PriceBook:
             duration_ms: How long it took, for prices by the second.
 
         Returns:
-            A cost whose amount is ``None`` where the price or the usage is not known.
+            A cost whose amount is ``None`` where the price or the usage is not known. Where no list has the price and
+            the provider says what it charges, that is the cost.
         """
         rates = self._rates(target, provider, model_id, service_tier, is_free, at_ns // _MINUTE_NS)
-        return rates if isinstance(rates, Cost) else rates.cost(usage, duration_ms)
+        cost = rates if isinstance(rates, Cost) else rates.cost(usage, duration_ms)
+        if cost.amount_nanousd is None and usage.stated_nanousd is not None and provider in _SAY_WHAT_THEY_CHARGE:
+            return Cost(amount_nanousd=NanoUSD(usage.stated_nanousd), source=f"{provider or target}'s own answer")
+        return cost
 
     def most(
         self,

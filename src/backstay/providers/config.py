@@ -69,6 +69,9 @@ class ProviderConfig(BaseModel):
         default=None,
         description="Of OpenAI: what its project's owner has set for calls that ask for no service tier, for bounds.",
     )
+    inference_geo: Literal["global", "us"] | None = Field(
+        default=None, description="Of Anthropic: the workspace's default for calls that name no place, for bounds."
+    )
     responses: bool | None = Field(
         default=None,
         description="Whether it serves OpenAI's responses API too; default: what is known of the vendor's own address.",
@@ -133,6 +136,8 @@ class ProviderConfig(BaseModel):
             raise ValueError("vendor is litellm's")
         if self.service_tier is not None and self.dialect_name not in ("openai", "responses"):
             raise ValueError("service_tier is OpenAI's")
+        if self.inference_geo is not None and self.dialect_name != "anthropic":
+            raise ValueError("inference_geo is Anthropic's")
         if self.script is not None and self.dialect != "simulator":
             raise ValueError("script is the simulator's")
         if self.responses and (

@@ -154,16 +154,20 @@ def most_compactions(fields: Fields) -> int:
     return 1 + most_tool_rounds(fields)
 
 
-def most_price_percent(fields: Fields, price_provider: str | None, model_id: str) -> int:
+def most_price_percent(
+    fields: Fields, price_provider: str | None, model_id: str, default_geo: str | None = None
+) -> int:
     """Return what a token may be billed at, of the list's price in per cent: inference in the US alone costs more.
 
-    A workspace may have it for its default, so that only a request for ``global`` is surely without.
+    A workspace may have it for its default, so that only a request for ``global`` is surely without, or any other where
+    the operator says that the default is ``global``.
     Source: Anthropic's page "data residency", pricing: 1.1 times for models since Opus 4.6; others refuse it (2026-10).
     """
     if price_provider != "anthropic" or model_id.startswith(_ANYWHERE):
         return 100
     raw = fields.get("inference_geo")
-    return 100 if raw is not None and _decoded(raw) == "global" else 110
+    asked = None if raw is None else _decoded(raw)
+    return 100 if (default_geo if asked is None else asked) == "global" else 110
 
 
 def asked_tier(fields: Fields) -> str | None:

@@ -1,4 +1,4 @@
-"""Owns what is known of the longest answers that models write, by vendor and model."""
+"""Owns what is known of the longest prompts that models read and answers that they write, by vendor and model."""
 
 import re
 
@@ -77,3 +77,34 @@ def known_output_limit(price_provider: str | None, model_id: str) -> int | None:
         return None
     limit = _OUTPUT_TOKENS.get((price_provider, model_id))
     return _OUTPUT_TOKENS.get((price_provider, _DATE.sub("", model_id))) if limit is None else limit
+
+
+_CONTEXTS: dict[str, tuple[tuple[int, str], ...]] = {
+    "openai": (
+        (128_000, "gpt-4-turbo gpt-4o gpt-4o-mini gpt-audio gpt-audio-mini"),
+        (200_000, "o1 o1-pro o3 o3-mini o3-pro o4-mini"),
+        (400_000, "gpt-5 gpt-5-mini gpt-5-nano gpt-5-pro gpt-5.1 gpt-5.2 gpt-5.3"),
+        (1_050_000, "gpt-5.4 gpt-5.5 gpt-5.6 gpt-6-astra gpt-6-luna gpt-6-sol gpt-6.1-sol gpt-6.1-terra"),
+        (1_047_576, "gpt-4.1 gpt-4.1-mini gpt-4.1-nano"),
+    ),
+    # Sonnet 4 and 4.5 read 200,000, and 1,000,000 with the header `anthropic-beta: context-1m-2025-08-07`.
+    "anthropic": (
+        (200_000, "claude-3 claude-3-5 claude-3-7 claude-haiku-4-5 claude-opus-4-0 claude-opus-4-1 claude-opus-4-5"),
+        (1_000_000, (
+            "claude-sonnet-4 claude-fable-5 claude-haiku-5-5 claude-mythos-5 claude-opus-4-6 claude-opus-4-7 "
+            "claude-opus-4-8 claude-opus-5 claude-sonnet-5"
+        )),
+    ),
+    "google": ((1_048_576, "gemini-2.0 gemini-2.5 gemini-3 gemini-3.1 gemini-3.5 gemini-3.6 gemini-3.7 gemini-3.8"),),
+}  # fmt: skip
+"""Provider, and how the names of models begin that read so many tokens at most, by the vendor's beta features, too.
+
+What is left out is bounded by the largest context of all. Source: genai-prices 0.2.3, `context_window`, where it agrees
+with LiteLLM 1.106's list, `max_input_tokens`, or is rounded from it (2026-11)."""
+
+
+def known_context(price_provider: str | None, model_id: str) -> int | None:
+    """Return the most tokens that a model reads at once; ``None`` where that is not known."""
+    limits = _CONTEXTS.get(price_provider or "", ())
+    return max((limit for limit, names in limits for name in names.split() if f"{model_id}-".startswith(f"{name}-")),
+               default=None)  # fmt: skip

@@ -4,12 +4,17 @@ Lenient on purpose: the servers that speak this dialect leave fields out, set th
 Source: openai Python SDK 3.54.0, ``types/chat``; DeepSeek, Groq, Mistral, OpenRouter and vLLM API references (2026-08).
 """
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from backstay.core.chat import FinishReason
+from backstay.core.money import from_usd
 from backstay.core.usage import NO_USAGE, Usage
+
+_MOST_USD = 1_000_000
+"""More than a call can cost: what says so is no amount."""
 
 
 class CachedDetails(msgspec.Struct, gc=False):
@@ -45,6 +50,11 @@ class ServerTools(msgspec.Struct, gc=False):
     web_search_requests: int | None = None
 
 
+class CostDetails(msgspec.Struct, gc=False):
+    upstream_inference_cost: float | None = None
+    """What the model's own vendor charges: besides, where the key for it is the caller's."""
+
+
 class WireUsage(msgspec.Struct, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -57,6 +67,11 @@ class WireUsage(msgspec.Struct, gc=False):
     """Whether an adaptor of ours has counted, as the vendor did not."""
     cached_tokens: int | None = None
     """Moonshot's."""
+    cost: Any = None
+    """OpenRouter's charge in US dollars; others have an object here."""
+    cost_details: CostDetails | None = None
+    is_byok: bool | None = None
+    """Whether the key for the model's own vendor is the caller's."""
     reasoning_tokens: int | None = None
     """Perplexity's, beside the completion; with the next two of its deep research."""
     citation_tokens: int | None = None
@@ -183,16 +198,23 @@ def read_finish(reason: str) -> FinishReason:
 def read_usage(wire: WireUsage | None) -> Usage:
     """Read token counts.
 
-    xAI reports reasoning beside the completion instead of inside it; its total tells.
-    Source: https://docs.x.ai/docs/guides/reasoning (2026-08).
+    xAI reports reasoning beside the completion instead of inside it; its total tells. Where three counts stand alone,
+    what the total has beyond the other two is thinking: Gemini's behind OpenAI's wire.
+    Source: https://docs.x.ai/docs/guides/reasoning (2026-08); mozilla-ai/any-llm issue 1290 (2026-08).
     """
     if wire is None:
         return NO_USAGE
     prompt, completion = wire.prompt_tokens_details, wire.completion_tokens_details
     cached = wire.prompt_cache_hit_tokens or wire.cached_tokens
     if prompt is None and completion is None and not cached and wire.reasoning_tokens is None:
+        output = wire.completion_tokens
+        if output is not None and wire.total_tokens is not None and wire.prompt_tokens is not None:
+            output = max(output, wire.total_tokens - wire.prompt_tokens)
         return Usage(
-            input_tokens=wire.prompt_tokens, output_tokens=wire.completion_tokens, estimated=wire.x_backstay_estimated
+            input_tokens=wire.prompt_tokens,
+            output_tokens=output,
+            stated_nanousd=None if wire.cost is None else _stated(wire),
+            estimated=wire.x_backstay_estimated,
         )
     prompt, completion = prompt or PromptDetails(), completion or CompletionDetails()
     output, reasoning = wire.completion_tokens, completion.reasoning_tokens or wire.reasoning_tokens or 0
@@ -222,8 +244,25 @@ def read_usage(wire: WireUsage | None) -> Usage:
         cache_image_read_tokens=parts.image_tokens or 0,
         citation_tokens=cites,
         web_searches=searches,
+        stated_nanousd=None if wire.cost is None else _stated(wire),
         estimated=wire.x_backstay_estimated,
     )
+
+
+def _stated(wire: WireUsage) -> int | None:
+    """Read what OpenRouter charges, and the model's vendor besides, where the key for it is the caller's own.
+
+    Source: openrouter.ai/docs/use-cases/usage-accounting: ``cost`` is what the account is charged, in credits, which
+    are US dollars (2026-11).
+    """
+    if not isinstance(wire.cost, int | float) or isinstance(wire.cost, bool) or not 0 <= wire.cost < _MOST_USD:
+        return None
+    upstream = 0.0
+    if wire.is_byok and wire.cost_details is not None:
+        upstream = wire.cost_details.upstream_inference_cost or 0.0
+    if not 0 <= upstream < _MOST_USD:
+        return None
+    return from_usd(Decimal(repr(wire.cost)) + Decimal(repr(upstream)))
 
 
 def _is_beside(wire: WireUsage, reasoning: int) -> bool:
