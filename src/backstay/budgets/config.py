@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from backstay.budgets.scopes import parse_scope
 from backstay.budgets.types import Dimension, OnLow, OnUnknownPrice, Span, Terms
-from backstay.core.money import NANO_PER_USD, from_usd
+from backstay.core.money import from_usd, is_whole
 
 MOST_USD = 9_000_000_000
 """What fits into 64 bits of nano-dollars, with room for sums."""
@@ -27,7 +27,7 @@ def _scopes(values: list[str]) -> list[str]:
 
 
 def _whole(amount: Decimal) -> Decimal:
-    if (amount * NANO_PER_USD) % 1:
+    if not is_whole(amount):
         raise ValueError("amounts have at most nine decimal places")
     return amount
 

@@ -15,7 +15,7 @@ from backstay.budgets.views import MOST_SUBJECTS, BudgetView, view_of
 from backstay.core.caller import Caller
 from backstay.core.errors import Conflict, InvalidRequest, NotFound
 from backstay.core.ids import new_id
-from backstay.core.money import NANO_PER_USD, NanoUSD, from_usd, usd
+from backstay.core.money import NanoUSD, from_usd, is_whole, usd
 from backstay.store import Connection, Database, load_queries
 
 _QUERIES = load_queries("backstay.budgets")
@@ -216,14 +216,16 @@ def _amount(written: Amount) -> NanoUSD:
     """Read an amount exactly. Raises ``InvalidRequest``."""
     try:
         value = Decimal(str(written))
-        amount = from_usd(value)
-    except (ValueError, ArithmeticError):
+        is_in_range = 0 <= value <= MOST_USD
+    except ArithmeticError:  # not a number, or one that cannot be compared
         raise InvalidRequest("limit_usd must be an amount in US dollars, as in 0.05.", param="limit_usd") from None
-    if not 0 <= value <= MOST_USD:
+    if value.is_finite() and not is_in_range:
         raise InvalidRequest(f"limit_usd must be from 0 to {MOST_USD:,}.", param="limit_usd")
-    if value * NANO_PER_USD != amount:
+    if not value.is_finite():
+        raise InvalidRequest("limit_usd must be an amount in US dollars, as in 0.05.", param="limit_usd")
+    if not is_whole(value):
         raise InvalidRequest("limit_usd has more than nine decimal places.", param="limit_usd")
-    return amount
+    return from_usd(value)
 
 
 def _scope(written: str | list[str], by: Caller) -> list[str]:
