@@ -61,6 +61,7 @@ soak: $(STAMPS)/dev   ## play every drill at full length, and spend 10,000 budge
 	  'import json, sys; print(*(drill["name"] for drill in json.load(sys.stdin)["drills"]))'); do \
 	  echo "$$name"; $(BIN)/backstay drill $$name --compare --report drills/$$name.html $(ARGS) || status=1; done; \
 	  $(BIN)/python -m bench soak || status=1; \
+	  $(BIN)/python -m bench soak --served --rounds 500 || status=1; \
 	  BACKSTAY_TEST_BATCH_LINES=10000 $(BIN)/python -m pytest -q -s -n 0 tests/jobs/test_batch_kills.py || status=1; exit $$status
 
 lock: $(STAMPS)/uv    ## resolve the requirements again, with hashes

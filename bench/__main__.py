@@ -13,12 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+import msgspec
+
 from bench import budgets, console, ledger, overload, plan, soak
 from bench.machine import BenchError, allow_open_files, choose_cores, describe, require_tools
 from bench.plot import draw
 from bench.processes import prioritise
 from bench.report import keep, table
 from bench.run import measure
+from bench.soak_served import play_served
 from bench.targets import check
 
 _RESULTS = Path(__file__).parent / "results"
@@ -41,7 +44,10 @@ def main(words: Sequence[str] | None = None) -> int:
                 return budgets.main()
             case "soak":
                 chosen = soak.Plan(rounds=asked.rounds, seed=asked.seed, seconds=asked.seconds)
-                return soak.main(chosen, is_json=asked.json)
+                if asked.served:
+                    served = msgspec.structs.replace(chosen, processes=2, callers=96)
+                    return soak.main(served, play_served, is_json=asked.json)
+                return soak.main(chosen, soak.play, is_json=asked.json)
             case _:
                 return _gateway(plan.quick(peers=asked.peers) if asked.quick else plan.whole(peers=asked.peers))
     except BenchError as error:
@@ -89,6 +95,7 @@ def read_words(words: Sequence[str] | None) -> argparse.Namespace:
     rounds.add_argument(
         "--seconds", type=number, default=soak.Plan().seconds, help="begin none after these (%(default)g)"
     )
+    rounds.add_argument("--served", action="store_true", help="through a real server with two workers, over HTTP")
     rounds.add_argument("--json", action="store_true", help="print one JSON document")
     return parser.parse_args(words)
 

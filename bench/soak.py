@@ -11,9 +11,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -30,7 +31,7 @@ from bench.soak_worker import TENANT, Work
 _QUERIES = load_queries("bench", "soak.sql")
 _GROUP = 200
 """Rounds that are played at once."""
-_LEAST, _MOST = 10_000_000, 5_000_000_000
+LEAST, MOST = 10_000_000, 5_000_000_000
 """Limits in nano-USD: one cent to five dollars."""
 _KILLS = 8
 """For each group of rounds; fewer where there are fewer processes."""
@@ -53,6 +54,8 @@ class Verdict(msgspec.Struct, kw_only=True):
     rounds: int = 0
     calls: int = 0
     kills: int = 0
+    restarts: int = 0
+    """Of the whole server, where there is one."""
     overspent: int = 0
     false_refusals: int = 0
     leaked: int = 0
@@ -71,7 +74,7 @@ class Verdict(msgspec.Struct, kw_only=True):
         return not wrong and self.least_usable >= 0.999 and self.audit_ok
 
 
-def main(plan: Plan, *, is_json: bool) -> int:
+def main(plan: Plan, play: Callable[[Plan, Path], Coroutine[Any, Any, Verdict]], *, is_json: bool) -> int:
     """Play, and print the verdict: 0 if all holds, 1 if something does not."""
     with tempfile.TemporaryDirectory(prefix="backstay-soak-") as folder:
         verdict = asyncio.run(play(plan, Path(folder)))
@@ -129,7 +132,7 @@ class _Soak:
                 async with asyncio.timeout(_GROUP_S):
                     await self._play_group(min(_GROUP, self._plan.rounds - verdict.rounds))
                 verdict.seconds = round(time.monotonic() - began, 1)
-                print(_progress(verdict, self._plan), file=sys.stderr)
+                print(progress(verdict, self._plan), file=sys.stderr)
         except TimeoutError as error:
             raise BenchError(f"A group of rounds did not end within {_GROUP_S:.0f} s.") from error
         finally:
@@ -152,7 +155,7 @@ class _Soak:
         ids: dict[str, str] = {}
         for number in range(rounds):
             feature = f"round-{self.verdict.rounds + number}"
-            limits[feature] = self._chance.randint(_LEAST, _MOST)
+            limits[feature] = self._chance.randint(LEAST, MOST)
             new = NewBudget(limit_usd=usd(NanoUSD(limits[feature])), scope=f"feature:{feature}", window="lifetime")
             ids[feature] = (await self._budgets.create(_OPERATOR, new, _unrecorded)).id
         work = tuple(limits.items())
@@ -259,7 +262,7 @@ async def _unrecorded(connection: Connection, action: str, subject: str, detail:
     """Budgets of the soak are nobody's act."""
 
 
-def _progress(verdict: Verdict, plan: Plan) -> str:
+def progress(verdict: Verdict, plan: Plan) -> str:
     wrong = f"overspent {verdict.overspent}, false refusals {verdict.false_refusals}, leaked {verdict.leaked}"
     rounds = f"{verdict.rounds:,} of {plan.rounds:,} rounds, {verdict.calls:,} calls, {verdict.kills} kills"
     return f"{rounds}: {wrong}, after {verdict.seconds:.0f} s"

@@ -250,6 +250,7 @@ async def test_anthropics_sdk_is_told_without_trying_again(server: Server):
     [
         ({"limit_usd": "-1"}, "limit_usd"),
         ({"limit_usd": "much"}, "limit_usd"),
+        ({"limit_usd": "NaN"}, "limit_usd"),
         ({"limit_usd": "1", "scope": "planet:mars"}, "scope"),
         ({"limit_usd": "1", "scope": "tenant:other"}, "scope"),
         ({"limit_usd": "1", "time_zone": "Mars/Olympus"}, "time_zone"),

@@ -20,6 +20,8 @@ class Book:
         self.granted: dict[int, int] = {}
         self.spent: dict[int, int] = {}
         self._returned: dict[int, int] = {}
+        self.is_deleted = False
+        self.syncs = 0
 
     def ship(self, charges: list[Charge]) -> None:
         for charge in charges:
@@ -29,12 +31,16 @@ class Book:
 
     def sync(self, vault: Vault, now_us: int, *, at_us: int) -> None:
         asks = vault.ask(now_us)
+        self.syncs += bool(asks)
         answers: list[Answer] = []
         for ask in asks.values():
             for start, total in ask.returns:
                 self.granted[start] -= total - self._returned.get(start, 0)
                 self._returned[start] = total
                 assert self.granted[start] >= 0, "nobody gives back more than it had"
+            if self.is_deleted:
+                answers.append(Answer(place=ask.place, gone=True))
+                continue
             now = self.starts_us
             room = 1000 - self.spent.get(now, 0) - self.granted.get(now, 0)
             more = ask.need if 0 < ask.need <= room else 0
@@ -95,3 +101,30 @@ def test_what_is_forgotten_is_forgotten_once_its_window_is_over() -> None:
         vault.look_around(now_us)
         book.sync(vault, now_us, at_us=now_us)
     assert vault.remembered == 0
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_a_budget_that_is_deleted_in_use_is_let_go(is_over: bool) -> None:
+    """What runs is charged to its window, what is left of the lease goes back once, and then nobody asks any more."""
+    vault, book = Vault(now_us=0, wall_us=0), Book()
+    purse = vault.purse("acme", TERMS, "", 0)
+    vault.wait([purse], 600)
+    book.sync(vault, 0, at_us=0)
+    vault.wait_no_more([purse], 600)
+    found = vault.take([purse], 500, 0)
+    assert not isinstance(found, Purse)
+    book.is_deleted = True
+    vault.recall(purse.id, 0)
+    book.sync(vault, 0, at_us=0)
+    ended_us = ENDS_US + 5 if is_over else 5
+    vault.look_around(ended_us)
+    (charge,) = vault.settle(found, 400, ended_us)
+    assert (charge.starts_us, charge.covered) == (0, 400)
+    book.ship([charge])
+    for now_us in range(ended_us, ended_us + 60_000_000, 1_000_000):
+        vault.look_around(now_us)
+        if vault.has_news:
+            book.sync(vault, now_us, at_us=now_us)
+    assert (book.granted, book.spent) == ({0: 0}, {0: 400})
+    assert vault.remembered == 0
+    assert book.syncs < 10

@@ -42,15 +42,17 @@ max_recovery_s = 3
 """
 NAMES = {
     "provider-down", "total-outage", "slow-first-token", "429-storm", "brownout", "cut-streams", "postgres-down",
-    "worker-killed", "stale-answers",
+    "worker-killed", "stale-answers", "budget-outage", "budget-freeze",
 }  # fmt: skip
 
 
 def test_every_built_in_drill_is_there_and_as_long_as_it_should_be() -> None:
-    """They take 20 to 45 seconds, and up to ten when they are made quick."""
+    """They take 20 to 45 seconds, but for those that take Postgres away for five minutes; quick ones up to ten."""
     known = built_in()
     assert set(known) == NAMES
-    assert {name: each.seconds for name, each in known.items() if not 20 <= each.seconds <= 45} == {}
+    long = {name for name, each in known.items() if not 20 <= each.seconds <= 45}
+    assert long == {"budget-outage", "budget-freeze"}
+    assert {until_s - from_s for name in long for from_s, until_s in known[name].outages()} == {300}
     assert {name: each.quick_s for name, each in known.items() if each.quick_s > 10} == {}
     assert all(each.troubles() for each in known.values())
 
@@ -75,6 +77,8 @@ def test_the_policy_of_a_built_in_drill_is_one(name: str, tmp_path: Path) -> Non
         ("for_s   = 2", "for_s   = 0", 9, "targets.primary.phases.0.for_s"),
         ('do   = "kill_worker"', 'do   = "dance"', 14, "events.0.do"),
         ("from_s  = 4", 'from_s  = "four"', 23, "stretches.1.from_s"),
+        ("[expect]", "[budget]\nlimit_usd = -1\n[expect]", 28, "budget.limit_usd"),
+        ("[expect]", "[budget]\nlimit_usd = nan\n[expect]", 28, "budget.limit_usd"),
         ("max_recovery_s = 3", "max_recovery = 3", 28, "expect.max_recovery: there is no such setting"),
         ('title   = "A short one."', "title   = A", 1, "not TOML"),
     ],
@@ -93,6 +97,8 @@ def test_a_wrong_file_is_refused_with_its_line(written: str, wrong: str, line: i
         ("until_s = 10", "until_s = 11", "'ill' must begin before it ends, within 10 s"),
         ("at_s = 6", "at_s = 60", "an event is after the end"),
         ("seconds = 10", "seconds = 10\nquick_s = 20", "quick_s is longer than seconds"),
+        ("[expect]", "[budget]\nlimit_usd = 1\n[expect]", "load.streamed = 0"),
+        ("[expect]", "[load]\nstreamed = 0\n[budget]\nlimit_usd = 1\n[expect]", "takes Postgres away"),
         ("[expect]", "[route]\ntargets = ['other/x']\n[expect]", "there is no target 'other/x'"),
     ],
 )

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from backstay.budgets.scopes import parse_scope
 from backstay.budgets.types import Dimension, OnLow, OnUnknownPrice, Span, Terms
 from backstay.core.currencies import Amount, Currencies, at_most, read_amount
-from backstay.core.money import NANO_PER_USD, NanoUSD
+from backstay.core.money import NanoUSD, is_whole
 
 MOST_USD = 9_000_000_000
 """What fits into 64 bits of nano-dollars, with room for sums."""
@@ -29,7 +29,7 @@ def _scopes(values: list[str]) -> list[str]:
 
 
 def _whole(amount: Decimal) -> Decimal:
-    if (amount * NANO_PER_USD) % 1:
+    if not is_whole(amount):
         raise ValueError("amounts have at most nine decimal places")
     return amount
 

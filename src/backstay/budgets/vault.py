@@ -79,6 +79,8 @@ class Purse:
         """Nano-dollars per second."""
         self._wish = 0
         self._is_recalled = False
+        self.is_gone = False
+        """Whether the book says that there is no such budget any more."""
 
     @property
     def subject(self) -> str:
@@ -109,6 +111,8 @@ class Purse:
         lease.available += reserved - cost
         lease.settled += cost
         self._spent += cost
+        if lease is not self.lease:
+            lease.give_back(max(0, lease.available))  # its window is over: nobody here takes of it any more
 
     def beat(self, now_us: int) -> None:
         """Now and then: find out how much is spent per second."""
@@ -177,8 +181,10 @@ class Purse:
         told = dict(ask.returns)
         for each in (*self.ended, *([self.lease] if self.lease else ())):
             each.told = max(each.told, told.get(each.starts_us, 0))
+        self.is_gone = answer.gone
         if answer.gone:
             self.limit = self.free = self.elsewhere = 0
+            self.ended = [each for each in self.ended if each.reserved or each.returned > each.told]
             return
         lease = self._lease_of(answer, was_over=was_over)
         lease.available += answer.received - lease.received
@@ -429,7 +435,7 @@ class Vault:
                 self._dirty[id] = purse
             elif purse.is_done(now_us):
                 del self._purses[id]
-                if lease is not None:
+                if lease is not None and not purse.is_gone:
                     self._rested[id] = lease
         for id, lease in list(self._rested.items()):
             if book_us >= lease.ends_us + _OVER_US:

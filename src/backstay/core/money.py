@@ -7,6 +7,8 @@ NanoUSD = NewType("NanoUSD", int)
 """An amount in billionths of a US dollar. An unknown amount is ``None``, never 0."""
 
 NANO_PER_USD = 1_000_000_000
+_MOST_DIGITS = 18
+"""Before the point, of an amount that is read."""
 
 
 def usd(amount: NanoUSD) -> str:
@@ -23,11 +25,17 @@ def usd(amount: NanoUSD) -> str:
     return f"{sign}{whole}.{digits[:6]}{digits[6:].rstrip('0')}"
 
 
+def is_whole(amount: Decimal) -> bool:
+    """Whether an amount in USD is a whole number of nano-dollars. Raises ``ValueError`` as ``from_usd`` does."""
+    return Decimal(from_usd(amount)).scaleb(-9) == amount
+
+
 def from_usd(amount: Decimal | str) -> NanoUSD:
     """Read an amount in USD, rounded half to even at the nano-dollar.
 
     Raises:
-        ValueError: It is not a finite decimal number.
+        ValueError: It is not a finite decimal number, or one of more than 18 digits before the point: to write out
+            what an exponent says could take long.
     """
     try:
         value = Decimal(amount)
@@ -35,4 +43,6 @@ def from_usd(amount: Decimal | str) -> NanoUSD:
         raise ValueError(f"not an amount of money: {amount!r}") from error
     if not value.is_finite():
         raise ValueError(f"not a finite amount of money: {amount!r}")
+    if value.adjusted() >= _MOST_DIGITS:
+        raise ValueError(f"more money than there is: 1e{value.adjusted()}")
     return NanoUSD(int((value * NANO_PER_USD).to_integral_value(rounding=ROUND_HALF_EVEN)))

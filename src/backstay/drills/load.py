@@ -20,12 +20,18 @@ Look = Callable[[], Awaitable[list[Report] | None]]
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """One call as its caller saw it. ``at_s``: when it began, since the start."""
+    """One call as its caller saw it. ``at_s``: when it was due, since the start."""
 
     at_s: float
     took_s: float
+    lag_s: float = 0.0
+    """How long after that it began, as its caller was busy."""
     stream: bool
     answered: Answered
+
+    @property
+    def ended_s(self) -> float:
+        return self.at_s + self.lag_s + self.took_s
 
 
 class Upstream(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +112,8 @@ async def _call(scenario: Scenario, caller: Caller, number: int, due: float, beg
                 answered = await caller.call(text, stream=stream)
         except TimeoutError:
             answered = Answered("late")
-        return Call(at_s=due - began, took_s=time.monotonic() - started, stream=stream, answered=answered)
+        took_s = time.monotonic() - started
+        return Call(at_s=due - began, took_s=took_s, lag_s=started - due, stream=stream, answered=answered)
     return Call(at_s=due - began, took_s=0.0, stream=stream, answered=answered)
 
 

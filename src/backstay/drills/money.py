@@ -27,6 +27,8 @@ class Money(msgspec.Struct, frozen=True, kw_only=True):
     limit: NanoUSD
     charged: NanoUSD
     """What callers were told that their calls cost."""
+    untold: int
+    """Calls of which their callers heard nothing, as their patience was over: each cost up to its worst case."""
     booked: NanoUSD
     """What the ledger says of these calls."""
     spent: NanoUSD
@@ -41,6 +43,8 @@ class Money(msgspec.Struct, frozen=True, kw_only=True):
     """Calls that were refused meanwhile."""
     unused: NanoUSD
     """The most that a worker had left of its lease then."""
+    running: int
+    """Calls that ran at that moment, each of which may have reserved its worst case."""
     worst_case: NanoUSD
     """What is reserved for one call."""
     differing: int
@@ -61,8 +65,14 @@ class Money(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def misbooked(self) -> int:
-        """How far ledger and budget are from what callers were charged."""
-        return max(abs(self.booked - self.charged), abs(self.spent - self.charged))
+        """How far the budget is from the ledger, or the ledger from what callers were charged."""
+        unknown = self.booked - self.charged - self.untold * self.worst_case
+        return max(abs(self.spent - self.booked), self.charged - self.booked, unknown)
+
+    @property
+    def needless(self) -> int:
+        """What a worker that refused calls had left beyond what running calls had reserved."""
+        return self.unused - self.running * self.worst_case if self.refused_away else 0
 
     @property
     def unusable(self) -> int:
@@ -102,11 +112,13 @@ async def count_money(
     return Money(
         limit=limit,
         charged=_charged(calls),
+        untold=sum(call.answered.ending in ("late", "failed", "wrong") for call in calls),
         booked=booked.cost_nanousd,
         spent=spent,
         held=held,
         granted_away=NanoUSD(sum(each.granted for each in holdings)),
-        charged_away=_charged([call for call in calls if call.at_s + call.took_s <= back_s]),
+        charged_away=_charged([call for call in calls if call.ended_s <= back_s]),
+        running=sum(call.at_s <= back_s < call.ended_s for call in calls),
         refused_away=sum(call.answered.ending == "refused" for call in calls if went_s <= call.at_s < back_s),
         unused=_unused(holdings),
         worst_case=scenario.budget.worst_case,

@@ -55,7 +55,11 @@ def document(drilled: Drilled, report: str | None = None) -> dict[str, Any]:
 
 def _money(money: Money) -> dict[str, Any]:
     amounts = ("limit", "charged", "booked", "spent", "held", "granted_away", "charged_away", "unused", "worst_case")
-    return {f"{name}_usd": usd(getattr(money, name)) for name in amounts} | {"refused_away": money.refused_away}
+    return {f"{name}_usd": usd(getattr(money, name)) for name in amounts} | {
+        "refused_away": money.refused_away,
+        "running": money.running,
+        "untold": money.untold,
+    }
 
 
 def figures_of(figures: Figures) -> dict[str, Any]:

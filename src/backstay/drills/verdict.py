@@ -43,13 +43,10 @@ def judge_money(money: Money | None) -> list[Check]:
     """Hold what became of a budget against what must always be."""
     if money is None:
         return []
-    # A call that was refused while less than its worst case was left was refused rightly; none was refused before all
-    # that is leased had been used.
-    unused = money.unused if money.refused_away else 0
     return [
         _most(None, "overspent_nanousd", 0, money.overspent),
         _most(None, "beyond_leased_nanousd", 0, money.beyond_leased),
-        _most(None, "unused_nanousd", money.worst_case - 1, unused),
+        _most(None, "needless_nanousd", money.worst_case - 1, money.needless),
         _most(None, "misbooked_nanousd", 0, money.misbooked),
         _most(None, "unusable_nanousd", 0, money.unusable),
         _most(None, "differing", 0, money.differing),

@@ -18,7 +18,7 @@ _WHAT = {
     "booked_calls": "calls in the ledger",
     "overspent_nanousd": "spent beyond the budget",
     "beyond_leased_nanousd": "spent without Postgres, beyond what was leased",
-    "unused_nanousd": "left of a lease while calls were refused",
+    "needless_nanousd": "left of a lease while calls were refused",
     "misbooked_nanousd": "difference of the books to what callers were charged",
     "unusable_nanousd": "left of the budget and not to be had",
     "differing": "accounts that do not balance",
