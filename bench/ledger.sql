@@ -50,6 +50,57 @@ from (
 cross join lateral generate_series(0, attempts - 1) as attempt
 order by tenant, at, number, attempt
 
+-- name: budgets
+-- Three budgets that were spent by these entries: of all calls this month, of a feature in all its life, and of each user
+-- this week.
+insert into budgets (tenant_id, budget_id, name, scope, per, limit_nanousd, span, created_by)
+values ('default', 'bud_month', 'All calls', '{}', null, 0, 'month', 'bench'),
+       ('default', 'bud_feature', 'One feature', '{feature:feature-3}', null, 0, 'lifetime', 'bench'),
+       ('default', 'bud_each', 'Each user', '{}', 'user', 0, 'week', 'bench')
+
+-- name: windows
+-- Their windows, twice as large as what was spent of them.
+with spent as (
+  select budget_id, case when per = 'user' then user_id else '' end as subject, starts_us, ends_us,
+         sum(cost_nanousd) as amount
+  from budgets cross join lateral budget_span(span, time_zone, now()) as bounds
+  join ledger_entries entry
+    on entry.tenant_id = 'default' and cost_nanousd > 0
+    and at >= timestamptz '1970-01-01 00:00:00+00' + starts_us / 1000000 * interval '1 second'
+    and (scope = '{}' or 'feature:' || feature = any(scope))
+  group by 1, 2, 3, 4
+), limited as (
+  update budgets b set limit_nanousd = (select coalesce(2 * max(amount), 0) from spent where spent.budget_id = b.budget_id)
+  returning budget_id, limit_nanousd
+)
+insert into budget_windows (tenant_id, budget_id, subject, starts_us, ends_us, limit_nanousd, spent)
+select 'default', budget_id, subject, starts_us, ends_us, limit_nanousd, amount from spent join limited using (budget_id)
+
+-- name: opened
+-- A lifetime began with its first call.
+update budget_windows
+set opened_us = (select (extract(epoch from min(at)) * 1000000)::bigint from ledger_entries where tenant_id = 'default')
+where ends_us = 9223372036854775807
+
+-- name: allotments
+insert into budget_postings (tenant_id, posted_at, budget_id, subject, starts_us, kind, source, sink, amount)
+select tenant_id, now(), budget_id, subject, starts_us, kind, source, sink, amount
+from budget_windows cross join lateral (
+  values ('allot', 'limit', 'free', limit_nanousd), ('grant', 'free', 'lease:bench', spent)
+) as move (kind, source, sink, amount)
+
+-- name: charges
+-- What the calls of one stretch of time were charged.
+insert into budget_postings (tenant_id, posted_at, budget_id, subject, starts_us, kind, source, sink, amount, call_id)
+select entry.tenant_id, at, budget_id, subject, starts_us, 'charge', 'lease:bench', 'spent', sum(cost_nanousd), call_id
+from ledger_entries entry
+join budgets using (tenant_id)
+join budget_windows w using (tenant_id, budget_id)
+where at >= %(since)s and at < %(until)s and cost_nanousd > 0
+  and at >= timestamptz '1970-01-01 00:00:00+00' + starts_us / 1000000 * interval '1 second'
+  and (scope = '{}' or 'feature:' || feature = any(scope)) and (per is null or subject = user_id)
+group by entry.tenant_id, at, budget_id, subject, starts_us, call_id
+
 -- name: hurry
 set local synchronous_commit = off; set local work_mem = '256MB'
 

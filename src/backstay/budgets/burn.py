@@ -15,6 +15,9 @@ _TIMEOUT_S = 20.0
 BUCKETS = 48
 """Equal parts of a window in which its spending is added up."""
 _SHORTEST = dt.timedelta(minutes=1)
+_BEHIND = dt.timedelta(days=1)
+"""A call's own time may be before its window, by a clock that is behind."""
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _CANDIDATES = 5
 """Postings that are looked at for each of a window's dearest calls."""
 
@@ -139,6 +142,7 @@ class Burns:
             "starts_us": starts_us(view),
             "limit": limit,
             "candidates": _CANDIDATES * limit,
+            "since": _EPOCH if view.starts_at is None else view.starts_at - _BEHIND,
         }
         async with self._database.tenant(tenant_id, timeout_s=_TIMEOUT_S) as connection:
             # Planned for this very window, so that days before it are left out.

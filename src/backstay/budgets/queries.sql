@@ -86,30 +86,34 @@ order by l.amount desc, l.holder
 with candidates as (
   (select call_id, posted_at, amount, false as is_free from budget_postings
    where (tenant_id, budget_id, subject, starts_us) = (%(tenant_id)s, %(budget_id)s, %(subject)s, %(starts_us)s)
-     and kind = 'charge' and (source = 'free') = false
+     and kind = 'charge' and source <> 'free' and posted_at >= %(since)s
    order by amount desc limit %(candidates)s)
   union all
   (select call_id, posted_at, amount, true from budget_postings
    where (tenant_id, budget_id, subject, starts_us) = (%(tenant_id)s, %(budget_id)s, %(subject)s, %(starts_us)s)
-     and kind = 'charge' and (source = 'free') = true
+     and kind = 'charge' and source = 'free' and posted_at >= %(since)s
    order by amount desc limit %(candidates)s)
 ), bounds as (
   select coalesce(sum(least_amount), 0)::bigint as bound
   from (select min(amount) as least_amount from candidates group by is_free having count(*) = %(candidates)s) each
 )
-select call_id, posted_at as at, sum(charge.amount)::bigint as amount, (
+select call_id, posted_at as at, amount, (
   select max(s.trace_id) from spans s
   where s.tenant_id = %(tenant_id)s and s.span_id = call_id
     and s.started_at between posted_at - interval '1 hour' and posted_at + interval '1 minute'
 ) as trace_id, (select bound from bounds) as bound
-from (select distinct call_id, posted_at from candidates) candidate
-cross join lateral (
-  select amount from budget_postings p
-  where (p.tenant_id, p.posted_at, p.call_id, p.budget_id, p.subject, p.starts_us)
-      = (%(tenant_id)s, candidate.posted_at, candidate.call_id, %(budget_id)s, %(subject)s, %(starts_us)s)
-    and p.kind = 'charge'
-) charge
-group by call_id, posted_at order by amount desc, call_id limit %(limit)s
+from (
+  select call_id, posted_at, sum(charge.amount)::bigint as amount
+  from (select distinct call_id, posted_at from candidates) candidate
+  cross join lateral (
+    select amount from budget_postings p
+    where (p.tenant_id, p.posted_at, p.call_id, p.budget_id, p.subject, p.starts_us)
+        = (%(tenant_id)s, candidate.posted_at, candidate.call_id, %(budget_id)s, %(subject)s, %(starts_us)s)
+      and p.kind = 'charge'
+  ) charge
+  group by call_id, posted_at order by amount desc, call_id limit %(limit)s
+) found
+order by amount desc, call_id
 
 -- name: holdings
 -- What each worker was granted of a lifetime's window until a moment, and what calls that had begun by then cost of it. A

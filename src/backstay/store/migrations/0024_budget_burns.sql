@@ -10,10 +10,15 @@ lock table budget_holders, budget_postings, budget_windows, budget_leases in acc
 
 -- When a window was made. A lifetime begins here, and is added up the more coarsely the older it is.
 alter table budget_windows add column opened_us bigint;
-update budget_windows w set opened_us = coalesce((
-  select (extract(epoch from min(posted_at)) * 1000000)::bigint from budget_postings p
-  where (p.tenant_id, p.budget_id, p.subject, p.starts_us) = (w.tenant_id, w.budget_id, w.subject, w.starts_us)
-), w.starts_us);
+set local role backstay_system;
+update budget_windows set opened_us = starts_us;
+update budget_windows w set opened_us = (extract(epoch from first_at) * 1000000)::bigint
+from (
+  select tenant_id, budget_id, subject, starts_us, min(posted_at) as first_at from budget_postings group by 1, 2, 3, 4
+) first
+where (w.tenant_id, w.budget_id, w.subject, w.starts_us)
+    = (first.tenant_id, first.budget_id, first.subject, first.starts_us);
+reset role;
 alter table budget_windows alter column opened_us set default budgets_now_us(),
                            alter column opened_us set not null;
 
@@ -87,9 +92,11 @@ create trigger moved before update on budget_leases
   for each row when (new.amount <> old.amount) execute function budgets_lease_moved();
 
 -- The calls that a window paid most for are found among its dearest postings: of what was reserved, and of what was not.
--- It stands in the place of the index that found all of a window's postings, which nobody reads any more.
-create index budget_postings_dearest on budget_postings
-  (tenant_id, budget_id, subject, starts_us, (source = 'free'), amount desc) where kind = 'charge';
+-- These stand in the place of the index that found all of a window's postings, which nobody reads any more.
+create index budget_postings_dearest on budget_postings (tenant_id, budget_id, subject, starts_us, amount desc)
+  where kind = 'charge' and source <> 'free';
+create index budget_postings_dearest_uncovered on budget_postings (tenant_id, budget_id, subject, starts_us, amount desc)
+  where kind = 'charge' and source = 'free';
 drop index budget_postings_of;
 
 -- What was paid already.
