@@ -41,7 +41,7 @@ class CallOptions(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str | None = None
 
 
-_NONE = CallOptions()
+NO_OPTIONS = CallOptions()
 
 
 def read_options(headers: Mapping[bytes, bytes]) -> CallOptions:
@@ -51,7 +51,7 @@ def read_options(headers: Mapping[bytes, bytes]) -> CallOptions:
         InvalidRequest: One of them cannot be used; ``param`` names it.
     """
     if _NAMES.isdisjoint(headers):
-        return _NONE
+        return NO_OPTIONS
     trace_id, parent_id = parse_traceparent(_text(headers, _TRACE)) or (None, None)
     return CallOptions(
         feature=_label(headers, _FEATURE),
