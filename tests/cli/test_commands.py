@@ -240,7 +240,7 @@ def test_what_cannot_be_sent_is_said_in_a_sentence(options: list[str], named: di
 def test_a_token_from_a_file_may_end_in_a_line_break(server: Server) -> None:
     """Files and secret stores add one."""
     token = (server.data_dir / "operator-token").read_text().strip() + "\n"
-    done = server.run("keys", env={**server.environment, "BACKSTAY_TOKEN": token})
+    done = run("keys", env={**server.environment, "BACKSTAY_TOKEN": token})
     assert done.returncode == 0, done.stderr
 
 
