@@ -3,11 +3,13 @@
 import asyncio
 import json
 import os
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import openai
 import pytest
 from aiohttp import web
 
@@ -112,6 +114,71 @@ async def test_a_tenant_sees_nothing_of_another(server: Server):
     for path in ("/v1/people", "/v1/audit"):
         _, answer = await fetch(server, rival["key"], path)
         assert ours["id"] not in json.dumps(answer)
+
+
+WIRE_ROUTES = [
+    ("get", "/v1/responses/{id}"),
+    ("delete", "/v1/responses/{id}"),
+    ("get", "/v1/files/{id}"),
+    ("get", "/v1/files/{id}/content"),
+    ("delete", "/v1/files/{id}"),
+    ("get", "/v1/batches/{id}"),
+    ("post", "/v1/batches/{id}/cancel"),
+    ("get", "/v1/async/{id}"),
+]
+"""What takes an id and is not in Backstay's own document."""
+
+
+async def test_no_id_of_another_tenant_opens_anything(server: Server):
+    """Every route that takes an id refuses every id of somebody else, and nothing of theirs has changed after."""
+    ours = server.ask("keys", "create", "--name", "ours", "--tenant", "owner", "--rights", "call,read,admin")
+    rival = server.ask("keys", "create", "--name", "rival", "--tenant", "thief", "--rights", "call,read,admin")
+    ids = await make_one_of_each(server, ours)
+    async with aiohttp.ClientSession() as session, session.get(server.url + "/openapi.json") as answer:
+        document: Any = await answer.json()
+    routes = [(method, path) for path, methods in document["paths"].items() if "{" in path for method in methods]
+    assert len(routes) > 10
+    for method, path in {*routes, *WIRE_ROUTES}:
+        for kind, known in ids.items():
+            place = re.sub(r"\{\w+\}", known, path)
+            json_body: Any = {} if method == "post" else None
+            status, answered = await fetch(server, rival["key"], place, method=method.upper(), json=json_body)
+            assert status in (400, 403, 404), (method, place, kind, status, answered)
+            assert "our secret" not in json.dumps(answered), (method, place)
+    _, keys = await fetch(server, ours["key"], "/v1/keys")
+    assert [(key["id"], key["status"]) for key in keys["keys"]] == [(ours["id"], "live")]
+    _, budgets = await fetch(server, ours["key"], "/v1/budgets")
+    assert [(budget["id"], budget["state"]) for budget in budgets["budgets"]] == [(ids["budget"], "active")]
+    _, people = await fetch(server, ours["key"], "/v1/people")
+    assert [person["disabled_at"] for person in people["people"] if person["id"] == ids["person"]] == [None]
+    for path in (f"/v1/files/{ids['file']}", f"/v1/responses/{ids['response']}", f"/v1/batches/{ids['batch']}"):
+        assert (await fetch(server, ours["key"], path))[0] == 200, path
+
+
+async def make_one_of_each(server: Server, ours: dict[str, Any]) -> dict[str, str]:
+    """Make one of each thing that has an id, as a tenant's admin."""
+    key: str = ours["key"]
+    client = openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key=key)
+    async with client:
+        response = await client.responses.create(model="sim", input="our secret")
+        line = {"custom_id": "1", "method": "POST", "url": "/v1/chat/completions",
+                "body": {"model": "sim", "messages": [{"role": "user", "content": "our secret"}]}}  # fmt: skip
+        file = await client.files.create(file=("lines.jsonl", json.dumps(line).encode()), purpose="batch")
+        batch = await client.batches.create(
+            input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+        )
+    later = {"x-backstay-async": "true"}
+    _, call = await fetch(server, key, "/v1/chat/completions", method="POST", json=line["body"], headers=later)
+    _, budget = await fetch(server, key, "/v1/budgets", method="POST", json={"scope": [], "limit_usd": "5"})
+    _, person = await fetch(
+        server, key, "/v1/people", method="POST", json={"email": "a@owner.example", "role": "viewer"}
+    )
+    (trace,) = await settled(server, key, 1)
+    return {
+        "key": ours["id"], "trace": trace["trace_id"], "call": trace["call_id"], "response": response.id,
+        "file": file.id, "batch": batch.id, "async": call["id"], "budget": budget["id"],
+        "person": person["person"]["id"],
+    }  # fmt: skip
 
 
 async def test_a_key_that_picks_a_tenant_stays_in_its_own(server: Server):

@@ -33,7 +33,7 @@ def write(folder: Path, text: str) -> Path:
 
 def test_the_smallest_form(tmp_path: Path):
     """A provider and a model of one's own stand beside those that are there without any."""
-    policy = load_policy(write(tmp_path, GOOD), {})
+    policy = load_policy(write(tmp_path, GOOD), {"ACME_KEY": "k"})
     assert [share.target for share in policy.models["fast"].targets] == ["acme/gpt-4o-mini", "local/smollm2"]
     assert set(policy.models) == {"local", "embed", "sim", "fast"}
 
@@ -156,10 +156,33 @@ async def test_a_missing_credential_is_named_and_changes_nothing(tmp_path: Path)
     """A reference to a variable that is not set refuses the policy as a whole."""
     live = LivePolicy(write(tmp_path, GOOD), {})
     try:
-        with pytest.raises(ConfigError, match="ACME_KEY"):
+        with pytest.raises(ConfigError, match="ACME_KEY") as refused:
             live.load()
+        assert refused.value.line == 5
     finally:
         await live.close()
+
+
+@pytest.mark.parametrize(
+    ("written", "reason", "line"),
+    [
+        ('[providers.a]\ndialect = "bedrock"\n', "region", 1),
+        ('[providers.a]\ndialect = "openai"\nbase_url = "http://a/v1"\nheaders = { x = "env:NONE" }\n', "NONE", 1),
+        ('[providers.a]\ndialect = "openai"\napi_key = "file:none.txt"\n', "none.txt", 3),
+    ],
+)
+def test_what_a_provider_refers_to_must_be_there(tmp_path: Path, written: str, reason: str, line: int) -> None:
+    """Reading the policy says so with its line, before anything is started."""
+    with pytest.raises(ConfigError, match=reason) as refused:
+        load_policy(write(tmp_path, written), {})
+    assert refused.value.line == line
+
+
+def test_a_broken_key_in_the_environment_blames_no_file() -> None:
+    """A vendor that is there without a policy is named by itself."""
+    with pytest.raises(ConfigError, match="more than one line") as refused:
+        load_policy(None, {"OPENAI_API_KEY": "sk-a\nsk-b"})
+    assert str(refused.value).startswith("providers.openai: ")
 
 
 async def test_a_damaged_price_list_leaves_the_one_in_force(tmp_path: Path) -> None:

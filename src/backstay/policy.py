@@ -21,6 +21,7 @@ from backstay.ledger.overrides import DatedPrices, UnknownPrice
 from backstay.limits import LimitConfig
 from backstay.loops import LoopConfig
 from backstay.providers import ProviderConfig, TimeoutsConfig, implicit_providers
+from backstay.providers.registry import check_provider
 
 DEFAULT_FILE = Path("backstay.toml")
 
@@ -156,7 +157,8 @@ def load_policy(path: Path | None, environ: Mapping[str, str]) -> PolicyFile:
         path: ``None`` means ``./backstay.toml`` if there is one, else only the built-in policy.
 
     Raises:
-        ConfigError: The file cannot be read, is not TOML or not a policy; with its line where one is to blame.
+        ConfigError: The file cannot be read, is not TOML or not a policy, or what it refers to is not there; with its
+            line where one is to blame.
     """
     file = path or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
     source = "" if file is None else _read(file)
@@ -172,6 +174,7 @@ def load_policy(path: Path | None, environ: Mapping[str, str]) -> PolicyFile:
     _check_channels(policy, source, str(file))
     _check_currencies(policy, source, str(file))
     _check_unknown_price(policy, source, str(file))
+    _check_providers(policy, source, str(file), environ)
     return policy
 
 
@@ -201,6 +204,17 @@ def _with_defaults(written: PolicyFile, environ: Mapping[str, str]) -> PolicyFil
         alerts=written.alerts,
         alert_channels=written.alert_channels,
     )
+
+
+def _check_providers(policy: PolicyFile, source: str, file: str, environ: Mapping[str, str]) -> None:
+    """Refuse providers whose key, region or package is not there."""
+    for name, provider in policy.providers.items():
+        try:
+            check_provider(provider, environ)
+        except ConfigError as error:
+            line = line_of(source, ("providers", name, "api_key"))
+            # Vendors whose key is in the environment need no file.
+            raise ConfigError(f"providers.{name}: {error.message}", file=file if line else None, line=line) from None
 
 
 def _check_targets(policy: PolicyFile, source: str, file: str) -> None:

@@ -19,7 +19,12 @@ SENTENCES: list[tuple[Any, type[Any], str]] = [
         NewKey,
         "Expected the path of a wire, such as /v1/chat/completions in `routes[0]`.",
     ),
-    ({"name": "a", "rights": ["own"]}, NewKey, "Invalid enum value 'own' in `rights[0]`."),
+    ({"name": "a", "rights": ["own"]}, NewKey, "Invalid enum value 'own' in `rights[0]`. Choose of admin, call, read."),
+    (
+        {"name": "a", "priority": "high"},
+        NewKey,
+        "Invalid enum value 'high' in `priority`. Choose of batch, interactive.",
+    ),
     ({"name": "a", "colour": 1}, NewKey, "Object contains unknown field `colour`."),
     ({"email": "a b@c"}, Invitation, "Expected a mail address in `email`."),
     ([], NewKey, "Expected `object`, got `array`."),
@@ -38,7 +43,7 @@ def test_json_is_told_as_values_are() -> None:
     """A complaint about JSON text names its field as one about values does."""
     with pytest.raises(msgspec.ValidationError) as caught:
         msgspec.json.decode(b'{"name": "a", "tags": [""]}', type=NewKey)
-    error = invalid(caught.value)
+    error = invalid(caught.value, NewKey)
     assert (error.param, error.message) == ("tags[0]", "Expected `str` of length >= 1 in `tags[0]`.")
 
 

@@ -13,7 +13,7 @@ import uvicorn
 from wire_server import wire_server
 
 from backstay.api.protocol import GuardedProtocol
-from serving import Server
+from serving import Server, eventually
 
 CHAT = "/v1/chat/completions"
 
@@ -98,6 +98,69 @@ async def test_other_methods_are_405(server: tuple[Server, str], method: str):
     async with aiohttp.ClientSession() as session:
         async with session.request(method, server[0].url + CHAT) as answer:
             assert (answer.status, answer.headers["allow"]) == (405, "POST")
+            assert (await answer.json())["error"]["code"] == "method_not_allowed"
+
+
+@pytest.mark.parametrize(
+    ("path", "advice"),
+    [
+        ("/v1/v1/messages", "Leave /v1 out of the base_url: this SDK adds it."),
+        ("/chat/completions", "End the base_url in /v1."),
+        ("/v1/embeddings/", "the path is /v1/embeddings, without a slash at its end."),
+    ],
+)
+async def test_a_wrong_base_url_is_explained(server: tuple[Server, str], path: str, advice: str):
+    """A path that misses a wire by what people put into ``base_url`` is a 404 that the vendor's SDK can show."""
+    status, answer = await post(server, path, b"{}")
+    assert status == 404 and answer["error"]["message"].endswith(advice)
+
+
+async def test_an_unknown_path_is_named(server: tuple[Server, str]):
+    """What is no path at all is a problem that names it."""
+    status, answer = await post(server, "/v1/completions", b"{}")
+    assert (status, answer["code"]) == (404, "not_found") and "/v1/completions" in answer["detail"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "size_bytes", "code"),
+    [
+        ({}, 50_000_000, "request_too_large"),
+        ({"content-encoding": "gzip"}, 10, "invalid_request"),
+        ({"x-backstay-max-cost": "much"}, 10, "invalid_request"),
+    ],
+)
+async def test_what_is_refused_unread_leaves_a_trace(
+    server: tuple[Server, str], headers: dict[str, str], size_bytes: int, code: str
+):
+    """The caller is known, so that the books say what was refused; where nobody is known, nothing is kept."""
+    running, key = server
+    sent = {"authorization": f"Bearer {key}", "content-length": str(size_bytes), **headers}
+    async with aiohttp.ClientSession() as session:
+        async with session.post(running.url + CHAT, data=io.BytesIO(b"x" * size_bytes), headers=sent) as answer:
+            assert (await answer.json())["error"]["code"] == code
+            trace_id = answer.headers["x-backstay-trace-id"]
+            assert answer.headers["x-request-id"] == trace_id
+        sent["authorization"] = "Bearer bs_nobody"
+        async with session.post(running.url + CHAT, data=io.BytesIO(b"x" * size_bytes), headers=sent) as answer:
+            assert answer.status == 401 and "x-backstay-trace-id" not in answer.headers
+    await asyncio.to_thread(eventually, lambda: running.run("traces", "show", trace_id).returncode == 0)
+    (span,) = running.ask("traces", "show", trace_id)["spans"]
+    assert (span["status"], span["error_code"], span["cost_usd"]) == ("error", code, "0.000000")
+
+
+async def test_labels_are_read_as_utf8_or_latin1(server: tuple[Server, str]):
+    """curl and most clients send UTF-8; what is none is HTTP's own latin-1."""
+    running, key = server
+    host, port = running.url.removeprefix("http://").split(":")
+    body = b'{"model":"sim","messages":[{"role":"user","content":"x"}]}'
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-length: {len(body)}\r\n"
+    for encoding in ("utf-8", "latin-1"):
+        feature = "x-backstay-feature: größe\r\nconnection: close\r\n\r\n".encode(encoding)
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(head.encode() + feature + body)
+        assert (await reader.read()).startswith(b"HTTP/1.1 200")
+        writer.close()
+    await asyncio.to_thread(eventually, lambda: len(running.ask("traces", "--feature", "größe")["traces"]) == 2)
 
 
 async def test_labels_cannot_carry_control_characters(server: tuple[Server, str]):
@@ -137,22 +200,24 @@ async def quick_tempered() -> Any:
 
 
 @pytest.mark.parametrize(
-    "sent",
+    ("sent", "status_line"),
     [
-        b"",
-        b"POST / HTTP/1.1\r\nhost: x\r\n",
-        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc",
-        b"GET / HTTP/1.1\r\nx: " + b"y" * 3000 + b"\r\n",
+        (b"", b""),
+        (b"POST / HTTP/1.1\r\nhost: x\r\n", b"HTTP/1.1 408 Request Timeout"),
+        (b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc", b"HTTP/1.1 408 Request Timeout"),
+        (b"GET / HTTP/1.1\r\nx: " + b"y" * 3000 + b"\r\n", b"HTTP/1.1 431 Request Header Fields Too Large"),
+        (b"GET / HTTP/1.1\r\nx: " + b"y" * 3000 + b"\r\n\r\n", b"HTTP/1.1 431 Request Header Fields Too Large"),
     ],
-    ids=["nothing", "half a head", "half a body", "a head without end"],
+    ids=["nothing", "half a head", "half a body", "a head without end", "a long head"],
 )
-async def test_a_slow_or_endless_request_is_cut_off(quick_tempered: tuple[str, int], sent: bytes):
-    """A request that never becomes complete holds its connection for a moment only."""
+async def test_a_slow_or_endless_request_is_cut_off(quick_tempered: tuple[str, int], sent: bytes, status_line: bytes):
+    """A request that never becomes complete holds its connection for a moment only, and is told why."""
     reader, writer = await asyncio.open_connection(*quick_tempered)
     writer.write(sent)
     async with asyncio.timeout(3):
-        with pytest.raises((ConnectionResetError, EOFError)):
-            await reader.readexactly(1)
+        answer = await reader.read()
+    assert answer.partition(b"\r\n")[0] == status_line
+    assert answer.count(b"HTTP/1.1") == (1 if status_line else 0)
     writer.close()
 
 

@@ -209,6 +209,57 @@ def test_an_error_is_a_document_too(server: Server) -> None:
     assert json.loads(done.stdout)["error"]["code"] == "model_not_found"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["nosuch"], ["keys", "nosuch"], ["keys", "create"], ["traces", "--limit", "0"], ["costs", "export"]],
+)
+def test_a_wrong_command_line_is_a_document_too(arguments: list[str]) -> None:
+    """With `--json`, one JSON document says so on stdout; the usage is on stderr."""
+    done = run(*arguments, "--json")
+    assert done.returncode == 2 and "Usage:" in done.stderr
+    error = json.loads(done.stdout)["error"]
+    assert error["code"] == "usage_error" and error["message"] in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "named", "words"),
+    [
+        (["--url", "http://[bad"], {}, "'http://[bad' is not the URL of a server"),
+        (["--url", "http://127.0.0.1:99999"], {}, "is not the URL of a server"),
+        (["--tenant", "a\nb"], {}, "The tenant's name (--tenant) holds a line break"),
+        ([], {"BACKSTAY_TOKEN": "secret\nmore"}, "The credential (BACKSTAY_TOKEN) holds a line break"),
+    ],
+)
+def test_what_cannot_be_sent_is_said_in_a_sentence(options: list[str], named: dict[str, str], words: str) -> None:
+    """A wrong URL, token or tenant is exit code 6, not a traceback, and a credential is not repeated."""
+    done = run("traces", *options, env=environment(**named))
+    assert (done.returncode, done.stdout) == (6, "")
+    assert words in done.stderr and "secret" not in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_token_from_a_file_may_end_in_a_line_break(server: Server) -> None:
+    """Files and secret stores add one."""
+    token = (server.data_dir / "operator-token").read_text().strip() + "\n"
+    done = run("keys", env={**server.environment, "BACKSTAY_TOKEN": token})
+    assert done.returncode == 0, done.stderr
+
+
+def test_names_outside_of_latin_are_sent_as_they_are(server: Server) -> None:
+    """A feature in any script is found again."""
+    answer = server.ask("ask", "hi", "--model", "sim", "--feature", "問い合わせ")
+    eventually(lambda: server.run("traces", "show", answer["trace_id"]).returncode == 0)
+    (call,) = server.ask("traces", "--feature", "問い合わせ")["traces"]
+    assert call["trace_id"] == answer["trace_id"]
+
+
+@pytest.mark.parametrize("group", ["keys", "people", "budgets", "traces", "routes"])
+def test_a_group_without_a_subcommand_lists(server: Server, group: str) -> None:
+    """`backstay keys` is `backstay keys list`; shared options count on either side of the subcommand."""
+    listed = server.ask(group, "list")
+    assert server.ask(group).keys() == listed.keys()
+    assert json.loads(server.run(group, "--json", "list").stdout).keys() == listed.keys()
+
+
 def test_the_operators_token_stays_on_this_machine(server: Server) -> None:
     """A URL that is not loopback is not sent the credential of the data folder."""
 

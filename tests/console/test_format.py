@@ -62,6 +62,10 @@ def test_exact_counts_separate_thousands() -> None:
     ("nanoseconds", "text"),
     [
         (None, "–"),
+        (0, "0.0 ms"),
+        (300, "1 µs"),
+        (42_400, "42 µs"),
+        (99_600, "0.1 ms"),
         (400_000, "0.4 ms"),
         (318_000_000, "318 ms"),
         (999_600_000, "1.00 s"),

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
@@ -9,7 +10,9 @@ import pytest
 from console_site import BASE_URL, Browser, Site
 from psycopg.sql import SQL, Identifier
 
+import backstay
 from backstay.access.types import Role
+from backstay.console import audit
 from backstay.console.app import PAGES
 from backstay.console.desk import Page
 from backstay.console.visit import ROLES
@@ -112,6 +115,35 @@ async def test_every_answer_has_safe_headers(enter: Enter, path: str) -> None:
     policy = response.headers["content-security-policy"]
     assert policy.startswith("default-src 'self'")
     assert "unsafe" not in policy
+
+
+async def test_where_no_page_is_people_are_told_so(enter: Enter) -> None:
+    """A browser gets a page with the way back, a program no HTML, and a slash at the end does no harm."""
+    browser = await enter("viewer")
+    wants_page = {"accept": "text/html,*/*"}
+    response = await browser.http.get("/nosuch/page", headers=wants_page)
+    assert response.status_code == 404 and "There is no such page" in response.text
+    assert 'href="/"' in response.text and response.headers["x-frame-options"] == "DENY"
+    response = await browser.http.get("/nosuch/page", headers={"accept": "application/json"})
+    assert response.status_code == 404 and "<html" not in response.text
+    response = await browser.http.get("/traces/?q=x", headers=wants_page)
+    assert (response.status_code, response.headers["location"]) == (307, "/traces?q=x")
+    response = await browser.http.get("//evil.example/", headers=wants_page)
+    assert "evil.example" not in response.headers.get("location", "")
+
+
+def test_every_act_has_words_in_the_audit_log() -> None:
+    """Whatever the product writes down, people read as a sentence."""
+    act = re.compile(r'"((?:alert|batch|budget|key|person|session|target|tenant|webhooks|worker)\.[a-z_]+)"')
+    source = Path(backstay.__file__).parent
+    acts = {
+        found
+        for path in source.rglob("*.py")
+        if path.parent.name != "console"
+        for found in act.findall(path.read_text())
+    }
+    assert len(acts) > 20
+    assert acts - audit.WORDS.keys() == set()
 
 
 async def test_pages_hold_no_inline_script_or_style(enter: Enter, month: list[str]) -> None:

@@ -1,10 +1,11 @@
 """Owns the forms that texts from outside must have, and what a value that breaks the rules of its type is told."""
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, inspect
 
 from backstay.core.errors import InvalidRequest
 
@@ -33,6 +34,7 @@ Id = Annotated[str, Meta(max_length=64, pattern=_ID)]
 
 _AT = re.compile(r" - at `(?:(?:key|value) in )?\$\.?(?P<path>[^`]*)`$")
 _FIELD = re.compile(r"field `(?P<path>[^`]+)`")
+_STEP = re.compile(r"\w+|\.\.\.")
 _REGEX = re.compile(r"`str` matching regex '.*'", re.DOTALL)
 
 
@@ -45,7 +47,7 @@ def convert(value: Any, to: type[T], *, strict: bool = True) -> T:
     try:
         return msgspec.convert(value, to, strict=strict)
     except msgspec.ValidationError as error:
-        raise invalid(error) from None
+        raise invalid(error, to) from None
 
 
 def check(value: T) -> T:
@@ -53,8 +55,8 @@ def check(value: T) -> T:
     return convert(msgspec.to_builtins(value), type(value))
 
 
-def invalid(error: msgspec.ValidationError) -> InvalidRequest:
-    """Turn a complaint of msgspec into the error that the caller gets."""
+def invalid(error: msgspec.ValidationError, to: Any) -> InvalidRequest:
+    """Turn a complaint of msgspec about a value of the type ``to`` into the error that the caller gets."""
     text = str(error)
     place = _AT.search(text)
     field = place or _FIELD.search(text)
@@ -62,4 +64,26 @@ def invalid(error: msgspec.ValidationError) -> InvalidRequest:
     sentence = _AT.sub("", text)
     form = next((words for pattern, words in _FORMS.items() if repr(pattern) in sentence), "another form")
     sentence = _REGEX.sub(lambda _: form, sentence)
-    return InvalidRequest(f"{sentence} in `{path}`." if place and path else f"{sentence}.", param=path)
+    if place and path:
+        sentence += f" in `{path}`"
+    if path and sentence.startswith("Invalid enum value"):
+        choices = _choices(inspect.type_info(to), _STEP.findall(path))
+        sentence += f". Choose of {', '.join(choices)}" if choices else ""
+    return InvalidRequest(f"{sentence}.", param=path)
+
+
+def _choices(kind: inspect.Type, path: Sequence[str]) -> Sequence[str]:
+    """List the words that may stand at a path of a type; none where it is no closed vocabulary."""
+    match kind:
+        case inspect.Metadata():
+            return _choices(kind.type, path)
+        case inspect.UnionType():
+            return next(filter(None, (_choices(each, path) for each in kind.types)), ())
+        case inspect.StructType() if path:
+            return next((_choices(each.type, path[1:]) for each in kind.fields if each.encode_name == path[0]), ())
+        case inspect.CollectionType() if path:
+            return _choices(kind.item_type, path[1:])
+        case inspect.LiteralType() if not path:
+            return [str(value) for value in kind.values]
+        case _:
+            return ()

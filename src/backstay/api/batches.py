@@ -79,7 +79,7 @@ async def _read(request: Request) -> NewBatch:
     try:
         return msgspec.json.decode(text, type=NewBatch)
     except msgspec.ValidationError as error:
-        raise invalid(error) from None
+        raise invalid(error, NewBatch) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
 

@@ -20,6 +20,10 @@ _DISCARD_S = 5.0
 _SILENCE_S = 2.0
 
 
+class CallerGone(InvalidRequest):
+    """The caller went away before the body was complete."""
+
+
 def announced_bytes(headers: Mapping[bytes, bytes], limit_bytes: int) -> int | None:
     """Return how long the body will be; ``None`` where it comes in chunks of untold number.
 
@@ -49,7 +53,8 @@ async def read_body(
 
     Raises:
         RequestTooLarge: It is longer than the limit.
-        InvalidRequest: The caller went away, or sends too slowly.
+        CallerGone: Nobody is there any more, or the connection was cut off because nothing came.
+        InvalidRequest: It comes too slowly.
         Overloaded: ``grow`` says that there is no room.
     """
     first, is_last = await _piece(receive)
@@ -100,7 +105,7 @@ def too_large(limit_bytes: int) -> RequestTooLarge:
 async def _piece(receive: Receive) -> tuple[bytes, bool]:
     message = await receive()
     if message["type"] == "http.disconnect":
-        raise InvalidRequest("The caller went away before the body was complete.")
+        raise CallerGone
     return message.get("body", b""), not message.get("more_body", False)
 
 

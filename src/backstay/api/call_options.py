@@ -41,7 +41,7 @@ class CallOptions(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str | None = None
 
 
-_NONE = CallOptions()
+NO_OPTIONS = CallOptions()
 
 
 def read_options(headers: Mapping[bytes, bytes]) -> CallOptions:
@@ -51,7 +51,7 @@ def read_options(headers: Mapping[bytes, bytes]) -> CallOptions:
         InvalidRequest: One of them cannot be used; ``param`` names it.
     """
     if _NAMES.isdisjoint(headers):
-        return _NONE
+        return NO_OPTIONS
     trace_id, parent_id = parse_traceparent(_text(headers, _TRACE)) or (None, None)
     return CallOptions(
         feature=_label(headers, _FEATURE),
@@ -73,15 +73,23 @@ def _text(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
 
 
 def _label(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
-    value = _text(headers, name)
-    return clean_label(value) or None if value else None
+    value = headers.get(name)
+    return clean_label(_label_text(value)) or None if value else None
+
+
+def _label_text(value: bytes) -> str:
+    """Decode a name for people. Clients write it in UTF-8, as curl does, or in the latin-1 of HTTP's own words."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def _tags(headers: Mapping[bytes, bytes]) -> tuple[str, ...]:
-    value = _text(headers, _TAGS)
+    value = headers.get(_TAGS)
     if not value:
         return ()
-    return tuple(tag for part in value.split(",") if (tag := clean_label(part)))
+    return tuple(tag for part in _label_text(value).split(",") if (tag := clean_label(part)))
 
 
 def _priority(headers: Mapping[bytes, bytes]) -> Priority | None:

@@ -240,7 +240,7 @@ async def _read_body(request: Request, to: type[B]) -> B:
     try:
         return msgspec.json.decode(text, type=to)
     except msgspec.ValidationError as error:
-        raise invalid(error) from None
+        raise invalid(error, to) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
 

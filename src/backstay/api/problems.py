@@ -59,6 +59,8 @@ async def on_backstay_error(request: Request, error: Exception) -> Response:
 async def on_http_error(request: Request, error: Exception) -> Response:
     """Handle an error of HTTP itself in a Starlette application."""
     assert isinstance(error, HTTPException)
+    if error.status_code == 404:  # of the router, which has no words for it
+        error.detail = f"There is nothing at {request.url.path}. `GET /openapi.json` lists what there is."
     return http_problem_response(error)
 
 

@@ -12,6 +12,10 @@ _LONG_BYTES = 64 * 1024
 """Bodies from here on are not copied behind their head; for shorter ones that costs less than a write of their own."""
 
 
+class _HeadTooLong(Exception):
+    """The head of a request goes on and on."""
+
+
 class GuardedProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 protocol, with limits on how long a request may take to arrive, on the size of its head, and
     on how long its answer may wait to be taken.
@@ -115,7 +119,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._deadline is None:
             return
         if self.loop.time() >= self._deadline:
-            self.transport.abort()
+            self._turn_away(408, "The request came too slowly. Send it faster, or send less.")
         else:
             self._timer = self.loop.call_at(self._deadline, self._look)
 
@@ -137,7 +141,25 @@ class GuardedProtocol(HttpToolsProtocol):
     def _count(self, size: int) -> None:
         self._head_bytes += size
         if self._head_bytes > self.longest_head_bytes:
+            raise _HeadTooLong  # the parser stops at once, and what it raises ends in `send_400_response`
+
+    def send_400_response(self, msg: str) -> None:
+        if self._head_bytes > self.longest_head_bytes:
+            self._turn_away(431, f"The request's head is larger than {self.longest_head_bytes:,} bytes. Send less.")
+        else:
+            super().send_400_response(msg)
+
+    def _turn_away(self, status: int, sentence: str) -> None:
+        """End the connection, and say why where somebody has begun to ask and has no part of an answer yet."""
+        cycle = cast(RequestResponseCycle | None, self.cycle)
+        is_open = cycle is not None and not cycle.response_complete
+        is_asking = self._head_bytes > 0 and not (is_open and self.cycle.response_started)
+        if self.transport.is_closing() or not is_asking:
             self.transport.abort()
+            return
+        head = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        self.transport.write(STATUS_LINE[status] + head % len(sentence) + sentence.encode())
+        self.transport.close()
 
 
 def guarded(reader_patience_s: float) -> type[GuardedProtocol]:

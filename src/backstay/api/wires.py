@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from backstay.api.auth import Authenticate
-from backstay.api.bodies import Message, Receive, announced_bytes, discard_body, read_body
-from backstay.api.call_options import CallOptions, read_options
+from backstay.api.bodies import CallerGone, Message, Receive, announced_bytes, discard_body, read_body
+from backstay.api.call_options import NO_OPTIONS, CallOptions, read_options
 from backstay.api.later import LaterCalls
 from backstay.core.caller import Caller
 from backstay.core.errors import BackstayError, InvalidRequest, Overloaded, RequestTooLarge
-from backstay.gateway import Gate, Gateway, Headers, Incoming, Ticket, call
+from backstay.gateway import Gate, Gateway, Headers, Incoming, Ticket, call, record_unread
 from backstay.providers import Dialect, Operation
 
 Scope = MutableMapping[str, Any]
@@ -95,6 +95,7 @@ class Wires:
         Who is not let in is told so before the body is read. What a call holds is given back however it ends.
         """
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
+        caller, options = None, NO_OPTIONS
         try:
             caller = await self._authenticate(headers)
             options = read_options(headers)
@@ -102,7 +103,10 @@ class Wires:
             announced = announced_bytes(headers, self._max_body_bytes)
             ticket = await self._gate.enter(caller.tenant_id, priority, announced or 0)
         except BackstayError as error:
-            await _refuse(wire, error, headers, receive, send)
+            trace_id = None
+            if caller is not None:
+                trace_id = self._note(_Asked(wire, scope, headers, caller, options), error)
+            await _refuse(wire, error, headers, receive, send, trace_id)
             return
         grow = None if announced is not None else partial(self._gate.grow, ticket, priority)
         try:
@@ -118,7 +122,7 @@ class Wires:
             body = await read_body(receive, self._max_body_bytes, grow, self._turns)
         except BackstayError as error:
             self._gate.leave(ticket)
-            await _refuse(asked.wire, error, asked.headers, receive, send)
+            await _refuse(asked.wire, error, asked.headers, receive, send, self._note(asked, error))
             return
         sink = AsgiSink(asked.scope, send, partial(self._gate.hold, ticket))
         await self._watches.during(call(self._gateway, _incoming(asked, body), sink), receive)
@@ -134,11 +138,18 @@ class Wires:
             body = await read_body(receive, self._max_body_bytes, grow, self._turns)
             head, told = await self._later.take(_incoming(asked, body), asked.headers, asked.scope)
         except BackstayError as error:
-            await _refuse(asked.wire, error, asked.headers, receive, send)
+            await _refuse(asked.wire, error, asked.headers, receive, send, self._note(asked, error))
             return
         length = (b"content-length", b"%d" % len(told))
         await send({"type": "http.response.start", "status": 202, "headers": [*head, length]})
         await send({"type": "http.response.body", "body": told})
+
+    def _note(self, asked: "_Asked", error: BackstayError) -> str | None:
+        """Leave a trace of a request that cannot become a call. What there is no room for is counted alone: shedding
+        must cost next to nothing."""
+        if not isinstance(error, InvalidRequest):
+            return None
+        return record_unread(self._gateway, _incoming(asked, b""), error, cancelled=isinstance(error, CallerGone))
 
 
 class _Asked(NamedTuple):
@@ -177,12 +188,19 @@ def _forwarded(wire: Wire, headers: Mapping[bytes, bytes]) -> Mapping[str, str]:
 
 
 async def _refuse(
-    wire: Wire, error: BackstayError, headers: Mapping[bytes, bytes], receive: Receive, send: Send
+    wire: Wire,
+    error: BackstayError,
+    headers: Mapping[bytes, bytes],
+    receive: Receive,
+    send: Send,
+    trace_id: str | None,
 ) -> None:
     """Answer a request that did not become a call. Where its body is not wanted, the connection ends with it."""
-    status, extra, body = wire.dialect.write_error(error)
+    status, extra, body = wire.dialect.write_error(error, request_id=trace_id)
     answer: list[tuple[bytes, bytes]] = [(b"content-type", b"application/json"), *_encoded(extra)]
     answer.append((b"content-length", b"%d" % len(body)))
+    if trace_id is not None:
+        answer.append((b"x-backstay-trace-id", trace_id.encode()))
     ends = isinstance(error, Overloaded | RequestTooLarge)
     if ends:
         answer.append((b"connection", b"close"))

@@ -14,9 +14,12 @@ ON_LOW = ("clamp", "downgrade", "refuse", "queue")
 ON_UNKNOWN = ("refuse", "bound")
 
 
-@click.group()
-def budgets() -> None:
+@click.group(invoke_without_command=True)
+@command
+def budgets(cli: Cli) -> None:
     """Make, list, change and delete budgets: what may be spent, never overspent."""
+    if click.get_current_context().invoked_subcommand is None:
+        _list(cli)
 
 
 @budgets.command()
@@ -48,6 +51,10 @@ def create(cli: Cli, scope: tuple[str, ...], soft: bool, on_low: str, **asked: A
 @command
 def list_budgets(cli: Cli) -> None:
     """List budgets, and what is spent and held of each."""
+    _list(cli)
+
+
+def _list(cli: Cli) -> None:
     answer = cli.client().get("/v1/budgets")
     if cli.json:
         dump(answer)

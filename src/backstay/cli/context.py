@@ -6,12 +6,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Concatenate, NoReturn, ParamSpec, TypeVar
-from urllib.parse import urlsplit
 
 import click
+from click.core import ParameterSource
 
 from backstay.cli.exits import exit_code
-from backstay.cli.http import Client, ServerError
+from backstay.cli.http import Client, ServerError, read_url
 from backstay.cli.output import dump, paint
 from backstay.core.errors import BackstayError
 from backstay.core.places import default_data_dir
@@ -21,6 +21,7 @@ DEFAULT_URL = "http://127.0.0.1:8400"
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class Cli:
@@ -47,12 +48,12 @@ class Cli:
 
     def _credential(self, url: str) -> str | None:
         """Choose ``BACKSTAY_TOKEN``, else the data folder's own, which never leaves this machine."""
-        named = os.environ.get("BACKSTAY_TOKEN")
+        named = os.environ.get("BACKSTAY_TOKEN", "").strip()  # of a file, its last line break would be included
         return named or (read_operator_token(self.data_dir) if is_loopback(url) else None)
 
 
 def is_loopback(url: str) -> bool:
-    host = urlsplit(url if "://" in url else f"http://{url}").hostname or ""
+    host = read_url(url).hostname or ""
     return host in ("localhost", "::1") or host.startswith("127.")
 
 
@@ -73,13 +74,28 @@ def command(function: Callable[Concatenate[Cli, P], R]) -> Callable[P, R]:
     def run(
         as_json: bool, url: str | None, data_dir: Path | None, tenant: str, *args: P.args, **kwargs: P.kwargs
     ) -> R:  # fmt: skip
+        cli = Cli(
+            json=_given("as_json", as_json),
+            url=_given("url", url),
+            data_dir=_given("data_dir", data_dir),
+            tenant=_given("tenant", tenant),
+        )
         try:
-            cli = Cli(json=as_json, url=url, data_dir=data_dir, tenant=tenant)
             return function(cli, *args, **kwargs)
         except BackstayError as error:
-            fail(error, as_json=as_json)
+            fail(error, as_json=cli.json)
 
     return run  # pyright: ignore[reportReturnType]
+
+
+def _given(name: str, value: T) -> T:
+    """Return a shared option's value: its own, or the one that stands before the subcommand's name."""
+    context: click.Context | None = click.get_current_context()
+    while context is not None:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            return context.params.get(name, value)
+        context = context.parent
+    return value
 
 
 def fail(error: BackstayError, *, as_json: bool) -> NoReturn:

@@ -96,6 +96,8 @@ def waste(cli: Cli, since: str, until: str | None) -> None:
 @command
 def export(cli: Cli, form: str, since: str, until: str | None, output: Path | None) -> None:
     """Write ledger entries into a file, however many."""
+    if cli.json and output is None:
+        raise click.UsageError("With --json, name the file with --output: entries and a document cannot share stdout.")
     packed = "true" if output is not None and output.suffix == ".gz" else None
     query = {"format": form, "since": since, "until": until, "gzip": packed}
     partial = None if output is None else output.with_name(f"{output.name}.part")

@@ -87,8 +87,9 @@ def _show(cli: Cli) -> None:
     say("\nThree calls, made with the official SDKs:", err=cli.json)
     for made in make_calls(client.url, shown.key):
         call = _in_the_books(client, made.trace_id)
-        shown.calls.append({**asdict(made), **call})
-        _print_call(made, call, err=cli.json)
+        link = f"{client.url}/traces/{made.trace_id}"
+        shown.calls.append({**asdict(made), **call, "trace_url": link})
+        _print_call(made, call, link, err=cli.json)
     _print_total(client.get("/v1/costs", {"by": "feature"}), len(shown.calls), err=cli.json)
     _print_lines(shown, err=cli.json)
     if cli.json:
@@ -110,12 +111,13 @@ def _in_the_books(client: Client, trace_id: str) -> dict[str, Any]:
     return {name: call[name] for name in ("input_tokens", "output_tokens", "cost_usd")}
 
 
-def _print_call(made: "Made", call: dict[str, Any], *, err: bool) -> None:
+def _print_call(made: "Made", call: dict[str, Any], link: str, *, err: bool) -> None:
     figures = f"{call['output_tokens']:>4} tokens   {made.seconds:.2f} s   {money(call['cost_usd'])}"
-    say(f"  {made.sdk:<17} {made.question:<31} {figures}   {paint(f'trace {made.trace_id[:8]}', 'dim')}", err=err)
+    say(f"  {made.sdk:<17} {made.question:<31} {figures}   trace {made.trace_id[:8]}", err=err)
     width = max(40, shutil.get_terminal_size().columns - 24)
     for line in textwrap.wrap(printable(" ".join(made.answer.split())), width):
         say(f"  {'':<17} {line}", err=err)
+    say(f"  {'':<17} {paint(link, 'dim', sys.stderr if err else sys.stdout)}", err=err)
 
 
 def _print_total(report: dict[str, Any], calls: int, *, err: bool) -> None:
@@ -139,11 +141,11 @@ def _print_lines(shown: Shown, *, err: bool) -> None:
 
           from openai import OpenAI
           client = OpenAI(base_url="{shown.url}/v1", api_key="{shown.key}")
-          client.chat.completions.create(model="local", messages={hello})
+          print(client.chat.completions.create(model="local", messages={hello}).choices[0].message.content)
 
           from anthropic import Anthropic
           client = Anthropic(base_url="{shown.url}", api_key="{shown.key}")
-          client.messages.create(model="local", max_tokens=64, messages={hello})
+          print(client.messages.create(model="local", max_tokens=64, messages={hello}).content[0].text)
 
           {me} ask "…"     {me} traces     {me} costs --by feature     Ctrl-C stops
           Sign in to the console: {shown.sign_in}   (once)

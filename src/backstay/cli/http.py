@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import SplitResult, urlencode, urlsplit
 
 from backstay import __version__
 from backstay.cli.exits import Unreachable
@@ -28,9 +28,7 @@ class Client:
     """A server at ``url``, spoken to with one credential."""
 
     def __init__(self, url: str, *, token: str | None = None, tenant: str | None = None, timeout_s: float = 30.0):
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"{url!r} is not the URL of a server. Write it like http://127.0.0.1:8400.")
+        parts = read_url(url)
         self.url = parts.geturl().rstrip("/")
         self._parts = parts
         self._timeout_s = timeout_s
@@ -59,12 +57,13 @@ class Client:
         Raises:
             Unreachable: No server answers there, or the connection broke.
             ServerError: It answered with an error; the message is the server's sentence.
+            ConfigError: The credential, the tenant or another header cannot be sent.
         """
         asked = urlencode({name: value for name, value in (query or {}).items() if value is not None})
         target = self._parts.path.rstrip("/") + path + ("?" + asked if asked else "")
-        sent = {**self.headers, **(headers or {})}
+        sent = {name: _header(name, value) for name, value in {**self.headers, **(headers or {})}.items()}
         if body is not None:
-            sent["content-type"] = "application/json"
+            sent["content-type"] = b"application/json"
         connection = self._connect(timeout_s or self._timeout_s)
         try:
             connection.request(method, target, None if body is None else json.dumps(body).encode(), sent)
@@ -87,6 +86,38 @@ class Client:
         if isinstance(error, ConnectionRefusedError):
             return Unreachable(f"No server answers at {self.url}. `backstay serve` starts one; --url names another.")
         return Unreachable(f"{self.url} cannot be reached: {error or type(error).__name__}.")
+
+
+def read_url(url: str) -> SplitResult:
+    """Read where a server is; ``http://`` may be left out.
+
+    Raises:
+        ConfigError: That is not the URL of a server.
+    """
+    wrong = ConfigError(f"{url!r} is not the URL of a server. Write it like http://127.0.0.1:8400.")
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        raise wrong from None
+    if not sound:
+        raise wrong
+    return parts
+
+
+_WHAT = {
+    "authorization": "The credential (BACKSTAY_TOKEN)",
+    "x-backstay-tenant": "The tenant's name (--tenant)",
+    "x-backstay-feature": "The feature's name (--feature)",
+}
+"""What people know a header by."""
+
+
+def _header(name: str, value: str) -> bytes:
+    """Write a header's value; the value itself is not told, as it may be a secret."""
+    if not value.isprintable():
+        raise ConfigError(f"{_WHAT.get(name, name)} holds a line break or another control character. Take it out.")
+    return value.encode("utf-8", "replace")
 
 
 def events(response: HTTPResponse) -> Iterator[str]:

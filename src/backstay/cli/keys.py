@@ -11,9 +11,12 @@ from backstay.cli.values import CommaList, Moment
 from backstay.core.caller import PRIORITIES
 
 
-@click.group()
-def keys() -> None:
+@click.group(invoke_without_command=True)
+@command
+def keys(cli: Cli) -> None:
     """Make, list, revoke and rotate the keys that callers use."""
+    if click.get_current_context().invoked_subcommand is None:
+        _list(cli)
 
 
 @keys.command()
@@ -44,6 +47,10 @@ def create(cli: Cli, name: str, expires: str | None, **limits: Any) -> None:
 @command
 def list_keys(cli: Cli) -> None:
     """List keys, without their secrets."""
+    _list(cli)
+
+
+def _list(cli: Cli) -> None:
     answer = cli.client().get("/v1/keys")
     if cli.json:
         dump(answer)

@@ -1,5 +1,7 @@
 """Owns the list of commands."""
 
+from typing import Any
+
 import click
 
 from backstay import __version__
@@ -27,7 +29,23 @@ from backstay.cli.traces import traces
 from backstay.cli.webhooks import webhooks
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class Commands(click.Group):
+    """All commands. What is wrong with a command line is a JSON document too, for who asked for one."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta["backstay.json"] = "--json" in args
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            if ctx.meta["backstay.json"]:
+                dump({"error": {"code": "usage_error", "message": error.format_message()}})
+            raise
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="%(version)s")
 def main() -> None:
     """Everything around the model: gateway, ledger, traces and console."""

@@ -10,9 +10,12 @@ from backstay.cli.output import dump, hint, local_time, say, table
 from backstay.core.errors import NotFound
 
 
-@click.group()
-def people() -> None:
+@click.group(invoke_without_command=True)
+@command
+def people(cli: Cli) -> None:
     """Say who may use the console."""
+    if click.get_current_context().invoked_subcommand is None:
+        _list(cli)
 
 
 @people.command()
@@ -66,6 +69,10 @@ def enable(cli: Cli, email: str) -> None:
 @command
 def list_people(cli: Cli) -> None:
     """List the accounts of a tenant."""
+    _list(cli)
+
+
+def _list(cli: Cli) -> None:
     answer = cli.client().get("/v1/people")
     if cli.json:
         dump(answer)

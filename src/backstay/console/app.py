@@ -86,4 +86,5 @@ def routes(deps: ConsoleDeps) -> list[Route]:
         desk.open_route("/login", signing.sign_in, "POST"),
         desk.open_route("/logout", signing.sign_out, "POST"),
         *(desk.route(page) for page in PAGES),
+        desk.elsewhere_route(),
     ]

@@ -10,7 +10,7 @@ from backstay.core.errors import InvalidRequest
 
 _PAGE = 100
 
-_WORDS = {
+WORDS = {
     "key.create": "made the key",
     "key.revoke": "revoked the key",
     "key.rotate": "rotated the key",
@@ -32,7 +32,10 @@ _WORDS = {
     "session.refuse": "failed to sign in",
     "session.end": "ended a session",
     "session.end_all": "ended all sessions of",
+    "target.drain": "took out of use",
+    "target.undrain": "put in use again",
     "tenant.create": "made the tenant",
+    "webhooks.secret": "made a webhook secret for",
 }
 """Acts as a sentence's verb; an act without words here is shown by its name."""
 
@@ -60,7 +63,7 @@ def audit_row(record: AuditRecord) -> dict[str, Any]:
         "at": record.at,
         "who": by or record.actor,
         "actor": record.actor,
-        "did": _WORDS.get(record.action, record.action),
+        "did": WORDS.get(record.action, record.action),
         "action": record.action,
         "what": "" if record.actor.endswith(f":{record.subject}") else named or record.subject,
         "subject": record.subject,

@@ -6,15 +6,16 @@ from typing import NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from backstay.access.types import Session
 from backstay.console.assets import Assets
-from backstay.console.forms import check_origin, check_token, read_form
+from backstay.console.forms import check_origin, check_token, read_form, safe_path
 from backstay.console.render import Renderer, href
 from backstay.console.types import ConsoleDeps
 from backstay.console.visit import ROLES, Visit, theme_of
-from backstay.core.errors import BackstayError, Forbidden, InvalidRequest
+from backstay.core.errors import BackstayError, Forbidden, InvalidRequest, NotFound
 
 SAFE_HEADERS = {
     "content-security-policy": (
@@ -44,6 +45,16 @@ class Page(NamedTuple):
     answer: Callable[[Visit], Awaitable[Response]]
     role: str = "viewer"
     method: str = "GET"
+
+
+class _ForPeople(Route):
+    """A route that is there for browsers alone."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        wanted = dict(scope.get("headers", ())).get(b"accept", b"")
+        if scope["type"] != "http" or scope["method"] != "GET" or b"text/html" not in wanted:
+            return Match.NONE, {}
+        return super().matches(scope)
 
 
 class Desk:
@@ -83,6 +94,17 @@ class Desk:
             return response
 
         return Route(path, guarded, methods=[method])
+
+    def elsewhere_route(self) -> Route:
+        """Make the last route: what a person's browser finds where there is no page. Programs get their problem."""
+
+        async def answer(request: Request) -> Response:
+            path = request.url.path
+            if path.endswith("/") and safe_path(path) == path:
+                return RedirectResponse(href(path.rstrip("/"), request.query_params), 307)
+            raise NotFound("Nothing is here. The address may have been cut off, or what it showed is gone.")
+
+        return _ForPeople("/{rest:path}", self.open_route("/", answer).endpoint)
 
     async def session(self, request: Request) -> Session | None:
         """Find who is signed in; ``None`` for nobody."""

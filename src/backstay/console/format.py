@@ -58,10 +58,12 @@ def exact_money(amount: int | None) -> str:
 
 
 def duration(amount_ns: int | float | None) -> Figure:
-    """Write a duration in the unit that suits it: ``0.4 ms``, ``318 ms``, ``2.87 s``, ``3 min``."""
+    """Write a duration in the unit that suits it: ``42 µs``, ``0.4 ms``, ``318 ms``, ``2.87 s``, ``3 min``."""
     if amount_ns is None:
         return Figure("–")
     amount_ms = amount_ns / 1e6
+    if 0 < amount_ms < 0.0995:
+        return Figure(f"{max(amount_ns / 1e3, 1):.0f}", "µs")
     if amount_ms < 10:
         return Figure(f"{amount_ms:.1f}", "ms")
     if amount_ms < 999.5:

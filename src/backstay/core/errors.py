@@ -6,6 +6,7 @@ BackstayError
 │   ├── PreviousResponseNotFound  400  a conversation that cannot be gone on with
 │   ├── Untranslatable            400  the target's dialect cannot say it
 │   ├── NoCapableTarget           400  no target of the model can do what the request asks
+│   ├── MethodNotAllowed          405
 │   └── RequestTooLarge           413
 ├── Unauthenticated               401  no key, or one that is unknown, expired or revoked
 ├── Forbidden                     403  the key or person may not do this
@@ -80,6 +81,13 @@ class NoCapableTarget(InvalidRequest):
     """No target of this model can do what the request asks. Choose another model, or ask for less."""
 
     code = "no_capable_target"
+
+
+class MethodNotAllowed(InvalidRequest):
+    """This path is not called with that method. `allow` names those that it takes."""
+
+    code = "method_not_allowed"
+    status = 405
 
 
 class RequestTooLarge(InvalidRequest):

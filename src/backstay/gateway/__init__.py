@@ -18,6 +18,7 @@ from backstay.gateway.types import (
     Sink,
     Target,
 )
+from backstay.gateway.unread import record_unread
 
 __all__ = [
     "ANYTHING",
@@ -41,4 +42,5 @@ __all__ = [
     "Ticket",
     "call",
     "may_operate",
+    "record_unread",
 ]

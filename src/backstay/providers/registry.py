@@ -12,6 +12,7 @@ from backstay.providers.dialects import DIALECTS
 from backstay.providers.gemini import VERTEX
 from backstay.providers.http import HttpProvider, auth_headers, open_session
 from backstay.providers.litellm_adaptor import LiteLLMProvider
+from backstay.providers.litellm_adaptor.library import check_installed
 from backstay.providers.local import LocalProvider
 from backstay.providers.openai import OpenAIDialect
 from backstay.providers.paths import azure_dated
@@ -49,6 +50,21 @@ def build_provider(
         )
     except ConfigError as error:
         raise ConfigError(f"providers.{name}: {error.message}", file=error.file, line=error.line) from error
+
+
+def check_provider(config: ProviderConfig, environ: Mapping[str, str]) -> None:
+    """See that what a provider refers to outside of its file is there: its key, secret headers, region, package.
+
+    Raises:
+        ConfigError: It is not; ``build_provider`` would say the same.
+    """
+    if config.api_key is not None:
+        read_secret(config.api_key, environ)
+    _read_headers(config, environ)
+    if config.dialect == "bedrock":
+        _region(config, environ)
+    if config.dialect == "litellm":
+        check_installed()
 
 
 def _build_http(
