@@ -6,6 +6,7 @@ import ipaddress
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
@@ -28,14 +29,17 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 gc.disable()
 
 
-def pytest_collection_finish() -> None:
-    """Look for garbage only in what tests make.
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse tests of one name, of which pytest-xdist would run a single one; look for garbage only in what tests make.
 
     Collection makes millions of objects that stay to the end. To walk them while they are made, and again with every
     look for garbage later, takes a good part of a session's time.
     """
     gc.freeze()
     gc.enable()
+    names = Counter(item.nodeid for item in session.items)
+    if twice := [name for name, tests in names.items() if tests > 1]:
+        raise pytest.UsageError(f"several tests have the name of another: {', '.join(twice)}")
 
 
 _TEMPLATE = "backstay_template"

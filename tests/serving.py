@@ -1,16 +1,26 @@
 """Owns real servers for tests: `backstay serve` as a process of its own, on a free port, in a folder of the test."""
 
+import asyncio
+import atexit
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
+
+import psycopg
+
+from backstay.store import EmbeddedPostgres, migrate
 
 BACKSTAY = str(Path(sys.executable).with_name("backstay"))
 LONGEST_S = 60
@@ -69,10 +79,41 @@ def eventually(condition: Callable[[], T], limit_s: float = LONGEST_S) -> T:
     raise AssertionError(f"it did not happen within {limit_s:.0f} s")
 
 
+@cache
+def _postgres_made_once() -> Path:
+    """The folder of a Postgres that was made, migrated and stopped, and that does not wait for the disk.
+
+    Each process makes one and copies it from then on: making one costs more than all else that a server does to start.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="backstay-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+
+    async def make() -> None:
+        server = EmbeddedPostgres(folder)
+        url = await server.start()
+        try:
+            await migrate(url)
+            async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+                await connection.execute("alter system set fsync = off")
+        finally:
+            await server.stop()
+
+    with ThreadPoolExecutor(1) as aside:  # the caller may have a loop of its own
+        aside.submit(asyncio.run, make()).result()
+    return folder / "pg"
+
+
 @contextmanager
-def serving(folder: Path, *options: str, **named: str) -> Generator[Server]:
-    """Start a server and stop it at the end, whatever happened. It has no local models and runs no jobs unless told."""
+def serving(folder: Path, *options: str, new_postgres: bool = False, **named: str) -> Generator[Server]:
+    """Start a server and stop it at the end, whatever happened. It has no local models and runs no jobs unless told.
+
+    Its Postgres is a copy of one that was migrated before, unless ``new_postgres``: then the server makes its own.
+    """
     data_dir = folder / "data"
+    if not (data_dir.exists() or new_postgres):
+        data_dir.mkdir(mode=0o700)
+        # The files may belong to the account that Postgres runs as, and stay with it.
+        subprocess.run(["cp", "-a", str(_postgres_made_once()), str(data_dir / "pg")], check=True)
     spared = {"BACKSTAY_LOCAL_MODELS": "false", "BACKSTAY_JOBS_CONCURRENCY": "0"}
     env = environment(BACKSTAY_DATA_DIR=str(data_dir), **{**spared, **named})
     with open(folder / "server.log", "a+") as log:

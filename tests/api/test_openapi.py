@@ -17,6 +17,8 @@ from alert_parts import alert_deps
 from hypothesis import HealthCheck, settings
 from jsonschema import Draft202012Validator
 from psycopg.sql import SQL, Identifier
+from schemathesis.generation.feedback import FeedbackSources
+from schemathesis.pytest import _test_builder  # pyright: ignore[reportPrivateUsage]
 from schemathesis.specs.openapi import checks
 from starlette.applications import Starlette
 
@@ -57,6 +59,7 @@ DOCUMENT = openapi_document(ENDPOINTS)
 # Its types are not whole, hence Any. The tail has no end: tests/api/test_manage.py follows it.
 load: Any = schemathesis.openapi.from_dict
 schema: Any = load(msgspec.json.decode(msgspec.json.encode(DOCUMENT))).exclude(path="/v1/traces/tail")
+OPERATIONS: dict[str, Any] = {found.ok().label: found.ok() for found in schema.get_all_operations()}
 
 
 @pytest.fixture(scope="module")
@@ -151,15 +154,29 @@ _RULED_BY_MORE = {
 """Operations with rules that no schema can say: which time zones or currencies there are, what excludes what."""
 
 
-@schema.parametrize()
+@pytest.mark.parametrize("label", OPERATIONS)
+def test_the_api_does_what_its_document_says(label: str, server: str) -> None:
+    """Every operation answers generated requests, good and bad, with a documented status, type and shape."""
+    # ``schema.parametrize`` would give all operations one name, of which pytest-xdist runs a single one, and would make
+    # every request while tests are collected, in each of its processes.
+    run = cast(Any, _test_builder).build_operation_test(
+        config=schema.config,
+        operation=OPERATIONS[label],
+        test_func=answers_as_documented,
+        given_kwargs={},
+        feedback=FeedbackSources(),
+    )
+    run(server=server)
+
+
 @settings(
     max_examples=15,
     deadline=None,
     derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
-def test_the_api_does_what_its_document_says(case: Any, server: str) -> None:
-    """Every operation answers generated requests, good and bad, with a documented status, type and shape."""
+def answers_as_documented(case: Any, server: str) -> None:
+    """Make one request, and check the answer."""
     body: Any = case.body
     if isinstance(body, dict):
         case.body = {name: _put_right(name, value) for name, value in cast(dict[str, Any], body).items()}
