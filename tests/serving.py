@@ -104,13 +104,13 @@ def _postgres_made_once() -> Path:
 
 
 @contextmanager
-def serving(folder: Path, *options: str, new_postgres: bool = False, **named: str) -> Generator[Server]:
+def serving(folder: Path, *options: str, postgres: str = "copied", **named: str) -> Generator[Server]:
     """Start a server and stop it at the end, whatever happened. It has no local models and runs no jobs unless told.
 
-    Its Postgres is a copy of one that was migrated before, unless ``new_postgres``: then the server makes its own.
+    Its Postgres is a copy of one that was migrated before, unless ``postgres`` is ``new``: then the server makes its own.
     """
     data_dir = folder / "data"
-    if not (data_dir.exists() or new_postgres):
+    if not data_dir.exists() and postgres == "copied":
         data_dir.mkdir(mode=0o700)
         # The files may belong to the account that Postgres runs as, and stay with it.
         subprocess.run(["cp", "-a", str(_postgres_made_once()), str(data_dir / "pg")], check=True)

@@ -67,7 +67,7 @@ def traced(server: Server, trace_id: str) -> str | None:
 
 def test_a_server_starts_answers_and_leaves_nothing_behind(tmp_path: Path) -> None:
     """After SIGTERM all processes have ended, the port is free, and the status is 0."""
-    with serving(tmp_path, "--workers", "2", new_postgres=True) as server:
+    with serving(tmp_path, "--workers", "2", postgres="new") as server:
         assert json.loads((server.data_dir / "run.json").read_text())["url"] == server.url
         assert len(children(server, "backstay.worker")) == 2
         assert len(children(server, "backstay.shipping")) == 1
