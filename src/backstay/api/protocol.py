@@ -11,6 +11,9 @@ from backstay.api.wires import WHOLE_ANSWER
 _LONG_BYTES = 64 * 1024
 """Bodies from here on are not copied behind their head; for shorter ones that costs less than a write of their own."""
 
+_CHUNK_BYTES = 256 * 1024
+"""The most that comes at once. Source: uvloop 0.22, ``UV_STREAM_RECV_BUF_SIZE`` (2025-10)."""
+
 
 class _HeadTooLong(Exception):
     """The head of a request goes on and on."""
@@ -35,6 +38,8 @@ class GuardedProtocol(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
     _deadline: float | None = None
     _head_bytes = 0
+    _unparsed_bytes = 0
+    _has_body = False
     _stall: asyncio.TimerHandle | None = None
     _untaken_bytes = 0
 
@@ -56,8 +61,15 @@ class GuardedProtocol(HttpToolsProtocol):
         self._forget_stall()
         super().resume_writing()
 
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._deadline is not None and not self._has_body:
+            self._bound_head(len(data))
+
     def on_message_begin(self) -> None:
-        self._head_bytes = 0
+        self._head_bytes, self._has_body = 0, False
+        # A further request may begin in the middle of what came at once: before it is the end of another one's body.
+        self._unparsed_bytes = 0 if self._deadline is not None else -_CHUNK_BYTES
         self._wait(self.head_patience_s)
         super().on_message_begin()
 
@@ -70,6 +82,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_body(self, body: bytes) -> None:
+        self._has_body = True
         self._wait(self.body_patience_s)
         super().on_body(body)
 
@@ -142,6 +155,13 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_bytes += size
         if self._head_bytes > self.longest_head_bytes:
             raise _HeadTooLong  # the parser stops at once, and what it raises ends in `send_400_response`
+
+    def _bound_head(self, size: int) -> None:
+        """Stop a head whose end is not in sight: the parser tells of a header only once it has all of it."""
+        self._unparsed_bytes += size
+        if self._unparsed_bytes > 2 * self.longest_head_bytes and not self.transport.is_closing():
+            self._head_bytes = self._unparsed_bytes
+            self.send_400_response("")
 
     def send_400_response(self, msg: str) -> None:
         if self._head_bytes > self.longest_head_bytes:
