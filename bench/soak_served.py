@@ -98,7 +98,8 @@ class _Server:
         async with aiohttp.ClientSession() as session:
             while not await _is_ready(session, self.url):
                 if self._process.returncode is not None or time.monotonic() > give_up:
-                    raise BenchError(f"The server did not start; {self._folder / 'server.log'} says why.")
+                    said = (self._folder / "server.log").read_text()[-1000:]
+                    raise BenchError(f"The server did not start. It said at last: {said}")
                 await asyncio.sleep(0.1)
 
     def operator(self) -> Mapping[str, str]:
