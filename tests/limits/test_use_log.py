@@ -53,7 +53,11 @@ def test_an_incomplete_log_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     log = UseLog(tmp_path)
     log.add([note(1)], list)
     write = os.write
-    monkeypatch.setattr(os, "write", lambda file, text: write(file, text[:10]))
+
+    def write_half(file: int, text: bytes) -> int:
+        return write(file, text[: len(text) // 2])
+
+    monkeypatch.setattr(os, "write", write_half)
     log.add([note(2)], list)
     monkeypatch.undo()
     log.add([note(3)], list)

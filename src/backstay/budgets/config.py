@@ -40,7 +40,7 @@ LimitUSD = Annotated[
 class BudgetConfig(BaseModel):
     """One budget. In each tenant it counts for itself."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     limit_usd: LimitUSD
     window: Span = Field(default="month", description="How long the amount lasts.")
