@@ -97,6 +97,7 @@ def test_without_a_file_there_are_the_built_in_models(monkeypatch: pytest.Monkey
         (', "local/smollm2"]', ']\nfallbacks = ["no"]', 9, "there is no model 'no'"),
         (', "local/smollm2"]', ']\nfallbacks = ["fast"]', 9, "they go in a circle: fast → fast"),
         (', "local/smollm2"]', "]\ntimeout = {first_token_s = 9, total_s = 3}", 9, "first_token_s is longer"),
+        (', "local/smollm2"]', "]\ntimeout = {total_s = inf}", 9, "total_s: Input should be a finite number"),
         (', "local/smollm2"]', ']\ndegraded = {target = "who/x"}', 9, "there is no provider 'who'"),
         (', "local/smollm2"]', "]\ndegraded = {cache_stale = true}", 7, "needs cache.exact = true"),
     ],

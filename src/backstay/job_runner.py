@@ -163,6 +163,7 @@ class _Asking:
             parent_id=job.terms.parent_id,
             cache_control=read_directives(job.terms.cache_control),
             job_id=job.job_id,
+            batch_id=job.batch_id,
         )
         try:
             await call(self._path.gateway, incoming, answer)

@@ -31,7 +31,7 @@ TargetName = Annotated[str, Field(pattern=r"^[^/\s]+/\S+$", description="provide
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class TargetShare(_Table):

@@ -12,6 +12,7 @@ from backstay.idempotency import MERGE_CLAIMS, ClaimEnd
 from backstay.jobs import MERGE_JOBS, JobEnd
 from backstay.ledger import MERGE_ENTRIES, LedgerEntry
 from backstay.tracing import MERGE_SPANS, Span
+from backstay.tracing.types import BATCH_ID
 
 MERGES = (MERGE_SPANS, MERGE_ENTRIES, MERGE_RESPONSES, MERGE_CLAIMS, MERGE_JOBS, MERGE_CHARGES)
 """What a shipper runs on each batch of entries."""
@@ -55,6 +56,7 @@ class IntentDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     holder: str | None = None
     pledges: tuple[Charge, ...] = ()
     """What is reserved for it: the worst case."""
+    batch_id: str | None = None
     worst_nanousd: NanoUSD | None = None
     """The most that its attempts can cost; ``None`` where no budget counts it, and nobody has worked it out."""
 
@@ -101,6 +103,7 @@ def _span(intent: IntentDocument) -> Span:
         tags=intent.tags,
         input_dialect=intent.dialect,
         cost_nanousd=intent.worst_nanousd,
+        attributes={} if intent.batch_id is None else {BATCH_ID: intent.batch_id},
     )
 
 

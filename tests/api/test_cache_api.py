@@ -85,9 +85,33 @@ def test_a_trial_needs_no_server(tmp_path: Path) -> None:
     answer = json.loads(done.stdout)
     assert (answer["queries"], answer["entries"], answer["hits"], answer["threshold"]) == (20, 20, 0, None)
     assert "stays off" in answer["problem"]
+    done = run("cache", "eval", "--data", str(file), "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert (answer["queries"], answer["entries"], answer["max_false_hits"]) == (10, 10, 0.02)
+    (tmp_path / "backstay.toml").write_text(SEMANTIC.format(name="faq", bound=0.05))
+    done = run("cache", "eval", "--data", str(file), "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["max_false_hits"] == 0.05
+    (tmp_path / "backstay.toml").write_text(
+        "".join(SEMANTIC.format(name=n, bound=b) for n, b in (("a", 0.1), ("b", 0.2)))
+    )
+    done = run("cache", "eval", "--data", str(file), "--json", cwd=tmp_path)
+    assert done.returncode != 0 and "--model: a, b" in done.stderr
+    (tmp_path / "backstay.toml").unlink()
     file.write_text("nonsense")
     done = run("cache", "eval", "--data", str(file), "--calibration", str(file), cwd=tmp_path)
     assert done.returncode != 0 and "questions.jsonl:1" in done.stderr
+
+
+SEMANTIC = """
+[models.{name}]
+targets = ["sim/gpt-4o-mini"]
+[models.{name}.cache]
+exact = true
+semantic = true
+calibration = "questions.jsonl"
+max_false_hits = {bound}
+"""
 
 
 async def test_two_workers_share_answers(tmp_path: Path) -> None:

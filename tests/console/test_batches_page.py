@@ -36,6 +36,7 @@ async def test_a_batch_shows_how_far_it_is_and_what_failed(
     assert "nightly jobs" in listed and listed.count("/batches/batch_") == 2
     assert "2 batches are open. 0 calls are under way, 4 wait." in listed
     page = await browser.get(f"/batches/{open_one.batch_id}")
+    assert f'href="/traces?batch={open_one.batch_id}&amp;since=' in page and "&amp;charged=1" in page
     assert "cost so far" in page and "$0.00206" in page
     await finish(site.database)
     page = await browser.get(f"/batches/{batch.batch_id}")

@@ -11,12 +11,17 @@ import msgspec
 import pytest
 from console_seed import Call, make_call, ship
 from console_site import TENANT, Browser, Site
+from jobs_seed import seed_batch
 
 from backstay.access.types import NewKey, Role
+from backstay.console import ConsoleDeps
 from backstay.console.traces import read_filter
 from backstay.console.window import read_window
+from backstay.core.caller import Caller
 from backstay.core.money import NanoUSD
+from backstay.jobs.types import Batch
 from backstay.tracing import Span, TraceStore
+from backstay.tracing.types import BATCH_ID
 
 Enter = Callable[[Role], Awaitable[Browser]]
 
@@ -144,6 +149,32 @@ async def test_keys_lead_to_the_hour_that_they_count(site: Site, enter: Enter) -
         link = re.search(words, await browser.get(path))
         assert link is not None, path
         assert len(await behind(site, link[1])) == 3
+
+
+async def test_a_batch_leads_to_the_calls_of_its_lines(site: Site, deps: ConsoleDeps, enter: Enter) -> None:
+    """All of them, to those that were paid for; not to what its key, or another batch of it, did meanwhile."""
+    key = await site.keys.create(site.operator(), NewKey(name="nightly"))
+    by = Caller(tenant_id=TENANT, kind="key", id=key.id, name="nightly", rights=frozenset({"call"}))
+    one, other = [await seed_batch(deps, site.database, by, good=1, bad=1, waiting=0) for _ in range(2)]
+    now, rng = datetime.now(UTC), random.Random(5)
+    calls = [make_call(rng, now, key.id, status="ok") for _ in range(6)]
+    mine = [of_batch(call, one) for call in calls[:2]]
+    failed = of_batch(bare(calls[2], status="error", target=None), one)
+    await ship(site.database, TENANT, [*mine, failed, of_batch(calls[3], other), *calls[4:]])
+    page = await (await enter("viewer")).get(f"/batches/{one.batch_id}")
+    await come_later(site)
+    links = [link for link in LINK.findall(page) if f"batch={one.batch_id}" in link]
+    charged, all_calls = sorted(links, key=lambda link: "charged=1" not in link)
+    ids = [call.spans[0].span_id for call in (*mine, failed)]
+    assert sorted(call.span_id for call in await behind(site, charged)) == sorted(ids[:2])
+    assert sorted(call.span_id for call in await behind(site, all_calls)) == sorted(ids)
+
+
+def of_batch(call: Call, batch: Batch) -> Call:
+    """Make it a call for one of a batch's lines."""
+    (root, *rest) = call.spans
+    marked = msgspec.structs.replace(root, attributes={BATCH_ID: batch.batch_id})
+    return msgspec.structs.replace(call, spans=[marked, *rest])
 
 
 @pytest.mark.parametrize("query", ["without=colour", "without=feature,", "status=ok,fine", "range=6m"])

@@ -1,9 +1,19 @@
 """Tests of the joint between a text that broke off and what another target goes on with."""
 
+import json
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backstay.gateway.seam import Joint
+from backstay.core.chat import TextDelta
+from backstay.gateway import Model, Route, Target
+from backstay.gateway.body import read_fields
+from backstay.gateway.resolve import Resolved
+from backstay.gateway.seam import Interrupted, Joint, go_on
+from backstay.providers import ANTHROPIC, Timeouts
+from backstay.providers.simulator import Simulator
 
 BEFORE = "The capital of France is Paris. It lies on the Seine, and has about two million inhabit"
 
@@ -53,3 +63,45 @@ def test_nothing_new_is_lost(before: str, pieces: list[str]) -> None:
     assert shown.startswith(before)
     added = shown[len(before) :]
     assert new.endswith(added) and (added == new or new[: len(new) - len(added)].strip() in before)
+
+
+CLAUDE = Target(
+    name="acme/claude-sonnet-4-5-20250929",
+    provider=Simulator("acme", speaks="anthropic"),
+    model_id="claude-sonnet-4-5-20250929",
+    price_provider="anthropic",
+    price_model="claude-sonnet-4-5-20250929",
+    timeouts=Timeouts(),
+)
+
+
+def asked_on(**fields: Any) -> dict[str, Any]:
+    """Break a message of Claude's after its first words, and return the body of the request that asks for the rest."""
+    body = {"messages": [{"role": "user", "content": "A story."}], "stream": True, **fields}
+    model = Model(name="m", targets=(CLAUDE,), route=Route(on_broken_stream="continue"))
+    request = Resolved(fields=read_fields(json.dumps(body).encode()), model=model, stream=True, user=None)
+    broken = Interrupted.after([TextDelta(text="Once upon ")], request, ANTHROPIC)
+    assert broken is not None
+    return {name: json.loads(bytes(text)) for name, text in go_on(request.fields, broken, CLAUDE).items()}
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_prefilled"),
+    [
+        ({}, True),
+        ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, False),
+        ({"thinking": {"type": "adaptive"}}, False),
+        ({"thinking": {"type": "disabled"}}, False),
+    ],
+)
+def test_a_model_that_thinks_first_is_told_to_go_on(fields: dict[str, Any], is_prefilled: bool) -> None:
+    """Anthropic takes no beginning of an answer where the model may think first: it is asked in words instead."""
+    last = asked_on(max_tokens=1000, **fields)["messages"][1:]
+    assert last[0] == {"role": "assistant", "content": "Once upon"}
+    assert [each["role"] for each in last[1:]] == [] if is_prefilled else ["user"]
+
+
+@pytest.mark.parametrize(("asked", "left"), [(1000, 997), (1000.0, 997), (2, 1), (None, None), ("9", "9")])
+def test_the_callers_limit_holds_for_both_parts(asked: object, left: object) -> None:
+    """What was said counts against it; what is no number is left for the provider to refuse."""
+    assert asked_on(max_tokens=asked)["max_tokens"] == left

@@ -33,6 +33,9 @@ def test_a_batch_is_answered(server: Server) -> None:
     assert all(each["error"] is None and each["response"]["status_code"] == 200 for each in answers)
     assert all(each["response"]["body"]["object"] == "chat.completion" for each in answers)
     assert [each.id for each in client.batches.list()] == [batch.id]
+    shown = server.ask("traces", "--batch", batch.id, "--limit", "100")["traces"]
+    assert len(shown) == len({each["trace_id"] for each in shown}) == 30
+    assert server.ask("traces", "--batch", "batch_none")["traces"] == []
     used = [each["response"]["body"]["usage"] for each in answers]
     assert batch.usage is not None and batch.model == answers[0]["response"]["body"]["model"]
     assert batch.usage.input_tokens == sum(each["prompt_tokens"] for each in used) > 0

@@ -54,8 +54,8 @@ def test_an_incomplete_log_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     log.add([note(1)], list)
     write = os.write
 
-    def write_half(file: int, data: bytes) -> int:
-        return write(file, data[:10])
+    def write_half(file: int, text: bytes) -> int:
+        return write(file, text[: len(text) // 2])
 
     monkeypatch.setattr(os, "write", write_half)
     log.add([note(2)], list)

@@ -106,7 +106,8 @@ def _priority(headers: Mapping[bytes, bytes]) -> Priority | None:
 
 
 def _deadline_s(headers: Mapping[bytes, bytes]) -> float | None:
-    """Read how long the caller waits: ``x-backstay-deadline-ms``, or ``x-request-timeout`` in seconds."""
+    """Read how long the caller waits: ``x-backstay-deadline-ms``, ``x-request-timeout`` in seconds; the shorter."""
+    shortest_s: float | None = None
     for name, unit_s in ((_DEADLINE, 0.001), (_TIMEOUT, 1.0)):
         text = headers.get(name)
         if text is None:
@@ -118,8 +119,8 @@ def _deadline_s(headers: Mapping[bytes, bytes]) -> float | None:
         if not 0 < limit_s < math.inf:
             unit = "milliseconds" if unit_s < 1 else "seconds"
             raise InvalidRequest(f"{name.decode()} must be a number of {unit} above 0.", param=name.decode())
-        return limit_s
-    return None
+        shortest_s = limit_s if shortest_s is None else min(shortest_s, limit_s)
+    return shortest_s
 
 
 def _max_cost(headers: Mapping[bytes, bytes]) -> NanoUSD | None:

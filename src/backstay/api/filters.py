@@ -29,6 +29,7 @@ def call_filter(caller: Caller, query: CallQuery) -> CallFilter:
         feature=query.feature,
         tag=query.tag,
         key_id=own or query.key,
+        batch_id=query.batch,
         status=query.status,
         q=query.q,
     )

@@ -92,6 +92,7 @@ class CallQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     feature: Label | None = None
     tag: Label | None = None
     key: Id | None = None
+    batch: Annotated[Id, Meta(description="A batch whose lines the calls were made for.")] | None = None
     status: SpanStatus | None = None
     q: Annotated[Label, Meta(description="Text in messages, answers or errors, or how an id begins.")] | None = None
 

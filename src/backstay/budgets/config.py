@@ -62,7 +62,7 @@ def convert_limit(amount: Amount, currencies: Currencies, at: datetime) -> tuple
 class BudgetConfig(BaseModel):
     """One budget. In each tenant it counts for itself."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     limit_usd: LimitUSD | None = None
     limit: Annotated[str | int | float, AfterValidator(_amount)] | None = Field(

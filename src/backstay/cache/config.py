@@ -11,7 +11,7 @@ from backstay.cache.types import CachePolicy, Scope
 class CacheConfig(BaseModel):
     """Whether, how long and for whom a model's answers are kept. Without this table nothing is."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     exact: bool = Field(default=False, description="Answer a request again that was answered before.")
     ttl_s: int = Field(default=3600, ge=1, le=365 * 86_400, description="Seconds for which an answer is kept.")

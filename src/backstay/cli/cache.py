@@ -111,9 +111,11 @@ def correct(cli: Cli, trace: str, call: str | None) -> None:
 )  # fmt: skip
 @click.option(
     "--calibration", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Labelled questions or pairs to calibrate on.  [default: the model's, else those that the cache holds]",
+    help="Labels to calibrate on.  [default: the model's, else what the cache holds, else half of --data]",
 )  # fmt: skip
-@click.option("--model", help="Take the settings of this model of backstay.toml.")
+@click.option(
+    "--model", help="Take the settings of this model of backstay.toml.  [default: the one with a semantic cache]"
+)
 @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="The policy.  [default: backstay.toml]")
 @click.option(
     "--max-false-hits", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Instead of the model's."
@@ -134,11 +136,8 @@ def evaluate(
     if len(data) == 2:
         kept = data[0]
     settings = _settings(model, config)
-    source = calibration or settings.calibration or kept
-    if source is None:
-        raise ConfigError("There is nothing to calibrate on. Name a file of labelled questions with --calibration.")
     answer = try_cache(
-        data[-1], kept, source,
+        data[-1], kept, calibration or settings.calibration or kept,
         bound=max_false_hits or settings.max_false_hits, confidence=confidence or settings.confidence,
     )  # fmt: skip
     if cli.json:
@@ -148,12 +147,16 @@ def evaluate(
 
 
 def _settings(model: str | None, config: Path | None) -> Any:
+    """Find the settings of a model; of none that is named, those of the semantic cache that the policy has, if any."""
     from backstay.cache import CacheConfig
     from backstay.policy import load_policy
 
-    if model is None:
-        return CacheConfig()
     policy = load_policy(config, os.environ)
+    if model is None:
+        found = {name: each.cache for name, each in policy.models.items() if each.cache.semantic}
+        if len({(each.max_false_hits, each.confidence, each.calibration) for each in found.values()}) > 1:
+            raise ConfigError(f"Choose the model whose settings to take with --model: {', '.join(sorted(found))}.")
+        return next(iter(found.values()), CacheConfig())
     if model not in policy.models:
         raise ConfigError(f"there is no model {model!r}. There are: {', '.join(sorted(policy.models))}.")
     return policy.models[model].cache

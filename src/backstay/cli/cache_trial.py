@@ -1,6 +1,7 @@
 """Owns the trial of a semantic cache in this process: files in, embeddings by the local model, figures out."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,45 @@ from backstay.core.errors import ConfigError
 from backstay.providers.local_embedder import Embedder, Vectors
 from backstay.providers.local_types import embedding_tokenizer, embedding_weights
 
+_File = Path | str
+"""A file, or a part of one, by what it is called in the answer."""
 
-def try_cache(data: Path, kept: Path | None, source: Path, *, bound: float, confidence: float) -> dict[str, Any]:
+
+def try_cache(data: Path, kept: Path | None, source: Path | None, *, bound: float, confidence: float) -> dict[str, Any]:
     """Calibrate, then ask a cache that holds some questions others.
 
     Args:
         kept: ``None``: the cache holds all questions of ``data`` but the one that is asked.
+        source: What to calibrate on. ``None``, of ``kept`` as well: every other question of ``data``. The cache holds
+            these then, and the others are asked, so that none is tried on what it was calibrated on.
 
     Raises:
         ConfigError: A file is not as it must be, or the local embedding model is missing.
     """
+    if source is None:
+        return _try(*_halves(data), bound=bound, confidence=confidence)
     labels = {path: _read(path) for path in dict.fromkeys(p for p in (data, kept, source) if p is not None)}
+    return _try(labels, data, kept, source, bound=bound, confidence=confidence)
+
+
+def _halves(data: Path) -> tuple[dict[_File, Labels], _File, _File, _File]:
+    """Part a file's questions, each intent's by itself: those to ask, and those that are kept and calibrated on."""
+    questions = sorted(_read(data).questions, key=lambda question: question.intent)
+    first = f"{data} (every other question of each intent)"
+    return (
+        {data: Labels(questions=tuple(questions[1::2])), first: Labels(questions=tuple(questions[::2]))},
+        data,
+        first,
+        first,
+    )
+
+
+def _try(
+    labels: Mapping[_File, Labels], data: _File, kept: _File | None, source: _File, *, bound: float, confidence: float
+) -> dict[str, Any]:
     for path in (data, kept):
         if path is not None and not labels[path].questions:
-            raise ConfigError('it has no line of {"text", "intent"}.', file=str(path))
+            raise ConfigError('it has no line of {"text", "intent"}, or too few.', file=str(path))
     embedder = Embedder(embedding_weights(), embedding_tokenizer(), threads=os.cpu_count() or 1)
     vectors = {path: embedder.embed(found.texts).vectors for path, found in labels.items()}
     calibration = calibrate(labels[source], vectors[source], bound=bound, confidence=confidence)
@@ -50,12 +76,12 @@ def _read(path: Path) -> Labels:
     return labels
 
 
-def _questions(labels: dict[Path, Labels], vectors: dict[Path, Vectors], path: Path) -> Any:
+def _questions(labels: Mapping[_File, Labels], vectors: Mapping[_File, Vectors], path: _File) -> Any:
     questions = labels[path].questions
     return list(questions), vectors[path][: len(questions)]
 
 
-def _describe(calibration: Calibration, source: Path) -> dict[str, Any]:
+def _describe(calibration: Calibration, source: _File) -> dict[str, Any]:
     certificate = calibration.certificate
     return {
         "file": str(source),

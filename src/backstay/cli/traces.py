@@ -37,6 +37,7 @@ def filters(function: F) -> F:
             click.option("--feature", help="Calls of this feature."),
             click.option("--tag", help="Calls with this tag."),
             click.option("--key", metavar="ID", help="Calls made with this key."),
+            click.option("--batch", metavar="ID", help="Calls made for this batch's lines."),
             click.option("--status", type=click.Choice(list(_ROLES)), help="Calls that ended so."),
             click.option("--q", metavar="TEXT", help="Calls whose messages or errors contain this."),
         )

@@ -16,6 +16,8 @@ from backstay.jobs.types import FAILED_LINES_KEPT, Batch, FailedLine
 
 _PAGE = 50
 _LONGEST_ID = 100
+_SLACK = dt.timedelta(seconds=5)
+"""By so much a worker's clock may be ahead of Postgres'."""
 _OPEN = frozenset({"validating", "in_progress", "finalizing", "cancelling"})
 _CANCELLABLE = frozenset({"validating", "in_progress"})
 
@@ -77,7 +79,8 @@ async def one(visit: Visit) -> Response:
         batch=batch,
         open_lines=await visit.deps.batches.open_lines(visit.caller, batch.batch_id),
         lines=lines,
-        its_calls=_its_calls(batch, visit.now),
+        its_calls=calls_of(batch, visit.now),
+        its_charges=calls_of(batch, visit.now, charged="1"),
         may_cancel=visit.may("editor") and batch.status in _CANCELLABLE,
         **await _words(visit),
     )
@@ -166,11 +169,11 @@ class _Said(msgspec.Struct):
     message: str = ""
 
 
-def _its_calls(batch: Batch, now: dt.datetime) -> str:
-    """Lead to the calls that the batch's key made while it ran."""
-    until = (ended_at(batch) or now) + dt.timedelta(seconds=5)
-    since = (batch.in_progress_at or batch.created_at).isoformat().replace("+00:00", "Z")
-    return href("/traces", {"key": batch.key_id, "since": since, "until": until.isoformat().replace("+00:00", "Z")})
+def calls_of(batch: Batch, now: dt.datetime, **more: str) -> str:
+    """Lead to the calls that were made for a batch's lines, all tries of them."""
+    ends = {"since": batch.created_at, "until": (ended_at(batch) or now) + _SLACK}
+    window = {name: at.isoformat().replace("+00:00", "Z") for name, at in ends.items()}
+    return href("/traces", {"batch": batch.batch_id, **window, **more})
 
 
 def _batch_example(base_url: str) -> str:

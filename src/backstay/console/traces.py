@@ -19,8 +19,8 @@ FAILED = "error,interrupted"
 NOT_ERRORS = "ok,cancelled,interrupted"
 """Those of calls that a model's figures count by the model asked for, though no target was reached."""
 FIELDS = (
-    "q", "model", "target", "tried", "tried_failed", "feature", "user", "tag", "key", "status", "without", "charged",
-    "charged_by", "unused",
+    "q", "model", "target", "tried", "tried_failed", "feature", "user", "tag", "key", "batch", "status", "without",
+    "charged", "charged_by", "unused",
 )  # fmt: skip
 """Fields of an address that narrow the list."""
 
@@ -73,6 +73,7 @@ def read_filter(query: Mapping[str, str], window: Window | None) -> CallFilter:
         feature=query.get("feature") or None,
         tag=query.get("tag") or None,
         key_id=query.get("key") or None,
+        batch_id=query.get("batch") or None,
         status=statuses[0] if len(statuses) == 1 else None,
         statuses=statuses if len(statuses) > 1 else None,
         without=_read_names(query, "without", LABELS),

@@ -33,7 +33,7 @@ _COMES_BACK: tuple[Deed, ...] = ("start_postgres", "thaw_postgres")
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Load(_Table):

@@ -25,6 +25,7 @@ from backstay.limits import Admission
 from backstay.providers import ReplySummary, accumulate
 from backstay.records import CallDocument, IntentDocument
 from backstay.tracing import Span, SpanStatus
+from backstay.tracing.types import BATCH_ID
 
 _encoder = msgspec.json.Encoder()
 
@@ -192,6 +193,7 @@ class Recording:
             holder=self.holder,
             pledges=self.spending.pledges() if self.spending is not None else (),
             worst_nanousd=self.spending.worst if self.spending is not None else None,
+            batch_id=incoming.batch_id,
         )
         return [_encoder.encode(document)]
 
@@ -283,6 +285,8 @@ class Recording:
             attributes["backstay.loop.calls"] = self.repeats
         if self.spending is not None and self.spending.is_over:
             attributes["backstay.budget.over"] = True
+        if self.incoming.batch_id is not None:
+            attributes[BATCH_ID] = self.incoming.batch_id
         if self.incoming.is_shadow:
             attributes["backstay.cache.shadow"] = True
         if self.incoming.priority != "interactive":

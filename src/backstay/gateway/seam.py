@@ -35,6 +35,10 @@ Source: Anthropic's API guide, "Prefill Claude's response": not supported from C
 _FORMATS = frozenset({"response_format", "output_format", "output_config"})
 """Fields that ask for JSON. A model that is asked to go on with half of a document writes a whole one."""
 
+_THINKING = frozenset({"thinking", "reasoning", "reasoning_effort", "output_config"})
+"""Fields that may ask the model to think first. Anthropic takes no last message of the assistant's then.
+Source: Anthropic's API guide, "Extended thinking", feature compatibility (2026-08)."""
+
 _LIMITS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
 
 _LONGEST_OVERLAP = 400
@@ -51,6 +55,8 @@ class Interrupted(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     is_finished: bool
     """Whether the answer itself was complete, and only the end of the stream is missing."""
+    may_think: bool = False
+    """Whether the caller may have asked the model to think first."""
 
     @classmethod
     def after(cls, said: Sequence[ChatEvent], request: Resolved, dialect: Dialect) -> "Interrupted | None":
@@ -71,7 +77,13 @@ class Interrupted(msgspec.Struct, frozen=True, kw_only=True):
             return None
         mode = request.model.route.on_broken_stream
         seen = [event for event in said if not isinstance(event, StreamFailed)]
-        return cls(mode=mode, said=seen, text="".join(text), is_finished=is_finished)
+        return cls(
+            mode=mode,
+            said=seen,
+            text="".join(text),
+            is_finished=is_finished,
+            may_think=not _THINKING.isdisjoint(request.fields),
+        )
 
     @property
     def reason(self) -> Reason:
@@ -88,7 +100,7 @@ class Interrupted(msgspec.Struct, frozen=True, kw_only=True):
         if self.mode == "restart" or not self.text.strip():
             return ()
         begun = Message(role="assistant", parts=(Text(text=self.text.rstrip()),))
-        if target.provider.dialect.name == "anthropic" and _PREFILLED.match(target.model_id):
+        if target.provider.dialect.name == "anthropic" and _PREFILLED.match(target.model_id) and not self.may_think:
             return (begun,)
         return (begun, Message(role="user", parts=(Text(text=CONTINUE),)))
 
@@ -122,8 +134,9 @@ def go_on(fields: Fields, broken: Interrupted, target: Target) -> Fields:
     inner = said.strip()[1:-1].strip()
     changed = {name: b"[" + b",".join([inner, *written] if inner else written) + b"]"}
     for limit in _LIMITS.intersection(fields):
-        if bytes(fields[limit]) != b"null":
-            changed[limit] = str(_left(int(bytes(fields[limit])), broken)).encode()
+        asked = msgspec.json.decode(fields[limit])
+        if isinstance(asked, int | float):
+            changed[limit] = str(_left(int(asked), broken)).encode()
     return {**fields, **{name: msgspec.Raw(text) for name, text in changed.items()}}
 
 

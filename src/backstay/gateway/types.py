@@ -127,6 +127,8 @@ class Incoming(msgspec.Struct, frozen=True, kw_only=True):
     """The most that the caller will pay for it; ``None``: what its budgets allow."""
     job_id: str | None = None
     """The job that this is made for; its good answer goes into the journal, with what it cost."""
+    batch_id: str | None = None
+    """The batch that the job is a line of."""
     cache_control: Directives = Directives()
     is_shadow: bool = False
     """Whether it checks an answer that another call had from the cache."""

@@ -26,7 +26,7 @@ def known_zone(name: str) -> str:
 class AnomalyConfig(BaseModel):
     """``[anomalies]`` of ``backstay.toml``: which spend is out of the ordinary. All three must hold of an hour."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     min_usd: float = Field(
         default=1.0, ge=0.000001, le=1e6, allow_inf_nan=False, description="So many US dollars above the usual."

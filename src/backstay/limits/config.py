@@ -11,7 +11,7 @@ from backstay.limits.types import ScopeKind
 class LimitConfig(BaseModel):
     """One entry of ``[[limits]]``: what each key, user, tenant or feature may use, or the ones named."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     scope: ScopeKind = Field(description="Whose calls are counted together.")
     name: str | None = Field(

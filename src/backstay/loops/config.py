@@ -8,7 +8,7 @@ from backstay.loops.types import LoopRule, OnLoop
 class LoopTerms(BaseModel):
     """What may be different for one model or key; what is left out is as ``[loops]`` says."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     on_loop: OnLoop | None = Field(default=None, description="Whether it is told, slowed or refused.")
     repeats: int | None = Field(default=None, ge=2, le=1000, description="So many calls that are nearly the same …")

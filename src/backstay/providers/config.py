@@ -16,7 +16,7 @@ from backstay.providers.types import Timeouts
 class TimeoutsConfig(BaseModel):
     """How long one try may take, in seconds."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     connect_s: float = Field(default=5.0, gt=0, description="Until the connection stands.")
     first_token_s: float = Field(default=60.0, gt=0, description="Until a stream's first piece.")
@@ -38,7 +38,7 @@ class TimeoutsConfig(BaseModel):
 class ProviderConfig(BaseModel):
     """``[providers.NAME]``: a dialect, where it is, its credential."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     dialect: str = Field(
         description=f"How it speaks, or who it is: {', '.join([*VENDORS, *BUILT_IN_DIALECTS])}.",

@@ -9,9 +9,13 @@ from backstay.core.money import NanoUSD
 SpanStatus = Literal["ok", "error", "cancelled", "interrupted"]
 """``cancelled``: the caller went away. ``interrupted``: the worker died in the middle; the outcome is unknown."""
 
+BATCH_ID = "backstay.batch.id"
+"""Attribute of a call: the batch whose line it was made for. Migration 0022 has an index of it."""
+
 
 class Span(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One span. What lists filter by are fields; everything else is in ``attributes``, by its OpenTelemetry name.
+    """One span. What lists filter by are fields, but the batch; everything else is in ``attributes``, by its
+    OpenTelemetry name.
 
     Times: ``started_at_ns`` since the Unix epoch (UTC), durations in nanoseconds.
     """

@@ -33,6 +33,8 @@ class CallFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     feature: str | None = None
     tag: str | None = None
     key_id: str | None = None
+    batch_id: str | None = None
+    """Calls of this batch's lines, all tries of them."""
     status: SpanStatus | None = None
     statuses: tuple[SpanStatus, ...] | None = None
     """Any of these."""

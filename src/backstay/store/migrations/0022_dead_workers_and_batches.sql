@@ -90,3 +90,7 @@ end $$;
 revoke all on function limits_sync(text, bigint, jsonb, bigint, bigint, bigint, bigint), limits_end(text, jsonb) from public;
 grant execute on function limits_sync(text, bigint, jsonb, bigint, bigint, bigint, bigint), limits_end(text, jsonb)
   to backstay_system;
+
+-- The calls of one batch, the newest first. Other calls have no place in it.
+create index spans_of_batch on spans (tenant_id, (attributes->>'backstay.batch.id'), started_at desc, span_id desc)
+  where kind = 'call' and attributes->>'backstay.batch.id' is not null;
