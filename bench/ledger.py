@@ -29,8 +29,19 @@ PAGES = (
     *(f"/costs?by=user&range={name}" for name in _RANGES),
     *(f"/costs?by=user&then=model&range={name}" for name in ("24h", "7d", "30d")),
     *(f"/costs?by={name}&range=30d" for name in ("feature", "target", "key", "tag")),
-    "/costs?by=feature&then=model&range=30d",
+    *(f"/costs?by=user&then={name}&range=30d" for name in ("feature", "target", "key")),
+    *(f"/costs?by={name}&then=model&range=30d" for name in ("feature", "key", "tag")),
+    "/costs?by=feature&then=user&range=30d",
+    "/costs?by=target&then=key&range=30d",
     "/costs?by=tag&then=user&range=24h",
+    "/costs?by=user&then=model&range=30d&format=csv",
+    "/budgets",
+    "/budgets/bud_month",
+    "/budgets/bud_feature",
+    "/budgets/bud_each",
+    "/alerts",
+    "/keys",
+    "/models",
 )
 _DIMENSIONS = ("user", "feature", "model", "target", "key", "tag", "day", "hour")
 _PAIRS = ("user,model", "user,feature", "user,key", "user,day", "feature,model", "key,model", "tag,model", "tag,day")

@@ -92,14 +92,15 @@ from budget_windows cross join lateral (
 -- name: charges
 -- What the calls of one stretch of time were charged.
 insert into budget_postings (tenant_id, posted_at, budget_id, subject, starts_us, kind, source, sink, amount, call_id)
-select entry.tenant_id, at, budget_id, subject, starts_us, 'charge', 'lease:bench', 'spent', sum(cost_nanousd), call_id
+select entry.tenant_id, at, budgets.budget_id, subject, starts_us, 'charge', 'lease:bench', 'spent', sum(cost_nanousd), call_id
 from ledger_entries entry
 join budgets using (tenant_id)
-join budget_windows w using (tenant_id, budget_id)
+join budget_windows w
+  on (w.tenant_id, w.budget_id, w.subject) = (entry.tenant_id, budgets.budget_id, case when per = 'user' then user_id else '' end)
 where at >= %(since)s and at < %(until)s and cost_nanousd > 0
   and at >= timestamptz '1970-01-01 00:00:00+00' + starts_us / 1000000 * interval '1 second'
-  and (scope = '{}' or 'feature:' || feature = any(scope)) and (per is null or subject = user_id)
-group by entry.tenant_id, at, budget_id, subject, starts_us, call_id
+  and (scope = '{}' or 'feature:' || feature = any(scope))
+group by entry.tenant_id, at, budgets.budget_id, subject, starts_us, call_id
 
 -- name: hurry
 set local synchronous_commit = off; set local work_mem = '256MB'

@@ -1,4 +1,4 @@
-"""Owns a large ledger for reports to read: ten million entries of ninety days that Postgres makes, and their sums."""
+"""Owns a large ledger for reports to read: ten million entries of ninety days that Postgres makes, with their sums."""
 
 import sys
 from datetime import UTC, datetime, timedelta
@@ -46,8 +46,24 @@ async def _make(url: str, database: Database, entries: int) -> None:
             await connection.execute(_QUERIES["partitions"], window)
             await connection.execute(_QUERIES["entries"], {**window, "first": 1 + day * calls, "calls": calls})
         print(f"  {(day + 1) * calls:,} of {entries:,} calls", file=sys.stderr, flush=True)
+    await _spend_budgets(database, midnight)
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         await connection.execute(_QUERIES["settle"])
+
+
+async def _spend_budgets(database: Database, midnight: datetime) -> None:
+    """Charge what calls cost to budgets, through the trigger that keeps their burns."""
+    async with database.system(timeout_s=3600) as connection:
+        await connection.execute(_QUERIES["hurry"])
+        await connection.execute(_QUERIES["partitions"], {"since": midnight, "until": datetime.now(UTC)})
+        for query in ("budgets", "windows", "opened", "allotments"):
+            await connection.execute(_QUERIES[query])
+    for day in range(DAYS):
+        since = midnight - timedelta(days=DAYS - 1 - day)
+        async with database.system(timeout_s=3600) as connection:
+            await connection.execute(_QUERIES["hurry"])
+            await connection.execute(_QUERIES["charges"], {"since": since, "until": since + timedelta(days=1)})
+    print("  three budgets were charged", file=sys.stderr, flush=True)
 
 
 async def _compare(database: Database) -> None:

@@ -107,7 +107,7 @@ def _postgres_made_once() -> Path:
 def serving(folder: Path, *options: str, postgres: str = "copied", **named: str) -> Generator[Server]:
     """Start a server and stop it at the end, whatever happened. It has no local models and runs no jobs unless told.
 
-    Its Postgres is a copy of one that was migrated before, unless ``postgres`` is ``new``: then the server makes its own.
+    Its Postgres is a copy of one that was migrated before, unless ``postgres`` is ``new``.
     """
     data_dir = folder / "data"
     if not data_dir.exists() and postgres == "copied":

@@ -23,6 +23,7 @@ from backstay.ledger.views import DIMENSIONS
 from backstay.store import Database, migrate
 from backstay.store.grains import floor
 from backstay.store.migrate import read_migrations
+from backstay.testing import FixedClock
 from backstay.tracing import Span, TraceStore
 from rollup_books import DAY, TENANTS, Document, make_documents, ship
 
@@ -136,6 +137,19 @@ async def test_reports_are_what_the_entries_add_up_to(database: Database, books:
         expected = add_up(wanted, by)
         assert {tuple(getattr(row, name) for name in by): row for row in rows} == expected, (by, since, until)
         assert len(rows) == len(expected)
+
+
+async def test_reports_are_exact_wherever_now_is(database: Database, books: list[Document]) -> None:
+    """What is read beyond a report's time is taken away, calls by clocks that are ahead of now included."""
+    rng = random.Random(9)
+    ours = [entry for document in books if document.tenant_id == "acme" for entry in document.entries]
+    for since, until in spans_of_time(rng, 40):
+        now = rng.choice((since, until, DAY + timedelta(seconds=rng.randrange(4 * 86_400))))
+        ledger = LedgerStore(database, clock=FixedClock(int(now.timestamp()) * 1_000_000_000))
+        by = tuple(rng.sample(DIMENSIONS, rng.randrange(1, 3)))
+        rows = await ledger.costs("acme", by=by, since=since, until=until)
+        expected = add_up((entry for entry in ours if since <= at_of(entry) < until), by)
+        assert {tuple(getattr(row, name) for name in by): row for row in rows} == expected, (by, since, until, now)
 
 
 async def test_a_short_report_is_the_beginning_of_the_whole(database: Database, books: list[Document]) -> None:

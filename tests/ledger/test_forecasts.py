@@ -35,6 +35,13 @@ async def _write(database: Database, days: int, dollars: Callable[[datetime], in
                     " 1, 1, 0, 0, 0, 0, 10, 10, %s)",
                     (*row, cost),
                 )
+                if kind == "user":
+                    await connection.execute(
+                        "insert into user_days as sums values ('acme', %s, %s, 1, 0, 0, 0, 10, 10, %s)"
+                        " on conflict (tenant_id, at, name) do update"
+                        " set cost_nanousd = sums.cost_nanousd + excluded.cost_nanousd",
+                        (at, name, cost),
+                    )
 
 
 def _weekly(at: datetime) -> int:

@@ -1,7 +1,7 @@
 """Owns the page of costs: who spends what, and what changed."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, cast
 
 import msgspec
@@ -64,16 +64,16 @@ async def show(visit: Visit) -> Response:
     if visit.query.get("format") == "csv":
         return _csv(by, await _costs(visit, window, by))
     then, most = _earlier(window), _most(by)
-    rows, rows_then, (total,), (before,), unused = await asyncio.gather(
-        _costs(visit, window, by, limit=most),
-        _costs(visit, then, by, limit=most),
+    (rows, users), (rows_then, _), (total,), (before,), unused = await asyncio.gather(
+        _groups(visit, window, by, most),
+        _groups(visit, then, by, most),
         _costs(visit, window, ()),
         _costs(visit, then, ()),
         visit.deps.ledger.unused(visit.tenant_id, since=window.since, until=window.until),
     )
     labels = await key_names(visit) if "key" in by else {}
     series, (now, earlier) = await asyncio.gather(
-        spend_series(visit, window, by[0], labels, dearest=rows if by == ("user",) else None),
+        spend_series(visit, window, by[0], labels, dearest=users),
         _compared(visit, window, by, rows, rows_then),
     )
     return visit.page(
@@ -109,6 +109,18 @@ async def _costs(visit: Visit, window: Window, by: Sequence[Dimension], limit: i
     return await visit.deps.ledger.costs(visit.tenant_id, by=by, since=window.since, until=window.until, limit=limit)
 
 
+async def _groups(
+    visit: Visit, window: Window, by: Sequence[Dimension], most: int
+) -> tuple[list[CostRow], list[CostRow] | None]:
+    """Read a report, and the dearest users alone where it is by users."""
+    if _has_left_out(by) and len(by) > 1:
+        return await visit.deps.ledger.costs_by_user(
+            visit.tenant_id, by=by, since=window.since, until=window.until, limit=most
+        )
+    rows = await _costs(visit, window, by, limit=most)
+    return rows, rows if by == ("user",) else None
+
+
 def _most(by: Sequence[Dimension]) -> int:
     return _USERS if _has_left_out(by) else MOST_ROWS
 
@@ -121,24 +133,48 @@ def _has_left_out(by: Sequence[Dimension]) -> bool:
 async def _compared(
     visit: Visit, window: Window, by: Sequence[Dimension], rows: Sequence[CostRow], rows_then: Sequence[CostRow]
 ) -> tuple[_Groups, _Groups]:
-    """Give the dearest groups of this time and of the time before, each with what the other's cost in it."""
+    """Give the dearest groups of this time and of the time before, each with what the other's cost in it.
+
+    What a report left out costs as much as its last row at most, so that only those groups are looked up that are shown
+    or may have moved most; the others are in neither.
+    """
     now, earlier = ({_names(row, by): row for row in part} for part in (rows, rows_then))
-    if _has_left_out(by):
-        now |= await _left_out(visit, window, by, now, earlier)
-        earlier |= await _left_out(visit, _earlier(window), by, earlier, now)
-    return now, earlier
+    if not _has_left_out(by):
+        return now, earlier
+    least_now, least_then = (part[-1].cost_nanousd if len(part) == _USERS else 0 for part in (rows, rows_then))
+    moved = [abs(now[names].cost_nanousd - earlier[names].cost_nanousd) for names in now.keys() & earlier.keys()]
+    moved += [row.cost_nanousd - least_then for names, row in now.items() if names not in earlier]
+    moved += [row.cost_nanousd - least_now for names, row in earlier.items() if names not in now]
+    bound = sorted(moved, reverse=True)[:_MOVERS][-1] if len(moved) >= _MOVERS else 0
+    shown = {_names(row, by) for row in rows[:_SHOWN]}
+    gone = {n for n, row in earlier.items() if n not in now and max(row.cost_nanousd, least_now) >= bound}
+    new = {
+        n for n, row in now.items() if n not in earlier and (n in shown or max(row.cost_nanousd, least_then) >= bound)
+    }
+    found, found_then = await asyncio.gather(
+        _left_out(visit, window, by, gone if least_now else set()),
+        _left_out(visit, _earlier(window), by, new if least_then else set()),
+    )
+    known = now.keys() & earlier.keys() | gone | new | (shown & now.keys())
+    now, earlier = now | found, earlier | found_then
+    return ({n: row for n, row in now.items() if n in known}, {n: row for n, row in earlier.items() if n in known})
 
 
-async def _left_out(visit: Visit, window: Window, by: Sequence[Dimension], found: _Groups, others: _Groups) -> _Groups:
+async def _left_out(visit: Visit, window: Window, by: Sequence[Dimension], names: Set[tuple[str, ...]]) -> _Groups:
     """Read what groups cost that a report left out since others cost more: it is not nothing."""
-    names = others.keys() - found.keys()
-    if len(found) < _USERS or not names:
+    if not names:
         return {}
-    users = list({others[each].user for each in names})
+    # An empty name stands for none, too.
+    users = list({name for each in names for name in _users_of(each, by)})
     rows = await visit.deps.ledger.costs(
         visit.tenant_id, by=by, since=window.since, until=window.until, users=users, limit=_ALL
     )
     return {_names(row, by): row for row in rows if _names(row, by) in names}
+
+
+def _users_of(names: tuple[str, ...], by: Sequence[Dimension]) -> tuple[str | None, ...]:
+    user = names[by.index("user")]
+    return (user,) if user else (user, None)
 
 
 def _earlier(window: Window) -> Window:

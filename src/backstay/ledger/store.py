@@ -91,9 +91,36 @@ class LedgerStore:
                 )
         is_short = limit <= MOST_ROWS and users is None and key_id is None
         if is_short and "user" in by and "tag" not in by and len(by) > 1:
-            return await self._costs_of_dearest_users(tenant_id, by, since, until, limit)
+            groups, _ = await self.costs_by_user(tenant_id, by=by, since=since, until=until, limit=limit)
+            return groups
         found = await self._costs(tenant_id, by, since, until, users, key_id=key_id, limit=limit)
         return found if found or by else [_NOTHING]
+
+    async def costs_by_user(
+        self, tenant_id: str, *, by: Sequence[Dimension], since: datetime, until: datetime, limit: int
+    ) -> tuple[list[CostRow], list[CostRow]]:
+        """Add up by user and more, though not by tag: give the dearest groups, and of users alone the dearest, more.
+
+        All users are not read for it. No group costs more than its user does in all, so that the dearest groups are
+        found among the dearest users, once the last of them costs more than the dearest of the other users. Up to twice
+        as many users are looked at each time; where that never is so, all are read.
+
+        Raises ``StoreUnavailable`` if Postgres does not answer.
+        """
+        most, looked, found = int(limit * _SPARE), 0, list[CostRow]()
+        users = await self._costs(tenant_id, ("user",), since, until, limit=most + 1)
+        matter = math.ceil(limit * _FIRST_SHARE)
+        while looked < most:
+            some = users[looked : min(most, matter)]
+            found += await self._costs(tenant_id, by, since, until, [row.user for row in some], limit=limit)
+            found = sorted(found, key=partial(_place, by=by))[:limit]
+            looked += len(some)
+            bound = found[-1].cost_nanousd if len(found) == limit else -1
+            matter = sum(row.cost_nanousd >= bound for row in users)
+            if looked == len(users) or matter <= looked:
+                return found, users
+            matter = min(matter, 2 * looked)
+        return await self._costs(tenant_id, by, since, until, limit=limit), users
 
     async def entries(self, tenant_id: str, trace_id: str, *, key_id: str | None = None) -> list[LedgerEntry]:
         """Read what each attempt of a trace's calls cost, with its lines, the earliest first.
@@ -175,25 +202,6 @@ class LedgerStore:
             "costs", tenant_id, by, since, until, users, step=_step(by), by=list(by), key_id=key_id, limit=limit
         )
         return msgspec.convert(rows, list[CostRow], strict=False)
-
-    async def _costs_of_dearest_users(
-        self, tenant_id: str, by: Sequence[Dimension], since: datetime, until: datetime, limit: int
-    ) -> list[CostRow]:
-        """Add up by user and more without reading all users: no group costs more than its user does in all.
-
-        So the dearest groups are found among the dearest users, once the last of them costs more than the dearest of
-        the other users. Twice as many users are looked at each time; where that never is so, all users are read.
-        """
-        most, looked, found = int(limit * _SPARE), 0, list[CostRow]()
-        users = await self._costs(tenant_id, ("user",), since, until, limit=most + 1)
-        while looked < most:
-            some = users[looked : min(most, 2 * looked or math.ceil(limit * _FIRST_SHARE))]
-            found += await self._costs(tenant_id, by, since, until, [row.user for row in some], limit=limit)
-            found = sorted(found, key=partial(_place, by=by))[:limit]
-            looked += len(some)
-            if looked == len(users) or (len(found) == limit and found[-1].cost_nanousd > users[looked].cost_nanousd):
-                return found
-        return await self._costs(tenant_id, by, since, until, limit=limit)
 
     async def _add_up(
         self,
