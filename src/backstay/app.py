@@ -195,6 +195,8 @@ class App:
             alerts=manage.alerts.book,
             budgets=manage.budget.budgets,
             burns=Burns(self._path.database),
+            collections=manage.retrieval.collections,
+            search=manage.retrieval.search,
             read_trace=manage.read_call,
             find_savings=find_savings,
             clock=self._path.clock,

@@ -38,6 +38,7 @@ PLACES = (
     "/costs",
     "/costs/savings",
     "/budgets",
+    "/collections",
     "/routes",
     "/models",
     "/keys",

@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backstay.retrieval.analysis import Analyzer, detect
-from backstay.retrieval.lexical import B, K1, LexicalIndex, Words
+from backstay.retrieval.lexical import K1, B, LexicalIndex, Words
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,7 @@ def _bm25(chunks: Sequence[Sequence[str]], query: Sequence[str]) -> list[float]:
     return scores
 
 
+@settings(deadline=None)
 @given(_CHUNKS, _TERMS, st.sampled_from([(), ("ada",), ("ada", "bob")]))
 def test_scores_are_bm25_of_what_may_be_read(
     chunks: list[tuple[list[str], str | None]], query: list[str], principals: tuple[str, ...]
@@ -79,6 +80,7 @@ def test_scores_are_bm25_of_what_may_be_read(
     assert set(scores.best(100)) <= set(readable)
 
 
+@settings(deadline=None)
 @given(_CHUNKS, st.lists(st.tuples(st.integers(0, 11), st.none() | _TERMS), max_size=12), _TERMS)
 def test_an_index_that_follows_changes_is_as_one_built_anew(
     chunks: list[tuple[list[str], str | None]], changes: list[tuple[int, list[str] | None]], query: list[str]

@@ -10,9 +10,11 @@ from backstay.api.endpoint import Asked, Endpoint, Nothing, get, post
 from backstay.core.errors import Conflict, NotFound, ProviderError, UnknownModel
 from backstay.core.ports import ModelCalls
 from backstay.retrieval import Collections, Embeddings, Ingest, NewDocument, Query, RetrievalStore, Search, Settings
+from backstay.retrieval.answering import Answers
 from backstay.retrieval.collections import NoVectors
 from backstay.retrieval.filters import to_jsonpath
 from backstay.retrieval.types import (
+    Answer,
     Chunking,
     CollectionName,
     CollectionView,
@@ -23,6 +25,7 @@ from backstay.retrieval.types import (
     Mode,
     ModelName,
     Principals,
+    Turn,
 )
 from backstay.store import Database
 
@@ -40,6 +43,7 @@ class RetrievalDeps:
         self.collections = Collections(store)
         self.ingest = Ingest(store, embeddings)
         self.search = Search(store, embeddings)
+        self.answers = Answers(store, self.search, calls)
         self.audit = AuditLog(database)
 
 
@@ -116,6 +120,15 @@ class SearchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     group_by: Annotated[str, Meta(pattern="^document$")] | None = None
 
 
+class AskBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A question, with what was said before it. Without ``principals`` only what everybody may read is used."""
+
+    question: Annotated[str, Meta(min_length=1, max_length=20_000)]
+    messages: Annotated[list[Turn], Meta(max_length=100)] = []
+    filter: dict[str, Any] | None = None
+    principals: Principals = ()
+
+
 class SearchResults(msgspec.Struct, frozen=True, kw_only=True):
     """What was found, the best first."""
 
@@ -186,6 +199,16 @@ async def search(deps: RetrievalDeps, asked: Asked[Nothing, SearchBody]) -> Sear
     return SearchResults(results=await deps.search.find(asked.caller, asked.path("collection"), _query(asked.body)))
 
 
+async def answer(deps: RetrievalDeps, asked: Asked[Nothing, AskBody]) -> Answer:
+    told = asked.body
+    query = Query(
+        text=told.question,
+        filter=to_jsonpath(told.filter) if told.filter else None,
+        principals=told.principals,
+    )
+    return await deps.answers.give(asked.caller, asked.path("collection"), query, told.messages)
+
+
 def _query(told: SearchBody) -> Query:
     return Query(
         text=told.query,
@@ -241,5 +264,9 @@ RETRIEVAL_ENDPOINTS: tuple[Endpoint[RetrievalDeps, Any, Any], ...] = (
     post(
         "/v1/collections/{collection}/search", "Search a collection, as those may who ask", search,
         answer=SearchResults, body=SearchBody, right="call", errors=_MODEL,
+    ),
+    post(
+        "/v1/collections/{collection}/answer", "Answer a question from a collection, each sentence checked", answer,
+        answer=Answer, body=AskBody, right="call", errors=_MODEL,
     ),
 )  # fmt: skip

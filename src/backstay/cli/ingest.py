@@ -161,8 +161,9 @@ def _of_lines(path: Path, salt: bytes) -> Iterator[Source]:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
+            told: Any = None
             try:
-                told: Any = json.loads(line)
+                told = json.loads(line)
                 external_id, text = told["_id"], told["text"]
             except (ValueError, KeyError, TypeError):
                 external_id = text = None

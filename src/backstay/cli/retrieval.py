@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -96,7 +96,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
             told = None
         if not isinstance(told, dict) or "_id" not in told or "text" not in told:
             raise InvalidRequest(f"{path}, line {number}: a line must be a JSON object with `_id` and `text`.")
-        found.append(told)
+        found.append(cast(dict[str, Any], told))
     return found
 
 

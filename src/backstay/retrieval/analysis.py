@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from typing import Any
 
 import Stemmer
 
@@ -67,7 +68,8 @@ class Analyzer:
         if language.stemmer is None:
             return str
         if language.stemmer not in self._stemmers:
-            self._stemmers[language.stemmer] = Stemmer.Stemmer(language.stemmer).stemWord
+            library: Any = Stemmer
+            self._stemmers[language.stemmer] = library.Stemmer(language.stemmer).stemWord
         return self._stemmers[language.stemmer]
 
 

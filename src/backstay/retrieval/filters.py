@@ -64,7 +64,7 @@ def _part(name: str, wanted: Any, path: str, depth: int, budget: list[int]) -> s
         )
     if isinstance(wanted, list):
         return _one_of(field, cast(list[Any], wanted), path)
-    return f"{field}[*] == {_value(wanted, path)}"
+    return _some(field, "==", _value(wanted, path))
 
 
 def _rule(field: str, operator: str, value: Any, path: str) -> str:
@@ -79,14 +79,19 @@ def _rule(field: str, operator: str, value: Any, path: str) -> str:
     if operator not in ("eq", "ne") and (isinstance(value, bool) or not isinstance(value, str | int | float)):
         raise _wrong(path, "must be a number or a text, which have an order")
     if operator == "ne":
-        return f"(exists({field}) && !({field}[*] == {_value(value, path)}))"
-    return f"{field}[*] {_OPERATORS[operator]} {_value(value, path)}"
+        return f"(exists({field}) && !{_some(field, '==', _value(value, path))})"
+    return _some(field, _OPERATORS[operator], _value(value, path))
 
 
 def _one_of(field: str, values: Any, path: str) -> str:
     if not isinstance(values, list) or not values or len(cast(list[Any], values)) > _MOST_PARTS:
         raise _wrong(path, f"must be a list of 1 to {_MOST_PARTS} values")
-    return _joined([f"{field}[*] == {_value(each, path)}" for each in cast(list[Any], values)], " || ")
+    return _joined([_some(field, "==", _value(each, path)) for each in cast(list[Any], values)], " || ")
+
+
+def _some(field: str, sign: str, value: str) -> str:
+    """Write that an item of a field compares so; where values have no order between them, ``exists`` says no."""
+    return f"exists({field}[*] ? (@ {sign} {value}))"
 
 
 def _value(value: Any, path: str) -> str:

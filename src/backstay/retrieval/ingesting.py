@@ -47,6 +47,7 @@ class Ingest:
         collection = await self._with_language(collection, changed)
         chunks, embedded = await self._chunks(caller, collection, changed)
         await self._store.put(collection, changed, hashes, chunks)
+        await self._store.index_vectors(collection, from_chunks=INDEX_FROM)
         added = sum(each.external_id not in known for each in changed)
         return Kept(
             added=added, changed=len(changed) - added, unchanged=unchanged, chunks=len(chunks), embedded=embedded

@@ -31,7 +31,7 @@ class _Part:
         self.ids = np.array([chunk.chunk_id for chunk in chunks], dtype=np.int64)
         self.lengths = np.array([len(chunk.terms) for chunk in chunks], dtype=np.float32)
         self.alive = np.ones(len(chunks), dtype=bool)
-        self.principals = [chunk.principals for chunk in chunks]
+        self.principals: list[frozenset[str] | None] = [chunk.principals for chunk in chunks]
         self.places = {int(chunk_id): place for place, chunk_id in enumerate(self.ids)}
         self._numbers: dict[str, int] = {}
         number = self._numbers.setdefault

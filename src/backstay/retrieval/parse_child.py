@@ -54,7 +54,7 @@ def _extract(media_type: str, data: bytes) -> Parsed:
         use_cache=False, output_format="markdown", pages=kreuzberg.PageConfig(extract_pages=True)
     )  # fmt: skip
     result = kreuzberg.extract_bytes_sync(data, media_type, config=config)
-    pages = [str(page["content"]) for page in cast(list[Any], result.pages or [])]
+    pages = [str(page["content"]).replace("\r\n", "\n") for page in cast(list[Any], result.pages or [])]
     starts: list[int] = []
     at = 0
     for page in pages:

@@ -113,10 +113,13 @@ delete from retrieval_removals where removed_at < now() - interval '1 day';
 
 -- name: size_of_index
 select count(*) as chunks from (
-  select 1 from retrieval_chunks where tenant_id = %(tenant_id)s and generation = %(generation)s limit %(most)s) as some;
+  select 1 from retrieval_chunks where tenant_id = %(tenant_id)s and generation = %(generation)s limit %(most)s) as few;
 
 -- name: index_vectors
 select index_retrieval(%(generation)s) as is_there;
+
+-- name: sweep_indexes
+select sweep_retrieval_indexes();
 
 -- name: terms_since
 select chunk_id, terms, principals, change from retrieval_chunks
@@ -127,7 +130,7 @@ select chunk_id from retrieval_removals
 where tenant_id = %(tenant_id)s and generation = %(generation)s and change > %(since)s;
 
 -- name: some_vectors
-select embedding::real[] as vector from retrieval_chunks
+select embedding::real[] as vector, principals from retrieval_chunks
 where tenant_id = %(tenant_id)s and generation = %(generation)s and embedding is not null
 order by hashint8(chunk_id) limit %(limit)s;
 
@@ -141,7 +144,7 @@ select chunk_id from retrieval_nearest(%(generation)s, %(vector)s, %(filter)s::j
 
 -- name: candidates
 -- Reads hits again: what is gone, or not to be read by who asks, is not there.
-select k.chunk_id, k.document_id, k.terms, coalesce(1 - (k.embedding <=> %(vector)s::halfvec), 0) as cosine
+select k.chunk_id, k.document_id, coalesce(1 - (k.embedding <=> %(vector)s::halfvec), 0) as cosine
 from retrieval_chunks k join retrieval_documents d using (tenant_id, document_id)
 where k.tenant_id = %(tenant_id)s and k.generation = %(generation)s and k.chunk_id = any(%(chunk_ids)s)
   and (%(filter)s::jsonpath is null or jsonb_path_match(d.metadata, %(filter)s::jsonpath, '{}', true));

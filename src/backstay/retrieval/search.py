@@ -7,7 +7,7 @@ import numpy as np
 
 from backstay.core.caller import Caller
 from backstay.retrieval.embeddings import Embeddings
-from backstay.retrieval.fusion import Evidence, fuse
+from backstay.retrieval.fusion import Evidence, fuse, relevance
 from backstay.retrieval.lexical import Scores
 from backstay.retrieval.store import Reading, RetrievalStore, Vector, literal
 from backstay.retrieval.types import Candidate, Found, Query
@@ -39,14 +39,12 @@ class Search:
         by_meaning = query.mode != "lexical"
         vector = await self._embeddings.of_query(caller, collection, query.text) if by_meaning else None
         index = await self._indexes.of(collection)
-        terms = index.analyzer.terms(query.text)
-        scores = index.words.scores(terms, frozenset(query.principals))
+        scores = index.words.scores(index.analyzer.terms(query.text), frozenset(query.principals))
         depth = max(_DEPTH, (10 if query.by_document else 2) * query.limit)
         async with self._store.reading(collection, query) as reading:
             candidates = await _gather(reading, query, scores, None if vector is None else literal(vector), depth)
-            ranked = _rank(query, index, scores, vector, terms, candidates)
-            chosen = _firsts(ranked, query)
-            return await reading.passages([(each.chunk_id, round(each.score, 6), None) for each in chosen])
+            ranked = _rank(query, index, scores, vector, candidates)
+            return await reading.passages([_shown(query, each) for each in _firsts(ranked, query)])
 
 
 async def _gather(reading: Reading, query: Query, scores: Scores, vector: str | None, depth: int) -> list[Candidate]:
@@ -66,12 +64,7 @@ async def _gather(reading: Reading, query: Query, scores: Scores, vector: str | 
 
 
 def _rank(
-    query: Query,
-    index: WordIndex,
-    scores: Scores,
-    vector: Vector | None,
-    terms: Sequence[str],
-    found: Sequence[Candidate],
+    query: Query, index: WordIndex, scores: Scores, vector: Vector | None, found: Sequence[Candidate]
 ) -> list[Candidate]:
     """Order candidates by the mode's score, the best first; by age where they are equal."""
     if not found:
@@ -79,21 +72,27 @@ def _rank(
     lexical = scores.of([each.chunk_id for each in found])
     cosines = np.array([each.cosine for each in found], dtype=np.float32)
     if query.mode == "hybrid" and vector is not None:
-        background = index.sample @ vector if index.sample.size else cosines
         values = fuse(
             Evidence(
-                lexical=lexical, cosines=cosines, all_lexical=scores.values, some_cosines=background, terms=terms,
-                texts=[each.terms.split() for each in found],
+                lexical=lexical,
+                cosines=cosines,
+                all_lexical=scores.values,
+                some_cosines=index.sample.cosines(vector, query.principals),
             )
-        )  # fmt: skip
+        )
     else:
         values = lexical if query.mode == "lexical" else cosines
     scored = [
-        msgspec.structs.replace(each, score=float(value), lexical=float(words))
+        msgspec.structs.replace(each, score=float(value))
         for each, value, words in zip(found, values, lexical, strict=True)
         if query.mode != "lexical" or words > 0
     ]
     return sorted(scored, key=lambda each: (-each.score, each.chunk_id))
+
+
+def _shown(query: Query, candidate: Candidate) -> tuple[int, float, float | None]:
+    likely = round(relevance(candidate.score), 4) if query.mode == "hybrid" else None
+    return candidate.chunk_id, round(candidate.score, 6), likely
 
 
 def _firsts(ranked: Sequence[Candidate], query: Query) -> list[Candidate]:

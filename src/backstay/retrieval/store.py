@@ -108,6 +108,8 @@ class RetrievalStore:
             place = {"tenant_id": tenant_id, "collection": name}
             if await (await connection.execute(_QUERIES["delete_collection"], place)).fetchone() is None:
                 raise NotFound(f"There is no collection {name}.")
+        async with self._database.system(timeout_s=_WRITE_S) as connection:
+            await connection.execute(_QUERIES["sweep_indexes"])
 
     async def set_language(self, collection: Collection, language: str) -> None:
         """Keep the language of a collection that had none yet."""
@@ -202,12 +204,13 @@ class RetrievalStore:
             rows = await (await connection.execute(_QUERIES["terms_since"], {**place, "since": since})).fetchall()
         return msgspec.convert(rows, list[TermRow]), [row["chunk_id"] for row in gone]
 
-    async def some_vectors(self, collection: Collection, limit: int) -> Vector:
-        """Read vectors of so many chunks at most, whichever: one row each."""
+    async def some_vectors(self, collection: Collection, limit: int) -> tuple[Vector, list[frozenset[str] | None]]:
+        """Read the vectors of so many chunks at most, whichever, and who may read each; ``None``: everybody."""
         values = {"tenant_id": collection.tenant_id, "generation": collection.generation, "limit": limit}
         async with self._keeper(collection.tenant_id, timeout_s=_LOAD_S) as connection:
             rows = await (await connection.execute(_QUERIES["some_vectors"], values)).fetchall()
-        return np.array([row["vector"] for row in rows], dtype=np.float32)
+        readers = [None if row["principals"] is None else frozenset[str](row["principals"]) for row in rows]
+        return np.array([row["vector"] for row in rows], dtype=np.float32), readers
 
     @asynccontextmanager
     async def reading(self, collection: Collection, query: Query) -> AsyncGenerator["Reading"]:

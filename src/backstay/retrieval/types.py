@@ -112,14 +112,12 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True):
     page: int | None = None
 
 
-class Candidate(msgspec.Struct, kw_only=True):
-    """A chunk that may be an answer, with what its rank is made of."""
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """A chunk that may be an answer."""
 
     chunk_id: int
     document_id: int
-    terms: str
     cosine: float
-    lexical: float = 0.0
     score: float = 0.0
 
 
@@ -137,6 +135,45 @@ class Found(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     page: int | None = None
     title: str = ""
     heading: str = ""
+
+
+class Citation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A place that supports a sentence, in characters of its document."""
+
+    external_id: str
+    start: int
+    end: int
+    quote: str
+    page: int | None = None
+
+
+class Sentence(msgspec.Struct, frozen=True, kw_only=True):
+    """A sentence of an answer, and what supports it."""
+
+    text: str
+    supported: bool
+    citations: list[Citation]
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer from documents."""
+
+    answer: str
+    abstained: bool
+    """Whether the documents do not hold the answer, as far as is seen."""
+    sentences: list[Sentence]
+    """Those that the model wrote, the unsupported ones marked."""
+    trace_id: str | None
+    """Of the call of the answer model; ``None``: it was not asked."""
+    cost_usd: str | None
+    """Of that call; ``None``: not known."""
+
+
+class Turn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was said before in a conversation."""
+
+    role: Literal["user", "assistant"]
+    content: Annotated[str, Meta(max_length=20_000)]
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):

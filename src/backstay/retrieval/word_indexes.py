@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
@@ -20,14 +21,31 @@ _SAMPLE = 512
 """Vectors by which it is told how near to a query chunks are that have nothing to do with it."""
 
 
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """Vectors of some chunks, and who may read each."""
+
+    vectors: Vector
+    readers: Sequence[frozenset[str] | None]
+    of: int
+    """How many chunks there were when it was taken."""
+
+    def cosines(self, vector: Vector, principals: Iterable[str]) -> Vector:
+        """Return how near those are to a vector that may be read."""
+        if not len(self.vectors):
+            return np.zeros(0, dtype=np.float32)
+        may = [readers is None or not readers.isdisjoint(principals) for readers in self.readers]
+        return self.vectors[may] @ vector
+
+
+_NO_SAMPLE = Sample(vectors=np.zeros((0, 0), dtype=np.float32), readers=(), of=0)
+
+
 class WordIndex(msgspec.Struct, kw_only=True):
     """The words of a generation, as they were at some change of its collection."""
 
     analyzer: Analyzer
     words: LexicalIndex = msgspec.field(default_factory=LexicalIndex)
-    sample: Vector = msgspec.field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
-    sampled_of: int = 0
-    """How many chunks there were when the sample was taken."""
+    sample: Sample = _NO_SAMPLE
     change: int = -1
     at_s: float = 0.0
     lock: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
@@ -49,7 +67,7 @@ class WordIndexes:
         place = (collection.tenant_id, collection.generation)
         index = self._indexes.get(place)
         if index is None or time.monotonic() - index.at_s > _OLDEST_S:
-            index = self._indexes[place] = WordIndex(analyzer=Analyzer(collection.language), at_s=time.monotonic())
+            index = self._indexes[place] = WordIndex(analyzer=_analyzer(collection), at_s=time.monotonic())
         self._indexes.move_to_end(place)
         async with index.lock:
             if index.change < collection.changes:
@@ -59,17 +77,21 @@ class WordIndexes:
 
     async def _bring_up_to_date(self, index: WordIndex, collection: Collection) -> None:
         if index.change < 0:
-            index.analyzer = Analyzer(collection.language)
+            index.analyzer = _analyzer(collection)
         rows, gone = await self._store.terms_since(collection, index.change)
         await asyncio.to_thread(index.words.update, [_words(row) for row in rows], gone)
-        if index.words.size > 2 * index.sampled_of or not index.sampled_of:
-            index.sample = await self._store.some_vectors(collection, _SAMPLE)
-            index.sampled_of = index.words.size
+        if index.sample.of <= _SAMPLE or index.words.size > 2 * index.sample.of:
+            vectors, readers = await self._store.some_vectors(collection, _SAMPLE)
+            index.sample = Sample(vectors=vectors, readers=readers, of=index.words.size)
         index.change, index.at_s = collection.changes, time.monotonic()
 
     def _bound(self) -> None:
         while len(self._indexes) > 1 and sum(each.words.size for each in self._indexes.values()) > _MOST_CHUNKS:
             self._indexes.popitem(last=False)
+
+
+def _analyzer(collection: Collection) -> Analyzer:
+    return Analyzer("none" if collection.language == "auto" else collection.language)
 
 
 def _words(row: TermRow) -> Words:

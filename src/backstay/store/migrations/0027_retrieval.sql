@@ -157,6 +157,22 @@ end $$;
 revoke all on function index_retrieval(bigint) from public;
 grant execute on function index_retrieval(bigint) to backstay_system;
 
+-- Drops the indexes of generations that are gone.
+create function sweep_retrieval_indexes() returns void
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+  gone name;
+begin
+  for gone in
+    select relname from pg_class where relkind = 'i' and relname ~ '^retrieval_near_[0-9]+$'
+      and not exists (select from retrieval_generations where generation = substr(relname, 16)::bigint)
+  loop
+    execute format('drop index %I', gone);
+  end loop;
+end $$;
+revoke all on function sweep_retrieval_indexes() from public;
+grant execute on function sweep_retrieval_indexes() to backstay_system;
+
 -- The chunks of a generation that are nearest to a vector, among those that the caller may read and that meet a filter.
 -- As a function, because an index of vectors is only used where their size stands in the query as a number.
 create function retrieval_nearest(of_generation bigint, wanted text, meeting jsonpath, most int)
