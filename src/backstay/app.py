@@ -14,6 +14,7 @@ from backstay.alerts.sending import Sender
 from backstay.api.alerts import AlertDeps
 from backstay.api.budgets import BudgetDeps
 from backstay.api.later import LaterCalls
+from backstay.api.retrieval import RetrievalDeps
 from backstay.api.watch import WatchDeps
 from backstay.budgets.burn import Burns
 from backstay.cache.figures import watch as watch_cache
@@ -25,6 +26,7 @@ from backstay.core.errors import ConfigError
 from backstay.core.settings import Settings
 from backstay.data_folder import read_operator_token
 from backstay.gateway import RouteBoard, StoredResponses
+from backstay.gateway.own_calls import OwnCalls
 from backstay.gateway.room import watch as watch_room
 from backstay.health import HealthStore
 from backstay.health.figures import watch as watch_targets
@@ -154,6 +156,7 @@ class App:
             currencies=lambda: path.policy.currencies,
             watch=WatchDeps(database, lambda: path.policy.file.anomalies, lambda: path.policy.budgets),
             alerts=self._alerts(mailer, audit),
+            retrieval=RetrievalDeps(database, OwnCalls(path.gateway, path.gate)),
             later=Later(database),
             webhooks=WebhookSecrets(database, secret),
             catalog=self._describe,
@@ -194,6 +197,8 @@ class App:
             alerts=manage.alerts.book,
             budgets=manage.budget.budgets,
             burns=Burns(self._path.database),
+            collections=manage.retrieval.collections,
+            search=manage.retrieval.search,
             read_trace=manage.read_call,
             find_savings=find_savings,
             clock=self._path.clock,

@@ -1,8 +1,9 @@
 """Owns what the console's tests share: the site over a real Postgres, people of each role, and books to look at."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any, Literal
 
 import pytest
 from console_seed import make_month, ship
@@ -12,6 +13,7 @@ from starlette.applications import Starlette
 from backstay.access import AuditLog, Keys, People, Sessions
 from backstay.access.types import NewKey, Role
 from backstay.alerts.book import AlertBook
+from backstay.api.retrieval import RetrievalDeps
 from backstay.budgets import Terms
 from backstay.budgets.burn import Burns
 from backstay.budgets.manage import Budgets
@@ -20,6 +22,8 @@ from backstay.catalog import TargetPrices
 from backstay.console import CatalogModel, ConsoleDeps, routes
 from backstay.core.caller import Caller
 from backstay.core.clock import SystemClock
+from backstay.core.errors import ProviderUnreachable
+from backstay.core.ports import ModelAnswer
 from backstay.gateway import RouteBoard
 from backstay.health import HealthStore
 from backstay.jobs import Batches, Files, Later
@@ -38,6 +42,15 @@ def policy_budgets() -> list[Terms]:
     return []
 
 
+class NoModels:
+    """Has no model: pages search by meaning in the tests of a whole server alone."""
+
+    async def make(
+        self, caller: Caller, operation: Literal["chat", "embeddings"], body: Mapping[str, Any]
+    ) -> ModelAnswer:
+        raise ProviderUnreachable
+
+
 @pytest.fixture
 def deps(database: Database, tenant: str, policy_budgets: list[Terms]) -> ConsoleDeps:
     """The rooms behind the console, over one database."""
@@ -49,6 +62,7 @@ def deps(database: Database, tenant: str, policy_budgets: list[Terms]) -> Consol
     book = PriceBook()
     prices = TargetPrices(lambda: (MODELS, book), clock)
     dialects = {"openai": OPENAI, "anthropic": ANTHROPIC}
+    retrieval = RetrievalDeps(database, NoModels())
     return ConsoleDeps(
         traces=TraceStore(database),
         ledger=LedgerStore(database),
@@ -64,6 +78,8 @@ def deps(database: Database, tenant: str, policy_budgets: list[Terms]) -> Consol
         alerts=AlertBook(database),
         budgets=Budgets(database, lambda: policy_budgets),
         burns=Burns(database),
+        collections=retrieval.collections,
+        search=retrieval.search,
         read_trace=lambda span: read_call(span, dialects),
         find_savings=partial(find_savings, Traffic(database, request_digest), prices.price),
         clock=clock,

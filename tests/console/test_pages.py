@@ -39,6 +39,7 @@ PLACES = (
     "/costs",
     "/costs/savings",
     "/budgets",
+    "/collections",
     "/routes",
     "/models",
     "/keys",

@@ -82,6 +82,8 @@ class Endpoint(Generic[D, Q, B]):
     media_type: str = "application/json"
     other_media_types: tuple[str, ...] = ()
     """What a ready ``Response`` may be instead."""
+    most_bytes: int = MAX_BODY_BYTES
+    """Of the body."""
 
     async def respond(self, deps: D, authenticate: Authenticate, request: Request) -> Response:
         """Authenticate, read, handle."""
@@ -89,7 +91,7 @@ class Endpoint(Generic[D, Q, B]):
         if self.right is not None and not caller.may(self.right):
             raise Forbidden(f"This needs the right `{self.right}`, which this key does not have.")
         query = _read_query(request, self.query)
-        body = await _read_body(request, self.body) if self.method == "POST" else self.body()
+        body = await _read_body(request, self.body, self.most_bytes) if self.method == "POST" else self.body()
         result = await self.handle(deps, Asked(request=request, caller=caller, query=query, body=body))
         if isinstance(result, Response):
             return result
@@ -134,6 +136,7 @@ def post(
     right: Right | None,
     status: int = 200,
     errors: tuple[type[BackstayError], ...] = (),
+    most_bytes: int = MAX_BODY_BYTES,
 ) -> Endpoint[D, Nothing, B]:
     """Declare what acts. Where it makes something, ``status`` is 201."""
     return Endpoint(
@@ -147,6 +150,7 @@ def post(
         right=right,
         status=status,
         errors=errors,
+        most_bytes=most_bytes,
     )
 
 
@@ -225,11 +229,11 @@ def _bare(annotated: Any) -> Any:
     return getattr(annotated, "__origin__", annotated) if hasattr(annotated, "__metadata__") else annotated
 
 
-async def _read_body(request: Request, to: type[B]) -> B:
+async def _read_body(request: Request, to: type[B], most_bytes: int) -> B:
     """Read the JSON body. It may be left out where no field of it is required."""
     try:
         async with asyncio.timeout(_BODY_S):
-            text = await read_bytes(request)
+            text = await read_bytes(request, most_bytes)
     except TimeoutError:
         raise HTTPException(408, f"The body did not arrive within {_BODY_S:g} s.") from None
     if not text and not any(field.required for field in msgspec.structs.fields(to)):
@@ -245,13 +249,13 @@ async def _read_body(request: Request, to: type[B]) -> B:
         raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
 
 
-async def read_bytes(request: Request) -> bytes:
+async def read_bytes(request: Request, most_bytes: int = MAX_BODY_BYTES) -> bytes:
     """Read a body of Backstay's own API. Raises ``RequestTooLarge``."""
     pieces: list[bytes] = []
     size = 0
     async for piece in request.stream():
         size += len(piece)
-        if size > MAX_BODY_BYTES:
-            raise RequestTooLarge(f"The body is larger than {MAX_BODY_BYTES // 1024} KiB, the most that is taken here.")
+        if size > most_bytes:
+            raise RequestTooLarge(f"The body is larger than {most_bytes // 1024} KiB, the most that is taken here.")
         pieces.append(piece)
     return b"".join(pieces)

@@ -37,6 +37,7 @@ from backstay.api.filters import call_filter, own_key
 from backstay.api.openapi import openapi_document
 from backstay.api.pairs import find_wrong, pair_row
 from backstay.api.reconcile import reconcile
+from backstay.api.retrieval import RETRIEVAL_ENDPOINTS, RetrievalDeps
 from backstay.api.routes import route_target, routes_view
 from backstay.api.shapes import (
     AuditList,
@@ -119,6 +120,7 @@ class ManageDeps:
     """Gives those of the policy in force."""
     watch: WatchDeps
     alerts: AlertDeps
+    retrieval: RetrievalDeps
     later: Later
     webhooks: WebhookSecrets
     catalog: Callable[[Caller], Awaitable[Sequence[Any]]]
@@ -461,5 +463,6 @@ ENDPOINTS: tuple[Endpoint[ManageDeps, Any, Any], ...] = (
         answer=RouteTarget, body=Nothing, right="admin", errors=_NO_SUCH,
     ),
     *within(lambda deps: deps.alerts, ALERT_ENDPOINTS),
+    *within(lambda deps: deps.retrieval, RETRIEVAL_ENDPOINTS),
 )  # fmt: skip
 """Everything that the API serves; its document is made from the same."""

@@ -10,17 +10,20 @@ from backstay.cli.ask import ask
 from backstay.cli.budgets import audit, budgets, workers
 from backstay.cli.cache import cache
 from backstay.cli.check import check
+from backstay.cli.collections import collections
 from backstay.cli.completion import completion
 from backstay.cli.context import Cli, command
 from backstay.cli.costs import costs
 from backstay.cli.demo import demo
 from backstay.cli.drill import drill
+from backstay.cli.ingest import ingest
 from backstay.cli.keys import keys
 from backstay.cli.models import models
 from backstay.cli.output import dump, say
 from backstay.cli.people import people
 from backstay.cli.prices import prices
 from backstay.cli.reconcile import reconcile
+from backstay.cli.retrieval import retrieval
 from backstay.cli.routes import routes
 from backstay.cli.serve import serve
 from backstay.cli.signin import login
@@ -63,6 +66,6 @@ def version(cli: Cli) -> None:
 
 for _command in (
     serve, demo, check, ask, keys, traces, costs, budgets, alerts, audit, workers, reconcile, prices, models, routes,
-    cache, simulate, drill, people, login, webhooks, completion, version,
+    cache, collections, ingest, retrieval, simulate, drill, people, login, webhooks, completion, version,
 ):  # fmt: skip
     main.add_command(_command)

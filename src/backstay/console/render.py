@@ -29,6 +29,7 @@ NAVIGATION: tuple[tuple[str, tuple[Place, ...]], ...] = (
             Place("Routes", "/routes", "g r"),
             Place("Models", "/models", "g m"),
             Place("Batches", "/batches", "g b"),
+            Place("Collections", "/collections", "g d"),
             Place("Alerts", "/alerts", "g l"),
             Place("Budgets", "/budgets", "g u"),
         ),

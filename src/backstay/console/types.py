@@ -16,6 +16,7 @@ from backstay.jobs import Batches, Later
 from backstay.ledger import LedgerStore
 from backstay.ledger.forecasts import Forecasts
 from backstay.ledger.savings import FoundSavings
+from backstay.retrieval import Collections, Search
 from backstay.tracing import CallReading, StoredSpan, TraceStore
 
 
@@ -58,6 +59,8 @@ class ConsoleDeps:
     alerts: AlertBook
     budgets: Budgets
     burns: Burns
+    collections: Collections
+    search: Search
     read_trace: Callable[[StoredSpan], CallReading]
     """Reads what a call's root span holds of its input and output into neutral form."""
     find_savings: Callable[..., Awaitable[FoundSavings]]

@@ -1,10 +1,13 @@
 """Owns what a lower room asks of a higher one: protocols of one method, whose implementations composition hands in."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
+
+from backstay.core.caller import Caller
 
 
 class Embedder(Protocol):
@@ -15,6 +18,29 @@ class Embedder(Protocol):
 
         Raises:
             ProviderError: The embedding model does not answer.
+        """
+        ...
+
+
+class ModelAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model answered, on OpenAI's wire."""
+
+    body: bytes
+    trace_id: str
+    cost_usd: str | None
+    """Exact decimal text; ``None``: not known."""
+
+
+class ModelCalls(Protocol):
+    """Make a model call for a caller of Backstay's own API."""
+
+    async def make(
+        self, caller: Caller, operation: Literal["chat", "embeddings"], body: Mapping[str, Any]
+    ) -> ModelAnswer:
+        """Make it like any call of theirs: admitted, limited, paid from their budgets, traced.
+
+        Raises:
+            BackstayError: Whatever such a call may end with.
         """
         ...
 

@@ -1,0 +1,272 @@
+"""Owns collections of documents on Backstay's own API: keeping documents, and searching them."""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from backstay.access import AuditLog
+from backstay.api.endpoint import Asked, Endpoint, Nothing, get, post
+from backstay.core.errors import Conflict, NotFound, ProviderError, UnknownModel
+from backstay.core.ports import ModelCalls
+from backstay.retrieval import Collections, Embeddings, Ingest, NewDocument, Query, RetrievalStore, Search, Settings
+from backstay.retrieval.answering import Answers
+from backstay.retrieval.collections import NoVectors
+from backstay.retrieval.filters import to_jsonpath
+from backstay.retrieval.types import (
+    Answer,
+    Chunking,
+    CollectionName,
+    CollectionView,
+    Document,
+    ExternalId,
+    Found,
+    Kept,
+    Mode,
+    ModelName,
+    Principals,
+    Turn,
+)
+from backstay.store import Database
+
+MOST_BYTES = 32 * 1024 * 1024
+"""Of a body with documents, or with the ids of all that there are."""
+
+
+class RetrievalDeps:
+    """What these endpoints use."""
+
+    def __init__(self, database: Database, calls: ModelCalls):
+        store = RetrievalStore(database)
+        embeddings = Embeddings(calls, store)
+        self.database = database
+        self.collections = Collections(store)
+        self.ingest = Ingest(store, embeddings)
+        self.search = Search(store, embeddings)
+        self.answers = Answers(store, self.search, calls)
+        self.audit = AuditLog(database)
+
+
+class NewCollection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A collection to be made."""
+
+    name: CollectionName
+    embedding_model: ModelName = "embed"
+    answer_model: ModelName = "local"
+    language: Annotated[str, Meta(min_length=2, max_length=8)] = "auto"
+    chunking: Chunking = Chunking()
+
+
+class CollectionList(msgspec.Struct, frozen=True, kw_only=True):
+    """The tenant's collections, by name."""
+
+    collections: list[CollectionView]
+
+
+class DocumentQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which documents to list."""
+
+    after: Annotated[str, Meta(max_length=1000)] = ""
+    """The last external id of the page before."""
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+class DocumentList(msgspec.Struct, frozen=True, kw_only=True):
+    """Documents by their external ids."""
+
+    documents: list[Document]
+    next: str | None
+    """``after`` of the next page; ``None``: this is the last."""
+
+
+class NewDocuments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Documents to be kept, in the place of those with their external ids."""
+
+    documents: Annotated[list[NewDocument], Meta(min_length=1, max_length=1000)]
+
+
+class Hashes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Content hashes by external id."""
+
+    hashes: Annotated[dict[ExternalId, Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]], Meta(max_length=10_000)]
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Which of them are not kept like that: to be sent."""
+
+    external_ids: list[str]
+
+
+class ExternalIds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Documents by their external ids."""
+
+    external_ids: Annotated[list[ExternalId], Meta(max_length=1_000_000)]
+
+
+class Removed(msgspec.Struct, frozen=True, kw_only=True):
+    """How many documents are gone, from every index too."""
+
+    removed: int
+
+
+class SearchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A search. Without ``principals`` only what everybody may read is found."""
+
+    query: Annotated[str, Meta(min_length=1, max_length=20_000)]
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 10
+    mode: Mode = "hybrid"
+    filter: dict[str, Any] | None = None
+    principals: Principals = ()
+    group_by: Annotated[str, Meta(pattern="^document$")] | None = None
+
+
+class AskBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A question, with what was said before it. Without ``principals`` only what everybody may read is used."""
+
+    question: Annotated[str, Meta(min_length=1, max_length=20_000)]
+    messages: Annotated[list[Turn], Meta(max_length=100)] = []
+    filter: dict[str, Any] | None = None
+    principals: Principals = ()
+
+
+class SearchResults(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found, the best first."""
+
+    results: list[Found]
+
+
+async def list_collections(deps: RetrievalDeps, asked: Asked[Nothing, Nothing]) -> CollectionList:
+    return CollectionList(collections=await deps.collections.all(asked.caller.tenant_id))
+
+
+async def create_collection(deps: RetrievalDeps, asked: Asked[Nothing, NewCollection]) -> CollectionView:
+    told = asked.body
+    settings = Settings(
+        chunking=told.chunking,
+        embedding_model=told.embedding_model,
+        answer_model=told.answer_model,
+        language=told.language,
+    )
+    made = await deps.collections.create(asked.caller.tenant_id, told.name, settings)
+    await _note(deps, asked, "collection.create", told.name)
+    return made
+
+
+async def show_collection(deps: RetrievalDeps, asked: Asked[Nothing, Nothing]) -> CollectionView:
+    return await deps.collections.show(asked.caller.tenant_id, asked.path("collection"))
+
+
+async def delete_collection(deps: RetrievalDeps, asked: Asked[Nothing, Nothing]) -> Nothing:
+    name = asked.path("collection")
+    await deps.collections.delete(asked.caller.tenant_id, name)
+    await _note(deps, asked, "collection.delete", name)
+    return Nothing()
+
+
+async def list_documents(deps: RetrievalDeps, asked: Asked[DocumentQuery, Nothing]) -> DocumentList:
+    after, limit = asked.query.after, asked.query.limit
+    found = await deps.collections.documents(
+        asked.caller.tenant_id, asked.path("collection"), after=after, limit=limit + 1
+    )  # fmt: skip
+    page = found[:limit]
+    return DocumentList(documents=page, next=page[-1].external_id if len(found) > limit else None)
+
+
+async def put_documents(deps: RetrievalDeps, asked: Asked[Nothing, NewDocuments]) -> Kept:
+    return await deps.ingest.put(asked.caller, asked.path("collection"), asked.body.documents)
+
+
+async def compare_documents(deps: RetrievalDeps, asked: Asked[Nothing, Hashes]) -> Wanted:
+    wanted = await deps.ingest.wanted(asked.caller.tenant_id, asked.path("collection"), asked.body.hashes)
+    return Wanted(external_ids=wanted)
+
+
+async def delete_documents(deps: RetrievalDeps, asked: Asked[Nothing, ExternalIds]) -> Removed:
+    name = asked.path("collection")
+    removed = await deps.collections.remove(asked.caller.tenant_id, name, asked.body.external_ids)
+    await _note(deps, asked, "collection.remove", name, documents=removed)
+    return Removed(removed=removed)
+
+
+async def prune_documents(deps: RetrievalDeps, asked: Asked[Nothing, ExternalIds]) -> Removed:
+    name = asked.path("collection")
+    removed = await deps.collections.prune(asked.caller.tenant_id, name, asked.body.external_ids)
+    await _note(deps, asked, "collection.prune", name, documents=removed)
+    return Removed(removed=removed)
+
+
+async def search(deps: RetrievalDeps, asked: Asked[Nothing, SearchBody]) -> SearchResults:
+    return SearchResults(results=await deps.search.find(asked.caller, asked.path("collection"), _query(asked.body)))
+
+
+async def answer(deps: RetrievalDeps, asked: Asked[Nothing, AskBody]) -> Answer:
+    told = asked.body
+    query = Query(
+        text=told.question,
+        filter=to_jsonpath(told.filter) if told.filter else None,
+        principals=told.principals,
+    )
+    return await deps.answers.give(asked.caller, asked.path("collection"), query, told.messages)
+
+
+def _query(told: SearchBody) -> Query:
+    return Query(
+        text=told.query,
+        limit=told.limit,
+        mode=told.mode,
+        filter=to_jsonpath(told.filter) if told.filter else None,
+        principals=told.principals,
+        by_document=told.group_by is not None,
+    )
+
+
+async def _note(
+    deps: RetrievalDeps, asked: Asked[Any, Any], action: str, subject: str, **detail: Any
+) -> None:  # fmt: skip
+    async with deps.database.system() as connection:
+        await deps.audit.note_own(connection, asked.caller, action, subject, **detail)
+
+
+_NO_SUCH = (NotFound,)
+_MODEL = (NotFound, UnknownModel, ProviderError)
+
+RETRIEVAL_ENDPOINTS: tuple[Endpoint[RetrievalDeps, Any, Any], ...] = (
+    get("/v1/collections", "List collections of documents", list_collections,
+        answer=CollectionList, query=Nothing, right="read"),
+    post(
+        "/v1/collections", "Make a collection of documents", create_collection,
+        answer=CollectionView, body=NewCollection, right="admin", status=201, errors=(Conflict, NoVectors),
+    ),
+    get("/v1/collections/{collection}", "Show a collection", show_collection,
+        answer=CollectionView, query=Nothing, right="read", errors=_NO_SUCH),
+    post(
+        "/v1/collections/{collection}/delete", "Delete a collection with all that is in it", delete_collection,
+        answer=Nothing, body=Nothing, right="admin", errors=_NO_SUCH,
+    ),
+    get("/v1/collections/{collection}/documents", "List the documents of a collection", list_documents,
+        answer=DocumentList, query=DocumentQuery, right="admin", errors=_NO_SUCH),
+    post(
+        "/v1/collections/{collection}/documents", "Keep documents: new ones, and changed ones in their old place",
+        put_documents, answer=Kept, body=NewDocuments, right="admin", errors=(*_MODEL, Conflict), most_bytes=MOST_BYTES,
+    ),
+    post(
+        "/v1/collections/{collection}/documents/compare", "Ask which documents changed, by their content hashes",
+        compare_documents, answer=Wanted, body=Hashes, right="admin", errors=_NO_SUCH, most_bytes=MOST_BYTES,
+    ),
+    post(
+        "/v1/collections/{collection}/documents/delete", "Delete documents, from every index at once",
+        delete_documents, answer=Removed, body=ExternalIds, right="admin", errors=_NO_SUCH, most_bytes=MOST_BYTES,
+    ),
+    post(
+        "/v1/collections/{collection}/documents/prune", "Delete all documents but those named",
+        prune_documents, answer=Removed, body=ExternalIds, right="admin", errors=_NO_SUCH, most_bytes=MOST_BYTES,
+    ),
+    post(
+        "/v1/collections/{collection}/search", "Search a collection, as those may who ask", search,
+        answer=SearchResults, body=SearchBody, right="call", errors=_MODEL,
+    ),
+    post(
+        "/v1/collections/{collection}/answer", "Answer a question from a collection, each sentence checked", answer,
+        answer=Answer, body=AskBody, right="call", errors=_MODEL,
+    ),
+)  # fmt: skip

@@ -1,0 +1,88 @@
+"""Owns ``backstay collections``: making, listing, showing and deleting collections of documents."""
+
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from backstay.cli.context import Cli, command
+from backstay.cli.output import count, dump, hint, local_time, say, table
+
+STRATEGIES = ("recursive", "sentence", "fixed")
+
+
+@click.group()
+def collections() -> None:
+    """Make, list, show and delete collections of documents, which `backstay ingest` fills."""
+
+
+@collections.command()
+@click.argument("name")
+@click.option("--embedding-model", default="embed", show_default=True, help="The model that texts become vectors by.")
+@click.option("--answer-model", default="local", show_default=True, help="The model that answers from the documents.")
+@click.option("--language", default="auto", show_default=True, help="Whose words: en, de, zh, …; auto: the documents'.")
+@click.option("--chunking", "strategy", type=click.Choice(STRATEGIES), default="recursive", show_default=True,
+              help="How documents are cut.")  # fmt: skip
+@click.option("--max-chars", type=int, default=1200, show_default=True, help="The longest chunk, in characters.")
+@click.option("--overlap-chars", type=int, default=0, show_default=True, help="What two neighbours have in common.")
+@command
+def create(cli: Cli, strategy: str, max_chars: int, overlap_chars: int, **settings: str) -> None:
+    """Make a collection."""
+    chunking = {"strategy": strategy, "max_chars": max_chars, "overlap_chars": overlap_chars}
+    made = cli.client().post("/v1/collections", {**settings, "chunking": chunking})
+    if cli.json:
+        dump(made)
+        return
+    say(f"{made['name']} is there.")
+    hint(f"backstay ingest PATH --collection {made['name']}")
+
+
+@collections.command("list")
+@command
+def list_collections(cli: Cli) -> None:
+    """List the collections."""
+    answer = cli.client().get("/v1/collections")
+    if cli.json:
+        dump(answer)
+        return
+    if not answer["collections"]:
+        say("No collections yet. `backstay collections create docs` makes one.", err=True)
+        return
+    rows = [
+        [each["name"], count(each["documents"]), count(each["chunks"]), each["language"], each["embedding_model"],
+         local_time(each["created_at"])]
+        for each in answer["collections"]
+    ]  # fmt: skip
+    table(["name", "documents", "chunks", "language", "embedding", "made"], rows, right=["documents", "chunks"])
+
+
+@collections.command()
+@click.argument("name")
+@command
+def show(cli: Cli, name: str) -> None:
+    """Show a collection and its first documents."""
+    client = cli.client()
+    shown: dict[str, Any] = client.get(f"/v1/collections/{quote(name)}")
+    if cli.json:
+        dump(shown)
+        return
+    chunking = shown["chunking"]
+    cut = f"{chunking['strategy']}, {chunking['max_chars']} characters"
+    rows = [
+        ["documents", count(shown["documents"])], ["chunks", count(shown["chunks"])],
+        ["characters", count(shown["characters"])], ["language", shown["language"]], ["chunking", cut],
+        ["embedding model", shown["embedding_model"]], ["answer model", shown["answer_model"]],
+    ]  # fmt: skip
+    table([shown["name"], ""], rows)
+
+
+@collections.command()
+@click.argument("name")
+@command
+def delete(cli: Cli, name: str) -> None:
+    """Delete a collection with all that is in it."""
+    answer = cli.client().post(f"/v1/collections/{quote(name)}/delete")
+    if cli.json:
+        dump(answer)
+    else:
+        say(f"{name} is gone.")

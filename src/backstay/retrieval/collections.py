@@ -1,0 +1,72 @@
+"""Owns the making, showing and deleting of collections, and of their documents."""
+
+from collections.abc import Sequence
+
+from backstay.core.errors import BackstayError, InvalidRequest, NotFound
+from backstay.retrieval.languages import LANGUAGES
+from backstay.retrieval.store import RetrievalStore
+from backstay.retrieval.types import CollectionView, Document, Settings
+
+
+class NoVectors(BackstayError):
+    """This Postgres has no pgvector of version 0.8 or newer. Install it, or use the embedded one."""
+
+    code = "no_vectors"
+    status = 501
+
+
+class Collections:
+    """The collections of all tenants."""
+
+    def __init__(self, store: RetrievalStore):
+        self._store = store
+
+    async def create(self, tenant_id: str, name: str, settings: Settings) -> CollectionView:
+        """Make a collection.
+
+        Raises:
+            Conflict: There is one of that name.
+            InvalidRequest: A setting is not possible.
+            NoVectors: Postgres lacks pgvector.
+        """
+        if settings.language not in LANGUAGES and settings.language != "auto":
+            known = ", ".join(["auto", *LANGUAGES])
+            raise InvalidRequest(f"`{settings.language}` is no known language; those are {known}.", param="language")
+        if 2 * settings.chunking.overlap_chars > settings.chunking.max_chars:
+            raise InvalidRequest(
+                "Chunks may overlap by half of `max_chars` at most.", param="chunking.overlap_chars"
+            )  # fmt: skip
+        if not await self._store.ensure():
+            raise NoVectors
+        await self._store.create(tenant_id, name, settings)
+        return await self.show(tenant_id, name)
+
+    async def all(self, tenant_id: str) -> list[CollectionView]:
+        """List a tenant's collections by name."""
+        return await self._store.views(tenant_id)
+
+    async def show(self, tenant_id: str, name: str) -> CollectionView:
+        """Show a collection. Raises ``NotFound``."""
+        found = await self._store.views(tenant_id, name)
+        if not found:
+            raise NotFound(f"There is no collection {name}. `backstay collections create {name}` makes it.")
+        return found[0]
+
+    async def delete(self, tenant_id: str, name: str) -> None:
+        """Delete a collection, its documents and their index. Raises ``NotFound``."""
+        await self._store.delete(tenant_id, name)
+
+    async def documents(self, tenant_id: str, name: str, *, after: str = "", limit: int = 100) -> list[Document]:
+        """List documents by their external ids, whoever may read them. Raises ``NotFound``."""
+        return await self._store.documents(await self._store.find(tenant_id, name), after=after, limit=limit)
+
+    async def remove(self, tenant_id: str, name: str, external_ids: Sequence[str]) -> int:
+        """Delete documents and return how many there were. Raises ``NotFound`` where there is no such collection."""
+        collection = await self._store.find(tenant_id, name)
+        return await self._store.remove(collection, external_ids) if external_ids else 0
+
+    async def prune(self, tenant_id: str, name: str, kept: Sequence[str]) -> int:
+        """Delete all documents but those named, and return how many. Raises ``NotFound``."""
+        collection = await self._store.find(tenant_id, name)
+        absent = await self._store.absent(collection, kept)
+        return await self._store.remove(collection, absent) if absent else 0

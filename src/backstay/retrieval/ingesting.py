@@ -1,0 +1,133 @@
+"""Owns the taking in of documents: those that changed are cut, embedded and written, others cost nothing."""
+
+import hashlib
+from collections.abc import Sequence
+
+import msgspec
+
+from backstay.core.caller import Caller
+from backstay.core.errors import InvalidRequest
+from backstay.retrieval.analysis import Analyzer, detect
+from backstay.retrieval.chunking import cut
+from backstay.retrieval.embeddings import Embeddings, text_hash
+from backstay.retrieval.store import ChunkRow, RetrievalStore
+from backstay.retrieval.types import Collection, Kept, Known, NewDocument, Piece
+
+INDEX_FROM = 5000
+"""Chunks from which vectors have an index. Below, looking at each takes a few milliseconds, and misses none."""
+_SAMPLE = 50
+"""Documents by which a language is told."""
+
+
+class Ingest:
+    """Takes documents in."""
+
+    def __init__(self, store: RetrievalStore, embeddings: Embeddings):
+        self._store = store
+        self._embeddings = embeddings
+        self._analyzers: dict[str, Analyzer] = {}
+
+    async def put(self, caller: Caller, name: str, documents: Sequence[NewDocument]) -> Kept:
+        """Keep documents in the place of those that have their external ids; all of them or none.
+
+        Raises:
+            NotFound: There is no such collection, or it was deleted meanwhile.
+            InvalidRequest: An external id comes twice.
+            BackstayError: What the calls of the embedding model may end with. Nothing was written.
+        """
+        collection = await self._store.find(caller.tenant_id, name)
+        _require_distinct(documents)
+        documents = [_clean(document) for document in documents]
+        hashes = {document.external_id: document.content_hash or hash_of(document) for document in documents}
+        known = await self._store.known(collection, list(hashes))
+        changed = [each for each in documents if known.get(each.external_id) != hashes[each.external_id]]
+        unchanged = len(documents) - len(changed)
+        if not changed:
+            return Kept(unchanged=unchanged)
+        collection = await self._with_language(collection, changed)
+        chunks, embedded = await self._chunks(caller, collection, changed)
+        await self._store.put(collection, changed, hashes, chunks)
+        await self._store.index_vectors(collection, from_chunks=INDEX_FROM)
+        added = sum(each.external_id not in known for each in changed)
+        return Kept(
+            added=added, changed=len(changed) - added, unchanged=unchanged, chunks=len(chunks), embedded=embedded
+        )
+
+    async def wanted(self, tenant_id: str, name: str, hashes: Known) -> list[str]:
+        """Return the external ids whose documents are not kept with the hash that is named. Raises ``NotFound``."""
+        collection = await self._store.find(tenant_id, name)
+        known = await self._store.known(collection, list(hashes))
+        return [external_id for external_id, told in hashes.items() if known.get(external_id) != told]
+
+    async def _with_language(self, collection: Collection, documents: Sequence[NewDocument]) -> Collection:
+        if collection.language != "auto":
+            return collection
+        language = detect([document.text for document in documents[:_SAMPLE]])
+        await self._store.set_language(collection, language)
+        return await self._store.find(collection.tenant_id, collection.name)
+
+    async def _chunks(
+        self, caller: Caller, collection: Collection, documents: Sequence[NewDocument]
+    ) -> tuple[list[ChunkRow], int]:
+        analyzer = self._analyzers.setdefault(collection.language, Analyzer(collection.language))
+        pieces = [
+            (document, ordinal, piece)
+            for document in documents
+            for ordinal, piece in enumerate(_cut(document, collection))
+        ]
+        texts = [in_context(document, piece) for document, _, piece in pieces]
+        vectors, embedded = await self._embeddings.of_texts(caller, collection, texts)
+        rows = [
+            ChunkRow(
+                external_id=document.external_id,
+                ordinal=ordinal,
+                starts_at=piece.start,
+                ends_at=piece.end,
+                page=piece.page,
+                heading=piece.heading,
+                text_hash=text_hash(text),
+                terms=" ".join(analyzer.terms(text)),
+                principals=document.principals,
+                embedding=vector,
+            )
+            for (document, ordinal, piece), text, vector in zip(pieces, texts, vectors, strict=True)
+        ]
+        return rows, embedded
+
+
+def in_context(document: NewDocument, piece: Piece) -> str:
+    """Return what is embedded and indexed of a chunk: its text, under its document's title and its headings."""
+    above = " ".join(part for part in (document.title.replace("_", " "), piece.heading) if part)
+    text = document.text[piece.start : piece.end]
+    return text if not above or text.startswith(above) else f"{above}\n{text}"
+
+
+def hash_of(document: NewDocument) -> str:
+    """Return the hash by which a document is known to be unchanged."""
+    told = msgspec.structs.replace(document, content_hash=None)
+    return hashlib.sha256(msgspec.json.encode(told, order="deterministic")).hexdigest()
+
+
+def _cut(document: NewDocument, collection: Collection) -> list[Piece]:
+    return cut(
+        document.text, collection.chunking, media_type=document.media_type, page_starts=document.page_starts
+    )  # fmt: skip
+
+
+def _clean(document: NewDocument) -> NewDocument:
+    """Replace what Postgres takes in no text: the character NUL, and halves of characters."""
+    text, title = (
+        each.replace("\x00", "\ufffd").encode("utf-8", "replace").decode() for each in (document.text, document.title)
+    )
+    return msgspec.structs.replace(document, text=text, title=title)
+
+
+def _require_distinct(documents: Sequence[NewDocument]) -> None:
+    seen: set[str] = set()
+    for place, document in enumerate(documents):
+        if document.external_id in seen:
+            raise InvalidRequest(
+                f"The external id {document.external_id!r} comes twice. Send each document once.",
+                param=f"documents[{place}].external_id",
+            )
+        seen.add(document.external_id)

@@ -1,0 +1,75 @@
+"""Owns the process that reads files of rich formats: ``python -m backstay.retrieval.parse_child MEMORY``.
+
+It reads an order and a file on its standard input, writes what it read on its standard output, and ends with its input.
+"""
+
+import os
+import resource
+import sys
+from typing import Any, BinaryIO, cast
+
+import kreuzberg
+import msgspec
+
+from backstay.retrieval.parsing import LENGTH, Order, Parsed, Told
+
+_BETWEEN_PAGES = "\n\n"
+_LONGEST_TITLE = 500
+
+
+def main() -> int:
+    """Read files until the input ends."""
+    memory_bytes = int(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    # Whatever a library prints must not come between the answers.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    orders = sys.stdin.buffer
+    while (head := _read(orders)) is not None:
+        data = _read(orders)
+        if data is None:
+            break
+        told = msgspec.msgpack.encode(_answer(msgspec.msgpack.decode(head, type=Order), data))
+        answers.write(LENGTH.pack(len(told)) + told)
+        answers.flush()
+    return 0
+
+
+def _read(source: BinaryIO) -> bytes | None:
+    size = source.read(LENGTH.size)
+    return source.read(LENGTH.unpack(size)[0]) if len(size) == LENGTH.size else None
+
+
+def _answer(order: Order, data: bytes) -> Told:
+    try:
+        return Told(parsed=_extract(order.media_type, data))
+    except MemoryError:
+        return Told(problem="it needs more memory than it may have.")
+    except Exception as error:  # noqa: BLE001 - the edge of a file: whatever is wrong with it, it is told
+        return Told(problem=str(error)[:500] or type(error).__name__)
+
+
+def _extract(media_type: str, data: bytes) -> Parsed:
+    config = kreuzberg.ExtractionConfig(
+        use_cache=False, output_format="markdown", pages=kreuzberg.PageConfig(extract_pages=True)
+    )  # fmt: skip
+    result = kreuzberg.extract_bytes_sync(data, media_type, config=config)
+    pages = [str(page["content"]).replace("\r\n", "\n") for page in cast(list[Any], result.pages or [])]
+    starts: list[int] = []
+    at = 0
+    for page in pages:
+        starts.append(at)
+        at += len(page) + len(_BETWEEN_PAGES)
+    text = _BETWEEN_PAGES.join(pages) if pages else result.content
+    title = cast(dict[str, Any], result.metadata).get("title")
+    # With pages, headings are only as good as a guess by size; without, they are the format's own.
+    return Parsed(
+        text=text,
+        title=str(title)[:_LONGEST_TITLE] if title else "",
+        media_type=media_type if pages else "text/markdown",
+        page_starts=tuple(starts),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+-- name: ensure
+select ensure_retrieval() as is_there;
+
+-- name: read_for
+select set_config('backstay.principals', %(principals)s, true);
+
+-- name: keep_documents
+select set_config('backstay.keeps_documents', 'on', true);
+
+-- name: create_collection
+insert into retrieval_collections (tenant_id, collection, settings)
+values (%(tenant_id)s, %(collection)s, %(settings)s)
+on conflict do nothing
+returning collection;
+
+-- name: begin_generation
+insert into retrieval_generations (tenant_id, collection, chunking, embedding_model, language, terms_version, state)
+values (%(tenant_id)s, %(collection)s, %(chunking)s, %(embedding_model)s, %(language)s, %(terms_version)s, 'live');
+
+-- name: collection
+select c.tenant_id, collection as name, settings, changes, generation, chunking, embedding_model, language, c.created_at
+from retrieval_collections c join retrieval_generations using (tenant_id, collection)
+where c.tenant_id = %(tenant_id)s and collection = %(collection)s and state = 'live';
+
+-- name: views
+select c.collection as name, settings ->> 'answer_model' as answer_model, chunking, embedding_model, language,
+  generation, c.created_at, count(d.document_id) as documents, coalesce(sum(length(d.body)), 0) as characters,
+  (select count(*) from retrieval_chunks k where k.tenant_id = c.tenant_id and k.generation = g.generation) as chunks
+from retrieval_collections c
+join retrieval_generations g on g.tenant_id = c.tenant_id and g.collection = c.collection and state = 'live'
+left join retrieval_documents d on d.tenant_id = c.tenant_id and d.collection = c.collection
+where c.tenant_id = %(tenant_id)s and (%(collection)s::text is null or c.collection = %(collection)s)
+group by c.tenant_id, c.collection, settings, chunking, embedding_model, language, g.generation, c.created_at
+order by c.collection;
+
+-- name: delete_collection
+delete from retrieval_collections where tenant_id = %(tenant_id)s and collection = %(collection)s returning collection;
+
+-- name: set_language
+update retrieval_generations set language = %(language)s
+where tenant_id = %(tenant_id)s and generation = %(generation)s and language = 'auto'
+returning language;
+
+-- name: known
+select external_id, encode(content_hash, 'hex') as content_hash from retrieval_documents
+where tenant_id = %(tenant_id)s and collection = %(collection)s
+  and (%(external_ids)s::text[] is null or external_id = any(%(external_ids)s::text[]));
+
+-- name: documents
+select external_id, title, media_type, metadata, principals, length(body) as characters,
+  cardinality(page_starts) as pages, encode(content_hash, 'hex') as content_hash, updated_at,
+  (select count(*) from retrieval_chunks k
+   where k.tenant_id = d.tenant_id and k.document_id = d.document_id and k.generation = %(generation)s) as chunks
+from retrieval_documents d
+where tenant_id = %(tenant_id)s and collection = %(collection)s and external_id > %(after)s
+order by external_id limit %(limit)s;
+
+-- name: change
+-- Takes the collection's lock until the end of the transaction.
+update retrieval_collections set changes = changes + 1
+where tenant_id = %(tenant_id)s and collection = %(collection)s returning changes;
+
+-- name: vectors_of_texts
+select distinct on (text_hash) text_hash, embedding::text as embedding
+from retrieval_chunks join retrieval_generations using (tenant_id, generation)
+where tenant_id = %(tenant_id)s and embedding_model = %(model)s and text_hash = any(%(hashes)s)
+  and embedding is not null;
+
+-- name: put_documents
+insert into retrieval_documents
+  (tenant_id, collection, external_id, content_hash, title, media_type, metadata, principals, body, page_starts)
+select %(tenant_id)s, %(collection)s, external_id, decode(content_hash, 'hex'), title, media_type, metadata::jsonb,
+  string_to_array(principals, chr(31)), body, page_starts::int[]
+from unnest(%(external_id)s::text[], %(content_hash)s::text[], %(title)s::text[], %(media_type)s::text[],
+  %(metadata)s::text[], %(principals)s::text[], %(body)s::text[], %(page_starts)s::text[])
+  as new(external_id, content_hash, title, media_type, metadata, principals, body, page_starts)
+on conflict (tenant_id, collection, external_id) do update set content_hash = excluded.content_hash,
+  title = excluded.title, media_type = excluded.media_type, metadata = excluded.metadata,
+  principals = excluded.principals, body = excluded.body, page_starts = excluded.page_starts, updated_at = now()
+returning external_id, document_id;
+
+-- name: clear_chunks
+with gone as (
+  delete from retrieval_chunks k using retrieval_documents d
+  where k.tenant_id = %(tenant_id)s and d.tenant_id = k.tenant_id and d.document_id = k.document_id
+    and d.collection = %(collection)s and d.external_id = any(%(external_ids)s)
+  returning k.generation, k.chunk_id
+)
+insert into retrieval_removals (tenant_id, generation, change, chunk_id)
+select %(tenant_id)s, generation, %(change)s, chunk_id from gone;
+
+-- name: put_chunks
+insert into retrieval_chunks
+  (tenant_id, generation, document_id, ordinal, starts_at, ends_at, page, heading, text_hash, terms, principals, change,
+   embedding)
+select %(tenant_id)s, %(generation)s, document_id, ordinal, starts_at, ends_at, page, heading, text_hash, terms,
+  string_to_array(principals, chr(31)), %(change)s, embedding::halfvec
+from unnest(%(document_id)s::bigint[], %(ordinal)s::int[], %(starts_at)s::int[], %(ends_at)s::int[], %(page)s::int[],
+  %(heading)s::text[], %(text_hash)s::bytea[], %(terms)s::text[], %(principals)s::text[], %(embedding)s::text[])
+  as new(document_id, ordinal, starts_at, ends_at, page, heading, text_hash, terms, principals, embedding);
+
+-- name: delete_documents
+delete from retrieval_documents
+where tenant_id = %(tenant_id)s and collection = %(collection)s and external_id = any(%(external_ids)s);
+
+-- name: absent
+-- Documents of a collection that are not among those named.
+select external_id from retrieval_documents
+where tenant_id = %(tenant_id)s and collection = %(collection)s and not external_id = any(%(external_ids)s);
+
+-- name: sweep_removals
+delete from retrieval_removals where removed_at < now() - interval '1 day';
+
+-- name: size_of_index
+select count(*) as chunks from (
+  select 1 from retrieval_chunks where tenant_id = %(tenant_id)s and generation = %(generation)s limit %(most)s) as few;
+
+-- name: index_vectors
+select index_retrieval(%(generation)s) as is_there;
+
+-- name: sweep_indexes
+select sweep_retrieval_indexes();
+
+-- name: terms_since
+select chunk_id, terms, principals, change from retrieval_chunks
+where tenant_id = %(tenant_id)s and generation = %(generation)s and change > %(since)s order by change;
+
+-- name: removals_since
+select chunk_id from retrieval_removals
+where tenant_id = %(tenant_id)s and generation = %(generation)s and change > %(since)s;
+
+-- name: some_vectors
+select embedding::real[] as vector, principals from retrieval_chunks
+where tenant_id = %(tenant_id)s and generation = %(generation)s and embedding is not null
+order by hashint8(chunk_id) limit %(limit)s;
+
+-- name: look_far
+-- The index looks on until enough rows meet rights and filters.
+select set_config('hnsw.iterative_scan', 'relaxed_order', true), set_config('hnsw.ef_search', '200', true),
+  set_config('hnsw.max_scan_tuples', '200000', true);
+
+-- name: nearest
+select chunk_id from retrieval_nearest(%(generation)s, %(vector)s, %(filter)s::jsonpath, %(limit)s) as near(chunk_id);
+
+-- name: candidates
+-- Reads hits again: what is gone, or not to be read by who asks, is not there.
+select k.chunk_id, k.document_id, coalesce(1 - (k.embedding <=> %(vector)s::halfvec), 0) as cosine
+from retrieval_chunks k join retrieval_documents d using (tenant_id, document_id)
+where k.tenant_id = %(tenant_id)s and k.generation = %(generation)s and k.chunk_id = any(%(chunk_ids)s)
+  and (%(filter)s::jsonpath is null or jsonb_path_match(d.metadata, %(filter)s::jsonpath, '{}', true));
+
+-- name: passages
+select k.chunk_id::text as chunk_id, external_id, substr(body, starts_at + 1, ends_at - starts_at) as text,
+  starts_at as start, ends_at as end, page, title, heading
+from retrieval_chunks k join retrieval_documents d using (tenant_id, document_id)
+where k.tenant_id = %(tenant_id)s and k.chunk_id = any(%(chunk_ids)s);

@@ -1,0 +1,303 @@
+"""Owns retrieval's SQL: collections, documents and chunks, read as whom a search is for and written as their keeper."""
+
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from backstay.core.errors import Conflict, NotFound
+from backstay.retrieval.analysis import VERSION
+from backstay.retrieval.types import (
+    Candidate,
+    Collection,
+    CollectionView,
+    Document,
+    Found,
+    Known,
+    NewDocument,
+    Query,
+    Settings,
+)
+from backstay.store import Connection, Database, load_queries
+
+SEPARATOR = "\x1f"
+"""Between principals, as the policies read them; no principal has it."""
+
+_WRITE_S = 60.0
+_LOAD_S = 120.0
+_QUERIES = load_queries("backstay.retrieval")
+
+Vector = npt.NDArray[np.float32]
+
+
+class ChunkRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A chunk to be written; its document is named by its external id."""
+
+    external_id: str
+    ordinal: int
+    starts_at: int
+    ends_at: int
+    page: int | None
+    heading: str
+    text_hash: bytes
+    terms: str
+    principals: Sequence[str] | None
+    embedding: str
+
+
+class TermRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The words of a chunk, as an index of them takes them in."""
+
+    chunk_id: int
+    terms: str
+    principals: list[str] | None
+    change: int
+
+
+class RetrievalStore:
+    """Retrieval in Postgres. Every verb raises ``StoreUnavailable`` where it does not answer."""
+
+    def __init__(self, database: Database):
+        self._database = database
+
+    async def ensure(self) -> bool:
+        """Make what needs pgvector where it is missing; false without pgvector of 0.8 or newer."""
+        async with self._database.system() as connection:
+            row = await (await connection.execute(_QUERIES["ensure"])).fetchone()
+            return row is not None and row["is_there"]
+
+    async def create(self, tenant_id: str, name: str, settings: Settings) -> None:
+        """Make a collection with its first generation. Raises ``Conflict`` where there is one of that name."""
+        place = {"tenant_id": tenant_id, "collection": name}
+        async with self._database.tenant(tenant_id) as connection:
+            made = await connection.execute(_QUERIES["create_collection"], {**place, "settings": _json(settings)})
+            if await made.fetchone() is None:
+                raise Conflict(f"There is a collection {name} already. `backstay collections show {name}` shows it.")
+            generation = {
+                "chunking": _json(settings.chunking),
+                "embedding_model": settings.embedding_model,
+                "language": settings.language,
+                "terms_version": VERSION,
+            }
+            await connection.execute(_QUERIES["begin_generation"], {**place, **generation})
+
+    async def find(self, tenant_id: str, name: str) -> Collection:
+        """Read a collection. Raises ``NotFound``."""
+        async with self._database.tenant(tenant_id) as connection:
+            return await self._find(connection, tenant_id, name)
+
+    async def _find(self, connection: Connection, tenant_id: str, name: str) -> Collection:
+        place = {"tenant_id": tenant_id, "collection": name}
+        row = await (await connection.execute(_QUERIES["collection"], place)).fetchone()
+        if row is None:
+            raise NotFound(f"There is no collection {name}. `backstay collections create {name}` makes it.")
+        return msgspec.convert(row, Collection)
+
+    async def views(self, tenant_id: str, name: str | None = None) -> list[CollectionView]:
+        """Read all collections as they are shown, or one."""
+        async with self._keeper(tenant_id) as connection:
+            cursor = await connection.execute(_QUERIES["views"], {"tenant_id": tenant_id, "collection": name})
+            return msgspec.convert(await cursor.fetchall(), list[CollectionView])
+
+    async def delete(self, tenant_id: str, name: str) -> None:
+        """Delete a collection and all that is in it. Raises ``NotFound``."""
+        async with self._keeper(tenant_id, timeout_s=_WRITE_S) as connection:
+            place = {"tenant_id": tenant_id, "collection": name}
+            if await (await connection.execute(_QUERIES["delete_collection"], place)).fetchone() is None:
+                raise NotFound(f"There is no collection {name}.")
+        async with self._database.system(timeout_s=_WRITE_S) as connection:
+            await connection.execute(_QUERIES["sweep_indexes"])
+
+    async def set_language(self, collection: Collection, language: str) -> None:
+        """Keep the language of a collection that had none yet."""
+        async with self._database.tenant(collection.tenant_id) as connection:
+            values = {"generation": collection.generation, "language": language, "tenant_id": collection.tenant_id}
+            await connection.execute(_QUERIES["set_language"], values)
+
+    async def known(self, collection: Collection, external_ids: Sequence[str] | None = None) -> Known:
+        """Read the content hashes of a collection's documents, or of some of them, by external id."""
+        async with self._keeper(collection.tenant_id, timeout_s=_WRITE_S) as connection:
+            values = {**_place(collection), "external_ids": None if external_ids is None else list(external_ids)}
+            rows = await (await connection.execute(_QUERIES["known"], values)).fetchall()
+        return {row["external_id"]: row["content_hash"] for row in rows}
+
+    async def documents(self, collection: Collection, *, after: str, limit: int) -> list[Document]:
+        """Read documents by their external ids, those after one first."""
+        async with self._keeper(collection.tenant_id) as connection:
+            values = {**_place(collection), "generation": collection.generation, "after": after, "limit": limit}
+            return msgspec.convert(
+                await (await connection.execute(_QUERIES["documents"], values)).fetchall(), list[Document]
+            )
+
+    async def vectors_of_texts(self, collection: Collection, hashes: Sequence[bytes]) -> dict[bytes, str]:
+        """Read the vectors that equal texts have in any collection of the same embedding model, by the text's hash."""
+        async with self._keeper(collection.tenant_id) as connection:
+            values = {"tenant_id": collection.tenant_id, "model": collection.embedding_model, "hashes": list(hashes)}
+            rows = await (await connection.execute(_QUERIES["vectors_of_texts"], values)).fetchall()
+        return {bytes(row["text_hash"]): row["embedding"] for row in rows}
+
+    async def put(
+        self, collection: Collection, documents: Sequence[NewDocument], hashes: Known, chunks: Sequence[ChunkRow]
+    ) -> None:
+        """Write documents with their chunks in the place of what was kept of them, in one transaction.
+
+        Raises:
+            NotFound: The collection is gone.
+        """
+        async with self._keeper(collection.tenant_id, timeout_s=_WRITE_S) as connection:
+            change = await self._change(connection, collection)
+            names = [document.external_id for document in documents]
+            await connection.execute(
+                _QUERIES["clear_chunks"], {**_place(collection), "external_ids": names, "change": change}
+            )
+            rows = [_document_row(document, hashes[document.external_id]) for document in documents]
+            written = await connection.execute(_QUERIES["put_documents"], {**_place(collection), **_columns(rows)})
+            ids = {row["external_id"]: row["document_id"] for row in await written.fetchall()}
+            if chunks:
+                values = _columns([_chunk_row(chunk, ids[chunk.external_id]) for chunk in chunks])
+                place = {"tenant_id": collection.tenant_id, "generation": collection.generation, "change": change}
+                await connection.execute(_QUERIES["put_chunks"], {**place, **values})
+
+    async def remove(self, collection: Collection, external_ids: Sequence[str]) -> int:
+        """Delete documents and return how many there were."""
+        async with self._keeper(collection.tenant_id, timeout_s=_WRITE_S) as connection:
+            change = await self._change(connection, collection)
+            values = {**_place(collection), "external_ids": list(external_ids)}
+            await connection.execute(_QUERIES["clear_chunks"], {**values, "change": change})
+            return (await connection.execute(_QUERIES["delete_documents"], values)).rowcount
+
+    async def absent(self, collection: Collection, external_ids: Sequence[str]) -> list[str]:
+        """Return the external ids of documents that are not among those named."""
+        async with self._keeper(collection.tenant_id, timeout_s=_WRITE_S) as connection:
+            values = {**_place(collection), "external_ids": list(external_ids)}
+            return [
+                row["external_id"] for row in await (await connection.execute(_QUERIES["absent"], values)).fetchall()
+            ]
+
+    async def _change(self, connection: Connection, collection: Collection) -> int:
+        row = await (await connection.execute(_QUERIES["change"], _place(collection))).fetchone()
+        if row is None:
+            raise NotFound(f"The collection {collection.name} was deleted meanwhile.")
+        return row["changes"]
+
+    async def index_vectors(self, collection: Collection, *, from_chunks: int) -> None:
+        """Build the index of a generation's vectors, if it has so many; return when it is there."""
+        place = {"tenant_id": collection.tenant_id, "generation": collection.generation}
+        async with self._database.system(timeout_s=3600.0) as connection:
+            cursor = await connection.execute(_QUERIES["size_of_index"], {**place, "most": from_chunks})
+            row = await cursor.fetchone()
+            if row is not None and row["chunks"] >= from_chunks:
+                await connection.execute(_QUERIES["index_vectors"], {"generation": collection.generation})
+            await connection.execute(_QUERIES["sweep_removals"])
+
+    async def terms_since(self, collection: Collection, since: int) -> tuple[list[TermRow], list[int]]:
+        """Read what changed of a generation's words: chunks that came, and the ids of those that went.
+
+        Removals are remembered for a day.
+        """
+        place = {"tenant_id": collection.tenant_id, "generation": collection.generation}
+        async with self._keeper(collection.tenant_id, timeout_s=_LOAD_S) as connection:
+            gone = await (await connection.execute(_QUERIES["removals_since"], {**place, "since": since})).fetchall()
+            rows = await (await connection.execute(_QUERIES["terms_since"], {**place, "since": since})).fetchall()
+        return msgspec.convert(rows, list[TermRow]), [row["chunk_id"] for row in gone]
+
+    async def some_vectors(self, collection: Collection, limit: int) -> tuple[Vector, list[frozenset[str] | None]]:
+        """Read the vectors of so many chunks at most, whichever, and who may read each; ``None``: everybody."""
+        values = {"tenant_id": collection.tenant_id, "generation": collection.generation, "limit": limit}
+        async with self._keeper(collection.tenant_id, timeout_s=_LOAD_S) as connection:
+            rows = await (await connection.execute(_QUERIES["some_vectors"], values)).fetchall()
+        readers = [None if row["principals"] is None else frozenset[str](row["principals"]) for row in rows]
+        return np.array([row["vector"] for row in rows], dtype=np.float32), readers
+
+    @asynccontextmanager
+    async def reading(self, collection: Collection, query: Query) -> AsyncGenerator["Reading"]:
+        """Begin a transaction that sees what the principals of a query may read."""
+        async with self._database.tenant(collection.tenant_id, timeout_s=10.0) as connection:
+            principals = SEPARATOR.join(query.principals)
+            await connection.execute(_QUERIES["read_for"], {"principals": principals})
+            yield Reading(connection, collection, query)
+
+    @asynccontextmanager
+    async def _keeper(self, tenant_id: str, *, timeout_s: float = 10.0) -> AsyncGenerator[Connection]:
+        """Begin a transaction that sees all documents of a tenant, to keep them."""
+        async with self._database.tenant(tenant_id, timeout_s=timeout_s) as connection:
+            await connection.execute(_QUERIES["keep_documents"])
+            yield connection
+
+
+class Reading:
+    """A transaction in which chunks are looked for, as those principals see them whom a query names."""
+
+    def __init__(self, connection: Connection, collection: Collection, query: Query):
+        self._connection = connection
+        self._place = {"tenant_id": collection.tenant_id, "generation": collection.generation, "filter": query.filter}
+
+    async def nearest(self, vector: str, limit: int) -> list[int]:
+        """Return the ids of the chunks nearest to a vector, the nearest first."""
+        await self._connection.execute(_QUERIES["look_far"])
+        values = {**self._place, "vector": vector, "limit": limit}
+        return [
+            row["chunk_id"] for row in await (await self._connection.execute(_QUERIES["nearest"], values)).fetchall()
+        ]
+
+    async def candidates(self, chunk_ids: Iterable[int], vector: str | None) -> list[Candidate]:
+        """Read chunks again that are still there, may be read and meet the filter; the order is lost.
+
+        Without a vector their cosines are 0.
+        """
+        values = {**self._place, "vector": vector, "chunk_ids": list(chunk_ids)}
+        rows = await (await self._connection.execute(_QUERIES["candidates"], values)).fetchall()
+        return msgspec.convert(rows, list[Candidate])
+
+    async def passages(self, chosen: Sequence[tuple[int, float, float | None]]) -> list[Found]:
+        """Read the texts of chunks, given with their score and relevance, in that order."""
+        values = {"tenant_id": self._place["tenant_id"], "chunk_ids": [chunk_id for chunk_id, _, _ in chosen]}
+        rows = await (await self._connection.execute(_QUERIES["passages"], values)).fetchall()
+        by_id: dict[str, Mapping[str, Any]] = {row["chunk_id"]: row for row in rows}
+        return [
+            msgspec.convert({**by_id[str(chunk_id)], "score": score, "relevance": relevance}, Found)
+            for chunk_id, score, relevance in chosen
+            if str(chunk_id) in by_id
+        ]
+
+
+def literal(vector: Vector) -> str:
+    """Write a vector as pgvector reads it."""
+    return "[" + ",".join(f"{number:.7g}" for number in vector.tolist()) + "]"
+
+
+def _place(collection: Collection) -> dict[str, Any]:
+    return {"tenant_id": collection.tenant_id, "collection": collection.name}
+
+
+def _document_row(document: NewDocument, content_hash: str) -> dict[str, Any]:
+    return {
+        "external_id": document.external_id,
+        "content_hash": content_hash,
+        "title": document.title,
+        "media_type": document.media_type,
+        "metadata": _json(document.metadata),
+        "principals": _joined(document.principals),
+        "body": document.text,
+        "page_starts": "{" + ",".join(map(str, document.page_starts)) + "}",
+    }
+
+
+def _chunk_row(chunk: ChunkRow, document_id: int) -> dict[str, Any]:
+    row = {name: getattr(chunk, name) for name in chunk.__struct_fields__ if name != "external_id"}
+    return {**row, "document_id": document_id, "principals": _joined(chunk.principals)}
+
+
+def _joined(principals: Sequence[str] | None) -> str | None:
+    return None if principals is None else SEPARATOR.join(principals)
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

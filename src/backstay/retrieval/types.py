@@ -1,0 +1,206 @@
+"""Owns the nouns of retrieval: collections and their settings, documents, chunks, and what a search finds."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+Mode = Literal["hybrid", "dense", "lexical"]
+"""``dense``: by meaning. ``lexical``: by words. ``hybrid``: by both."""
+
+Strategy = Literal["recursive", "fixed", "sentence"]
+"""``recursive``: at headings, then paragraphs, then sentences. ``sentence``: at sentences. ``fixed``: after so many
+characters, at a blank."""
+
+_LINE = r"^[^\s\u0000-\u001f\u007f]([^\u0000-\u001f\u007f]*[^\s\u0000-\u001f\u007f])?$"
+
+CollectionName = Annotated[str, Meta(pattern=r"^[0-9A-Za-z][0-9A-Za-z_-]{0,62}$")]
+ModelName = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\s]+$")]
+ExternalId = Annotated[str, Meta(min_length=1, max_length=1000, pattern=_LINE)]
+Principal = Annotated[str, Meta(min_length=1, max_length=200, pattern=_LINE)]
+Principals = Annotated[tuple[Principal, ...], Meta(max_length=1000)]
+
+
+class Chunking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How documents are cut."""
+
+    strategy: Strategy = "recursive"
+    max_chars: Annotated[int, Meta(ge=100, le=20_000)] = 1200
+    overlap_chars: Annotated[int, Meta(ge=0, le=2000)] = 0
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a collection is made with."""
+
+    chunking: Chunking = Chunking()
+    embedding_model: ModelName = "embed"
+    answer_model: ModelName = "local"
+    language: Annotated[str, Meta(min_length=2, max_length=8)] = "auto"
+    """An ISO 639-1 code that words are stemmed by; ``auto``: that of the first documents."""
+
+
+class Collection(msgspec.Struct, frozen=True, kw_only=True):
+    """A collection and its live generation."""
+
+    tenant_id: str
+    name: str
+    settings: Settings
+    changes: int
+    generation: int
+    chunking: Chunking
+    embedding_model: str
+    language: str
+    """``auto`` until the first documents are there."""
+    created_at: dt.datetime
+
+
+class CollectionView(msgspec.Struct, frozen=True, kw_only=True):
+    """A collection as it is shown."""
+
+    name: str
+    documents: int
+    chunks: int
+    characters: int
+    embedding_model: str
+    answer_model: str
+    language: str
+    chunking: Chunking
+    generation: int
+    created_at: dt.datetime
+
+
+class NewDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A document to be kept, its text already read."""
+
+    external_id: ExternalId
+    text: Annotated[str, Meta(max_length=20_000_000)]
+    title: Annotated[str, Meta(max_length=2000)] = ""
+    media_type: Annotated[str, Meta(max_length=200)] = "text/plain"
+    metadata: dict[str, Any] = {}
+    principals: Principals | None = None
+    """Who may read it; ``None``: everybody."""
+    page_starts: Annotated[tuple[Annotated[int, Meta(ge=0)], ...], Meta(max_length=100_000)] = ()
+    """Where in the text each page begins, in characters."""
+    content_hash: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """The sender's own hash of what the document was made of, by which it knows it again; ``None``: it is made here."""
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True):
+    """A kept document, without its text."""
+
+    external_id: str
+    title: str
+    media_type: str
+    metadata: dict[str, Any]
+    principals: tuple[str, ...] | None
+    characters: int
+    pages: int
+    chunks: int
+    content_hash: str
+    updated_at: dt.datetime
+
+
+class Piece(msgspec.Struct, frozen=True, kw_only=True):
+    """A chunk as it was cut: where it is in the document's text, in characters."""
+
+    start: int
+    end: int
+    heading: str = ""
+    """The headings that it stands under, the outermost first, with `` > `` between them."""
+    page: int | None = None
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """A chunk that may be an answer."""
+
+    chunk_id: int
+    document_id: int
+    cosine: float
+    score: float = 0.0
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One result of a search."""
+
+    external_id: str
+    chunk_id: str
+    text: str
+    score: float
+    relevance: float | None
+    """How likely it is to be relevant, from 0 to 1; ``None``: not calibrated."""
+    start: int
+    end: int
+    page: int | None = None
+    title: str = ""
+    heading: str = ""
+
+
+class Citation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A place that supports a sentence, in characters of its document."""
+
+    external_id: str
+    start: int
+    end: int
+    quote: str
+    page: int | None = None
+
+
+class Sentence(msgspec.Struct, frozen=True, kw_only=True):
+    """A sentence of an answer, and what supports it."""
+
+    text: str
+    supported: bool
+    citations: list[Citation]
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer from documents."""
+
+    answer: str
+    abstained: bool
+    """Whether the documents do not hold the answer, as far as is seen."""
+    sentences: list[Sentence]
+    """Those that the model wrote, the unsupported ones marked."""
+    trace_id: str | None
+    """Of the call of the answer model; ``None``: it was not asked."""
+    cost_usd: str | None
+    """Of that call; ``None``: not known."""
+
+
+class Turn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was said before in a conversation."""
+
+    role: Literal["user", "assistant"]
+    content: Annotated[str, Meta(max_length=20_000)]
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """A search, its parts checked."""
+
+    text: str
+    limit: int = 10
+    mode: Mode = "hybrid"
+    filter: str | None = None
+    """A jsonpath over the documents' metadata."""
+    principals: Sequence[str] = ()
+    by_document: bool = False
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of documents that were sent."""
+
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    chunks: int = 0
+    embedded: int = 0
+    """Chunks whose vectors were made anew."""
+
+    def __add__(self, other: "Kept") -> "Kept":
+        return Kept(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
+
+
+Known = Mapping[str, str]
+"""Content hashes by external id."""

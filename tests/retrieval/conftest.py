@@ -1,0 +1,56 @@
+"""Owns what the tests of retrieval share: the real local embedding model, in this process, for a caller's calls."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+import pytest
+from retrieval_house import House
+
+from backstay.api.auth import operator
+from backstay.core.caller import Caller
+from backstay.core.ports import ModelAnswer
+from backstay.providers.local_embedder import Embedder
+from backstay.providers.local_types import embedding_tokenizer, embedding_weights
+from backstay.retrieval import Collections, Embeddings, Ingest, RetrievalStore, Search, Settings
+from backstay.retrieval.types import Chunking
+from backstay.store import Database
+
+
+class LocalCalls:
+    """Makes embeddings calls with the local model, and counts the texts."""
+
+    def __init__(self, embedder: Embedder):
+        self.texts = 0
+        self._embedder = embedder
+
+    async def make(
+        self, caller: Caller, operation: Literal["chat", "embeddings"], body: Mapping[str, Any]
+    ) -> ModelAnswer:
+        assert operation == "embeddings"
+        self.texts += len(body["input"])
+        vectors = self._embedder.embed(body["input"]).vectors.tolist()
+        data = [{"index": place, "embedding": vector} for place, vector in enumerate(vectors)]
+        return ModelAnswer(body=msgspec.json.encode({"data": data}), trace_id="0" * 32, cost_usd="0")
+
+
+@pytest.fixture(scope="session")
+def embedder() -> Embedder:
+    return Embedder(embedding_weights(), embedding_tokenizer(), threads=1)
+
+
+@pytest.fixture
+async def house(database: Database, tenant: str, embedder: Embedder) -> House:
+    """A worker's rooms of retrieval, with a collection ``docs`` of the tenant ``acme``."""
+    calls, store = LocalCalls(embedder), RetrievalStore(database)
+    embeddings = Embeddings(calls, store)
+    house = House(
+        caller=operator(tenant),
+        calls=calls,
+        store=store,
+        collections=Collections(store),
+        ingest=Ingest(store, embeddings),
+        search=Search(store, embeddings),
+    )
+    await house.collections.create(tenant, "docs", Settings(language="en", chunking=Chunking(max_chars=100)))
+    return house
