@@ -56,7 +56,7 @@ output = "0.001"
 [targets."probe/m"]
 max_output_tokens = 10_000_000_000
 """
-_START_S = 120.0
+_START_S = 300.0
 _REST_S = 60.0
 """How long is waited for the books to be whole and all leases to be back."""
 _GROUP_S = 600.0
@@ -127,8 +127,8 @@ async def play_served(plan: Plan, folder: Path) -> Verdict:
     """Play all rounds through one data folder. Raises ``BenchError`` where the server does not do as it must."""
     (folder / "backstay.toml").write_text(_POLICY)
     server = _Server(folder, plan.processes)
-    await server.start()
     try:
+        await server.start()
         async with _session() as session:
             return await _Soak(plan, server, session).play()
     finally:
