@@ -56,7 +56,7 @@ output = "0.001"
 [targets."probe/m"]
 max_output_tokens = 10_000_000_000
 """
-_START_S = 120.0
+_START_S = 300.0
 _REST_S = 60.0
 """How long is waited for the books to be whole and all leases to be back."""
 _GROUP_S = 600.0
@@ -83,24 +83,28 @@ class _Server:
     def __init__(self, folder: Path, workers: int):
         self.url = f"http://127.0.0.1:{(port := free_port())}"
         self._folder = folder
-        self._command = [str(_BACKSTAY), "serve", "--port", str(port), "--workers", str(workers)]
+        self._command = [str(_BACKSTAY), "serve", "--port", str(port), "--workers", str(workers), "--json"]
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        """Start it, and wait until it answers. Raises ``BenchError`` if it does not."""
+        """Start it, and wait until all of its workers are ready. Raises ``BenchError`` if that does not happen."""
         settings = {"BACKSTAY_DATA_DIR": str(self._folder / "data"), "BACKSTAY_LOCAL_MODELS": "false"}
         settings |= {"BACKSTAY_JOBS_CONCURRENCY": "0"}
         with (self._folder / "server.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *self._command, env={**os.environ, **settings}, cwd=self._folder, stdout=log, stderr=log
+                *self._command,
+                env={**os.environ, **settings},
+                cwd=self._folder,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
             )
-        give_up = time.monotonic() + _START_S
-        async with aiohttp.ClientSession() as session:
-            while not await _is_ready(session, self.url):
-                if self._process.returncode is not None or time.monotonic() > give_up:
-                    said = (self._folder / "server.log").read_text()[-1000:]
-                    raise BenchError(f"The server did not start. It said at last: {said}")
-                await asyncio.sleep(0.1)
+        assert self._process.stdout is not None
+        said = b""
+        with suppress(TimeoutError):
+            said = await asyncio.wait_for(self._process.stdout.readline(), _START_S)
+        if b'"url"' not in said:
+            told = (self._folder / "server.log").read_text()[-1000:]
+            raise BenchError(f"The server did not start. It said at last: {told}")
 
     def operator(self) -> Mapping[str, str]:
         return {"authorization": f"Bearer {read_operator_token(self._folder / 'data')}"}
@@ -123,8 +127,8 @@ async def play_served(plan: Plan, folder: Path) -> Verdict:
     """Play all rounds through one data folder. Raises ``BenchError`` where the server does not do as it must."""
     (folder / "backstay.toml").write_text(_POLICY)
     server = _Server(folder, plan.processes)
-    await server.start()
     try:
+        await server.start()
         async with _session() as session:
             return await _Soak(plan, server, session).play()
     finally:
@@ -138,6 +142,7 @@ class _Soak:
         self._session = session
         self._chance = random.Random(plan.seed)
         self._key = ""
+        self._answered = 0
         self.verdict = Verdict()
 
     async def play(self) -> Verdict:
@@ -182,10 +187,12 @@ class _Soak:
         self.verdict.rounds += count
 
     async def _kill_some(self, over: asyncio.Event) -> None:
-        """Kill a worker now and then; now and then all of the server, which is started again at once."""
+        """Kill a worker after some dozens of answers, or now and then the whole server, which is started again."""
         while not over.is_set():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(over.wait(), self._chance.uniform(0.3, 2.0))
+            due = self._answered + self._chance.randint(20, 200)
+            while self._answered < due and not over.is_set():
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(over.wait(), _AGAIN_S)
             if self._chance.random() < 0.1:
                 await self._server.restart(self._chance.choice([signal.SIGKILL, signal.SIGTERM]))
                 self.verdict.restarts += 1
@@ -207,6 +214,7 @@ class _Soak:
             self.verdict.calls += 1
             if status == 200:
                 each.told += cost
+                self._answered += 1
             elif status == 402:
                 each.most_tokens = min(each.most_tokens, tokens // 2)
             elif status == 503:
@@ -281,14 +289,6 @@ async def _session() -> AsyncGenerator[aiohttp.ClientSession]:
         connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=60)
     ) as session:
         yield session
-
-
-async def _is_ready(session: aiohttp.ClientSession, url: str) -> bool:
-    try:
-        async with session.get(f"{url}/readyz") as answer:
-            return answer.status == 200
-    except aiohttp.ClientError:
-        return False
 
 
 def _command_line(pid: int) -> bytes:

@@ -58,9 +58,8 @@ class PrivateInstance:
 
     async def health(self) -> list[Report] | None:
         """Read what the workers say of their targets; ``None`` while nobody can be asked."""
-        with suppress(StoreUnavailable, TimeoutError):
-            async with asyncio.timeout(_STATES_S):
-                return await self._health.reports()
+        with suppress(StoreUnavailable):
+            return await self._health.reports(timeout_s=_STATES_S)
         return None
 
     async def holdings(self, budget_id: str) -> Sequence[Holding]:

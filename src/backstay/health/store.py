@@ -44,9 +44,9 @@ class HealthStore:
             await connection.execute(self._queries["report"], values)
             await connection.execute(self._queries["forget_old"])
 
-    async def reports(self) -> list[Report]:
+    async def reports(self, *, timeout_s: float = 5.0) -> list[Report]:
         """List what the workers that live say, by target."""
-        async with self._database.system() as connection:
+        async with self._database.system(timeout_s=timeout_s) as connection:
             cursor = await connection.execute(self._queries["reports"], {"age_s": _REPORT_AGE_S})
             return [
                 Report(
