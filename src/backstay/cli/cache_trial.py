@@ -30,7 +30,9 @@ def try_cache(data: Path, kept: Path | None, source: Path | None, *, bound: floa
     """
     if source is None:
         return _try(*_halves(data), bound=bound, confidence=confidence)
-    labels = {path: _read(path) for path in dict.fromkeys(p for p in (data, kept, source) if p is not None)}
+    labels: dict[_File, Labels] = {
+        path: _read(path) for path in dict.fromkeys(p for p in (data, kept, source) if p is not None)
+    }
     return _try(labels, data, kept, source, bound=bound, confidence=confidence)
 
 
