@@ -65,6 +65,14 @@ async def test_a_caller_says_how_long_it_waits(
         assert status == 400 and answer["error"]["message"] == f"{header} must be a number of {unit} above 0."
 
 
+@pytest.mark.parametrize(("timeout_s", "deadline_ms"), [("0.2", "30000"), ("30", "200")])
+async def test_of_two_deadlines_the_shorter_counts(server: tuple[Server, str], timeout_s: str, deadline_ms: str):
+    """Whichever header says it."""
+    body = b'{"model":"slow","messages":[{"role":"user","content":"x"}]}'
+    both = {"x-request-timeout": timeout_s, "x-backstay-deadline-ms": deadline_ms}
+    assert (await post(server, CHAT, body, **both))[0] == 504
+
+
 async def test_a_request_without_a_key_is_401(server: tuple[Server, str]):
     """No credential at all is the same as a wrong one."""
     status, answer = await post(server, CHAT, b"{}", authorization="")
