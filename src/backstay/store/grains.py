@@ -135,7 +135,7 @@ def _signed(since: datetime, until: datetime, grains: Sequence[timedelta], now: 
     edges = [(begin, since, -sign) if begin < since else (since, begin, sign)]
     edges.append((end, until, sign) if end < until else (until, end, -sign))
     # To read the edges must be less than to read the span as it is.
-    read = sum((_until_now(*edge, now) for *edge, _ in edges), timedelta())
+    read = sum((_until_now(first, last, now) for first, last, _ in edges), timedelta())
     if begin >= end or read >= _until_now(since, until, now):
         yield from _signed(since, until, smaller, now, sign)
         return
