@@ -62,7 +62,8 @@ class CollectionView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     documents: int
     chunks: int
-    characters: int
+    size_bytes: int
+    """Of the documents' texts, in UTF-8."""
     embedding_model: str
     answer_model: str
     language: str
