@@ -35,7 +35,7 @@ def test_words_and_hybrid_are_no_worse_than_the_baselines(name: str, stemmer: st
     names = [str(each["_id"]) for each in corpus]
 
     def measure(scores: Sequence[Scores]) -> float:
-        firsts = [np.argsort(-row)[:10].tolist() for row in scores]
+        firsts: list[list[int]] = [np.argsort(-row)[:10].tolist() for row in scores]
         ranked = {query: [names[n] for n in first] for query, first in zip(queries, firsts, strict=True)}
         return evaluate(ranked, judged)["ndcg@10"]
 

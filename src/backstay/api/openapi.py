@@ -20,6 +20,7 @@ _PATTERNS = {
     "person_id": "^[0-9A-Za-z_-]{1,64}$",
     "alert_id": "^[0-9A-Za-z_-]{1,64}$",
     "channel": "^[0-9A-Za-z_-]{1,64}$",
+    "collection": "^[0-9A-Za-z_-]{1,64}$",
     "target": "^[0-9A-Za-z._-]+(/[0-9A-Za-z._:-]+)+$",
 }
 _REFERENCE = "#/components/schemas/{name}"

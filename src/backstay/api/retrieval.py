@@ -18,10 +18,10 @@ from backstay.retrieval.types import (
     Chunking,
     CollectionName,
     CollectionView,
-    Document,
     ExternalId,
     Found,
     Kept,
+    KeptDocument,
     Mode,
     ModelName,
     Principals,
@@ -74,7 +74,7 @@ class DocumentQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class DocumentList(msgspec.Struct, frozen=True, kw_only=True):
     """Documents by their external ids."""
 
-    documents: list[Document]
+    documents: list[KeptDocument]
     next: str | None
     """``after`` of the next page; ``None``: this is the last."""
 

@@ -70,7 +70,7 @@ def show(cli: Cli, name: str) -> None:
     cut = f"{chunking['strategy']}, {chunking['max_chars']} characters"
     rows = [
         ["documents", count(shown["documents"])], ["chunks", count(shown["chunks"])],
-        ["characters", count(shown["characters"])], ["language", shown["language"]], ["chunking", cut],
+        ["bytes of text", count(shown["size_bytes"])], ["language", shown["language"]], ["chunking", cut],
         ["embedding model", shown["embedding_model"]], ["answer model", shown["answer_model"]],
     ]  # fmt: skip
     table([shown["name"], ""], rows)

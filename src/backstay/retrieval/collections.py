@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from backstay.core.errors import BackstayError, InvalidRequest, NotFound
 from backstay.retrieval.languages import LANGUAGES
 from backstay.retrieval.store import RetrievalStore
-from backstay.retrieval.types import CollectionView, Document, Settings
+from backstay.retrieval.types import CollectionView, KeptDocument, Settings
 
 
 class NoVectors(BackstayError):
@@ -56,7 +56,7 @@ class Collections:
         """Delete a collection, its documents and their index. Raises ``NotFound``."""
         await self._store.delete(tenant_id, name)
 
-    async def documents(self, tenant_id: str, name: str, *, after: str = "", limit: int = 100) -> list[Document]:
+    async def documents(self, tenant_id: str, name: str, *, after: str = "", limit: int = 100) -> list[KeptDocument]:
         """List documents by their external ids, whoever may read them. Raises ``NotFound``."""
         return await self._store.documents(await self._store.find(tenant_id, name), after=after, limit=limit)
 

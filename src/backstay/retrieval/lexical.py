@@ -59,7 +59,7 @@ class _Part:
         """Say which chunks are there and may be read."""
         may = self.alive.copy()
         for place in self._restricted:
-            held = self.principals[place]
+            held = self.principals[int(place)]
             if held is not None and held.isdisjoint(principals):
                 may[place] = False
         return may

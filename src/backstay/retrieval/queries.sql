@@ -23,8 +23,9 @@ from retrieval_collections c join retrieval_generations using (tenant_id, collec
 where c.tenant_id = %(tenant_id)s and collection = %(collection)s and state = 'live';
 
 -- name: views
+-- Sizes in bytes, as to count characters every text would have to be read.
 select c.collection as name, settings ->> 'answer_model' as answer_model, chunking, embedding_model, language,
-  generation, c.created_at, count(d.document_id) as documents, coalesce(sum(length(d.body)), 0) as characters,
+  generation, c.created_at, count(d.document_id) as documents, coalesce(sum(octet_length(d.body)), 0)::bigint as size_bytes,
   (select count(*) from retrieval_chunks k where k.tenant_id = c.tenant_id and k.generation = g.generation) as chunks
 from retrieval_collections c
 join retrieval_generations g on g.tenant_id = c.tenant_id and g.collection = c.collection and state = 'live'

@@ -14,8 +14,8 @@ from backstay.retrieval.types import (
     Candidate,
     Collection,
     CollectionView,
-    Document,
     Found,
+    KeptDocument,
     Known,
     NewDocument,
     Query,
@@ -124,12 +124,12 @@ class RetrievalStore:
             rows = await (await connection.execute(_QUERIES["known"], values)).fetchall()
         return {row["external_id"]: row["content_hash"] for row in rows}
 
-    async def documents(self, collection: Collection, *, after: str, limit: int) -> list[Document]:
+    async def documents(self, collection: Collection, *, after: str, limit: int) -> list[KeptDocument]:
         """Read documents by their external ids, those after one first."""
         async with self._keeper(collection.tenant_id) as connection:
             values = {**_place(collection), "generation": collection.generation, "after": after, "limit": limit}
             return msgspec.convert(
-                await (await connection.execute(_QUERIES["documents"], values)).fetchall(), list[Document]
+                await (await connection.execute(_QUERIES["documents"], values)).fetchall(), list[KeptDocument]
             )
 
     async def vectors_of_texts(self, collection: Collection, hashes: Sequence[bytes]) -> dict[bytes, str]:

@@ -11,12 +11,10 @@ from backstay.retrieval.types import Citation, Found
 
 COVERED = 0.6
 """The share of a sentence's terms that one place must have."""
-_WINDOW = 2
-"""Neighbouring sentences that may support one together."""
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """One or two sentences of a passage."""
+    """A sentence of a passage."""
 
     passage: Found
     start: int
@@ -45,47 +43,33 @@ class Verifier:
         scored = [(len(terms & place.terms) / len(terms), place) for place in self._places]
         good = [(covered, place) for covered, place in scored if covered >= COVERED and _agree(facts, place)]
         good.sort(key=lambda pair: (-pair[0], pair[1].end - pair[1].start))
-        chosen: list[Place] = []
-        for _, place in good:
-            if not any(_overlap(place, other) for other in chosen):
-                chosen.append(place)
-        return [_citation(place) for place in chosen[:most]]
+        return [_citation(place) for _, place in good[:most]]
 
 
 def _places(analyzer: Analyzer, passage: Found) -> list[Place]:
-    """Cut a passage into its sentences, and pairs of neighbours; its title and heading are a part of each."""
-    spans = sentences(passage.text)
+    """Cut a passage into its sentences; its title and heading are a part of each.
+
+    One sentence must support another by itself: two together would lend each other their names and denials.
+    """
     above = f"{passage.title}. {passage.heading}."
     above_terms, above_facts = frozenset(analyzer.terms(above)), read_facts(above)
     found: list[Place] = []
-    for size in range(1, _WINDOW + 1):
-        for first in range(len(spans) - size + 1):
-            start, end = spans[first][0], spans[first + size - 1][1]
-            text = passage.text[start:end]
-            facts = read_facts(text)
-            # A name at the beginning of a sentence is one all the same: any word may be what a name is found in.
-            known = facts.names | above_facts.names | {word.casefold().strip(".,;:!?()\"'’") for word in text.split()}
-            found.append(
-                Place(
-                    passage=passage,
-                    start=start,
-                    end=end,
-                    terms=frozenset(analyzer.terms(text)) | above_terms,
-                    facts=msgspec.structs.replace(
-                        facts, names=frozenset(known), numbers=facts.numbers | above_facts.numbers
-                    ),
-                )
-            )
+    for start, end in sentences(passage.text):
+        text = passage.text[start:end]
+        facts = read_facts(text)
+        # A name at the beginning of a sentence is one all the same: any word may be what a name is found in.
+        words = {word.casefold().strip(".,;:!?()\"'’") for word in text.split()}
+        held = msgspec.structs.replace(
+            facts, names=facts.names | above_facts.names | words, numbers=facts.numbers | above_facts.numbers
+        )
+        terms = frozenset(analyzer.terms(text)) | above_terms
+        found.append(Place(passage=passage, start=start, end=end, terms=terms, facts=held))
     return found
 
 
 def _agree(facts: Facts, place: Place) -> bool:
     held = place.facts
     return facts.numbers <= held.numbers and facts.names <= held.names and facts.negated == held.negated
-
-
-def _overlap(one: Place, other: Place) -> bool:
-    return one.passage is other.passage and one.start < other.end and other.start < one.end
 
 
 def _citation(place: Place) -> Citation:

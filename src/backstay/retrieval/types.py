@@ -62,7 +62,8 @@ class CollectionView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     documents: int
     chunks: int
-    characters: int
+    size_bytes: int
+    """Of the documents' texts, in UTF-8."""
     embedding_model: str
     answer_model: str
     language: str
@@ -87,7 +88,7 @@ class NewDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """The sender's own hash of what the document was made of, by which it knows it again; ``None``: it is made here."""
 
 
-class Document(msgspec.Struct, frozen=True, kw_only=True):
+class KeptDocument(msgspec.Struct, frozen=True, kw_only=True):
     """A kept document, without its text."""
 
     external_id: str
