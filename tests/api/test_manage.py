@@ -12,6 +12,7 @@ import httpx
 import msgspec
 import pytest
 from alert_parts import alert_deps
+from retrieval_parts import retrieval_deps
 from starlette.applications import Starlette
 
 from backstay.access import AuditLog, KeyRing, Keys, People, Sessions
@@ -74,6 +75,7 @@ async def app(database: Database) -> AsyncIterator[Starlette]:
         currencies=Currencies,
         watch=WatchDeps(database, AnomalyConfig, lambda: ()),
         alerts=alert_deps(database),
+        retrieval=retrieval_deps(database),
         export=LedgerExport(database),
         traffic=Traffic(database, request_digest),
         prices=TargetPrices(lambda: (MODELS, PRICES), clock),

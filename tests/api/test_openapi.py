@@ -17,6 +17,7 @@ from alert_parts import alert_deps
 from hypothesis import HealthCheck, settings
 from jsonschema import Draft202012Validator
 from psycopg.sql import SQL, Identifier
+from retrieval_parts import retrieval_deps
 from schemathesis.generation.feedback import FeedbackSources
 from schemathesis.pytest import _test_builder  # pyright: ignore[reportPrivateUsage]
 from schemathesis.specs.openapi import checks
@@ -107,6 +108,7 @@ def build(url: str) -> Starlette:
         currencies=Currencies,
         watch=WatchDeps(database, AnomalyConfig, lambda: ()),
         alerts=alert_deps(database),
+        retrieval=retrieval_deps(database),
         export=LedgerExport(database),
         traffic=Traffic(database, request_digest),
         prices=TargetPrices(lambda: (MODELS, PRICES), clock),
