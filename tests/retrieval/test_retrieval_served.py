@@ -97,7 +97,7 @@ def test_a_query_is_embedded_by_a_call_of_the_caller(server: Server, handbook: P
     made = server.ask("keys", "create", "--name", "searching", "--rights", "call")
     for mode in ("dense", "hybrid", "lexical"):
         post(server, made["key"], "/v1/collections/handbook/search", {"query": "gift cards?", "mode": mode})
-    calls = eventually(lambda: server.ask("traces", "list", "--key", made["id"])["calls"])
+    calls = eventually(lambda: server.ask("traces", "list", "--key", made["id"])["traces"])
     assert [call["model"] for call in calls] == ["embed"]
 
 

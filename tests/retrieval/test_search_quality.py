@@ -1,4 +1,4 @@
-"""Hybrid search and search by words, measured on parts of the shared data beside bm25s, dense and plain RRF of both."""
+"""Hybrid search and search by words, measured on sets of the shared data beside bm25s, dense and plain RRF of both."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,6 @@ from backstay.retrieval.fusion import Evidence, fuse
 from backstay.retrieval.lexical import LexicalIndex, Words
 from shared_data import shared_data
 
-_QUERIES = 80
 _DEPTH = 100
 
 Scores = np.ndarray[Any, np.dtype[np.float32]]
@@ -83,13 +82,12 @@ def _rrf(one: Scores, other: Scores) -> Scores:
 
 
 def _read(folder: Path) -> tuple[list[dict[str, Any]], dict[str, str], Mapping[str, Mapping[str, float]]]:
-    """Read a set, and of its queries some, evenly spread."""
+    """Read a set."""
     corpus = [json.loads(line) for line in (folder / "corpus.jsonl").read_text().splitlines()]
     asked = [json.loads(line) for line in (folder / "queries.jsonl").read_text().splitlines()]
-    kept = asked[:: max(1, len(asked) // _QUERIES)]
     judged: dict[str, dict[str, float]] = {}
     for line in (folder / "qrels.tsv").read_text().splitlines()[1:]:
         query, document, grade = line.split("\t")
         judged.setdefault(query, {})[document] = float(grade)
-    queries = {each["_id"]: each["text"] for each in kept}
+    queries = {each["_id"]: each["text"] for each in asked}
     return corpus, queries, {query: judged[query] for query in queries if query in judged}

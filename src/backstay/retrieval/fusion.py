@@ -15,6 +15,8 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 
 WORDS_SHARE = 0.42
+STRANGERS = 50
+"""Chunks that a query has nothing in common with, which every collection is taken to have besides its own."""
 POWER = 1.2
 """Above 1: what stands out far in one counts for more than what stands out a little in both."""
 
@@ -51,8 +53,14 @@ def relevance(score: float) -> float:
 
 
 def _standing_out(values: Floats, background: Floats) -> Floats:
-    """Return by how many standard deviations values are above the mean of a background; 0 for those below it."""
-    deviation = float(background.std()) if len(background) else 0.0
+    """Return by how many standard deviations values are above the mean of a background; 0 for those below it.
+
+    The background is taken to have ``STRANGERS`` more chunks, of value 0: by itself, that of a small collection would
+    let nothing stand out, since of n values none is more than √(n - 1) deviations above their mean.
+    """
+    size = len(background) + STRANGERS
+    mean = float(background.sum()) / size
+    deviation = math.sqrt(max(float(np.square(background, dtype=np.float64).sum()) / size - mean * mean, 0.0))
     if deviation < 1e-6:
         return np.zeros_like(values)
-    return np.maximum((values - float(background.mean())) / deviation, 0).astype(np.float32)
+    return np.maximum((values - mean) / deviation, 0).astype(np.float32)
