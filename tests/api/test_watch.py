@@ -45,6 +45,10 @@ async def _spend(database: Database, days: int, dollars: float, *, feature: str 
                         " 100, 100, 0, 0, 0, 0, 100, 100, %s)",
                         (kind, grain, midnight - timedelta(days=back), name, feature, round(dollars * _USD)),
                     )
+            await connection.execute(
+                "insert into user_days values ('acme', %s, %s, 100, 0, 0, 0, 100, 100, %s)",
+                (midnight - timedelta(days=back), user, round(dollars * _USD)),
+            )
 
 
 async def _window(database: Database, budget_id: str, limit: float, spent: float, *, subject: str = "") -> None:

@@ -54,4 +54,4 @@ def test_a_policy_snippet_is_valid(language: str, code: str, tmp_path: Path) -> 
     """It is a whole backstay.toml that would be taken."""
     file = tmp_path / "backstay.toml"
     file.write_text(code)
-    load_policy(file, {"ACME_KEY": "k"})
+    load_policy(file, {"ACME_KEY": "k", "COHERE_API_KEY": "k"})

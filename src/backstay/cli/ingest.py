@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import click
@@ -16,7 +16,9 @@ from backstay.cli.context import Cli, command
 from backstay.cli.http import Client
 from backstay.cli.output import count, dump, say
 from backstay.core.errors import InvalidRequest
-from backstay.retrieval.parsing import Parser, Unreadable
+
+if TYPE_CHECKING:
+    from backstay.retrieval.parsing import Parser
 
 _BATCH = 64
 _BATCH_CHARS = 2_000_000
@@ -73,7 +75,10 @@ def ingest(cli: Cli, paths: tuple[Path, ...], collection: str, principals: tuple
 async def _ingest(
     client: Client, place: str, sources: Sequence[Source], principals: Sequence[str], progress: Progress
 ) -> None:
-    wanted = [source for source in sources if source.external_id in _wanted(client, place, sources)]
+    from backstay.retrieval.parsing import Parser
+
+    changed = _wanted(client, place, sources)
+    wanted = [source for source in sources if source.external_id in changed]
     progress.figures["unchanged"] = len(sources) - len(wanted)
     parser = Parser()
     try:
@@ -115,8 +120,10 @@ def _batches(sources: Sequence[Source]) -> Iterator[list[Source]]:
 
 
 async def _read(
-    parser: Parser, source: Source, principals: Sequence[str], progress: Progress
+    parser: "Parser", source: Source, principals: Sequence[str], progress: Progress
 ) -> dict[str, Any] | None:  # fmt: skip
+    from backstay.retrieval.parsing import Unreadable
+
     known = {"external_id": source.external_id, "content_hash": source.content_hash}
     named = {"principals": list(principals)} if principals else {}
     if source.line is not None:

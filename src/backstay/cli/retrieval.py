@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -13,7 +13,9 @@ from backstay.cli.context import Cli, command
 from backstay.cli.http import Client
 from backstay.cli.output import dump, say, table
 from backstay.core.errors import InvalidRequest
-from backstay.retrieval.evaluation import Judgements, Rankings, evaluate
+
+if TYPE_CHECKING:
+    from backstay.retrieval.evaluation import Judgements, Rankings
 
 MODES = ("hybrid", "lexical", "dense")
 _DEPTH = 100
@@ -41,6 +43,8 @@ def evaluate_set(
     cli: Cli, corpus: Path, queries: Path, qrels: Path, modes: Sequence[str], embedding_model: str, language: str
 ) -> None:
     """Search a labelled set in a collection that is gone afterwards, and print nDCG@10, recall and MRR by mode."""
+    from backstay.retrieval.evaluation import evaluate
+
     asked = {str(line["_id"]): str(line["text"]) for line in _lines(queries)}
     judged = _judgements(qrels)
     client, name = cli.client(), f"eval-{secrets.token_hex(6)}"
@@ -76,7 +80,7 @@ def _fill(client: Client, name: str, documents: Sequence[dict[str, Any]]) -> Non
             response.read()
 
 
-def _search(client: Client, name: str, mode: str, queries: dict[str, str]) -> Rankings:
+def _search(client: Client, name: str, mode: str, queries: dict[str, str]) -> "Rankings":
     def ask(text: str) -> list[str]:
         body = {"query": text, "mode": mode, "limit": _DEPTH, "group_by": "document"}
         return [each["external_id"] for each in client.post(f"/v1/collections/{name}/search", body)["results"]]
@@ -100,7 +104,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _judgements(path: Path) -> Judgements:
+def _judgements(path: Path) -> "Judgements":
     judged: dict[str, dict[str, float]] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         parts = line.split("\t")

@@ -129,9 +129,10 @@ begin
   select * into window_ from budget_windows w
   where (w.tenant_id, w.budget_id, w.subject, w.starts_us) = (tenant, budget, subject_, starts) for update;
   if covered > 0 then
-    update budget_leases l set amount = amount - least(amount, covered), moved_at = now()
-    where (l.tenant_id, l.budget_id, l.subject, l.starts_us, l.holder) = (tenant, budget, subject_, starts, holder_id)
-    returning old.amount into held;
+    select l.amount into held from budget_leases l
+    where (l.tenant_id, l.budget_id, l.subject, l.starts_us, l.holder) = (tenant, budget, subject_, starts, holder_id);
+    update budget_leases l set amount = amount - least(amount, covered), shipped = shipped + covered, moved_at = now()
+    where (l.tenant_id, l.budget_id, l.subject, l.starts_us, l.holder) = (tenant, budget, subject_, starts, holder_id);
   end if;
   missing := greatest(0, covered - coalesce(held, 0));
   if missing > 0 then
