@@ -1,5 +1,6 @@
 """Owns a whole drill: an installation with simulated targets, the scenario played on it, and the comparison."""
 
+import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 
@@ -23,6 +24,8 @@ Tell = Callable[[str], None]
 MakePeers = Callable[[Mapping[str, str]], Mapping[str, Caller]]
 
 BACKSTAY = "Backstay"
+_MORE_PROOFS = 2
+_PROOF_PAUSE_S = 2.0
 _WARM_UP = 4
 """Calls before the drill, of which the price of one answer is known."""
 _NOTHING_ELSE = {"faults": [{"kind": "status", "status": 503}]}
@@ -191,13 +194,19 @@ async def _warm_up(scenario: Scenario, caller: Caller, simulators: Simulators) -
 async def _prove(caller: BackstayCaller, simulators: Simulators) -> None:
     """See that each target is the simulator that it is said to be: alone in answering, it is the one that is asked.
 
-    A target that is none would answer the first of these calls, which is also the last.
+    A target that is none would answer the first of these calls, which is also the last. Where none answers, it is tried
+    again: a target that was ill a moment ago is not asked at once.
     """
     for name in simulators.urls:
         echo = Script.model_validate({"answer": "echo"})
         away = Script.model_validate(_NOTHING_ELSE)
         await simulators.play({each: echo if each == name else away for each in simulators.urls})
         answered = await caller.call(text_of(0), stream=False)
+        for _ in range(_MORE_PROOFS):
+            if answered.ending == "ok":
+                break
+            await asyncio.sleep(_PROOF_PAUSE_S)
+            answered = await caller.call(text_of(0), stream=False)
         if answered.ending != "ok" or not (await simulators.counts())[name]:
             raise ConfigError(
                 f"The simulator at {simulators.urls[name]} was not asked, or its answer did not come back: is it "
