@@ -142,10 +142,9 @@ class PriceBook:
         Returns:
             ``None`` where the price of any of it is not known.
         """
-        minute = at_ns // _MINUTE_NS
-        most: NanoUSD | None = None
+        most = NanoUSD(0)
         for tier in served_tiers(provider, service_tier, default_tier):
-            rates = self._rates(target, provider, model_id, tier, is_free, minute)
+            rates = self._rates(target, provider, model_id, tier, is_free, at_ns // _MINUTE_NS)
             if isinstance(rates, Cost):
                 return rates.amount_nanousd
             bound = rates.most(input_tokens, output_tokens, web_searches, duration_ms=duration_ms, without=without)
@@ -153,8 +152,7 @@ class PriceBook:
                 return None
             if price_percent > 100 and not rates.is_own:
                 bound = NanoUSD(-(-bound * price_percent // 100) + 1)
-            if most is None or bound > most:
-                most = bound
+            most = max(most, bound)
         return most
 
     def most_unknown(self, *, input_tokens: int, output_tokens: int, web_searches: int = 0) -> NanoUSD | None:

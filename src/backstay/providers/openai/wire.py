@@ -207,15 +207,7 @@ def read_usage(wire: WireUsage | None) -> Usage:
     prompt, completion = wire.prompt_tokens_details, wire.completion_tokens_details
     cached = wire.prompt_cache_hit_tokens or wire.cached_tokens
     if prompt is None and completion is None and not cached and wire.reasoning_tokens is None:
-        output = wire.completion_tokens
-        if output is not None and wire.total_tokens is not None and wire.prompt_tokens is not None:
-            output = max(output, wire.total_tokens - wire.prompt_tokens)
-        return Usage(
-            input_tokens=wire.prompt_tokens,
-            output_tokens=output,
-            stated_nanousd=None if wire.cost is None else _stated(wire),
-            estimated=wire.x_backstay_estimated,
-        )
+        return _read_totals(wire)
     prompt, completion = prompt or PromptDetails(), completion or CompletionDetails()
     output, reasoning = wire.completion_tokens, completion.reasoning_tokens or wire.reasoning_tokens or 0
     cites, searches = 0, 0 if wire.server_tool_use is None else wire.server_tool_use.web_search_requests or 0
@@ -244,6 +236,19 @@ def read_usage(wire: WireUsage | None) -> Usage:
         cache_image_read_tokens=parts.image_tokens or 0,
         citation_tokens=cites,
         web_searches=searches,
+        stated_nanousd=None if wire.cost is None else _stated(wire),
+        estimated=wire.x_backstay_estimated,
+    )
+
+
+def _read_totals(wire: WireUsage) -> Usage:
+    """Read counts that stand alone, without what they are made of."""
+    output = wire.completion_tokens
+    if output is not None and wire.total_tokens is not None and wire.prompt_tokens is not None:
+        output = max(output, wire.total_tokens - wire.prompt_tokens)
+    return Usage(
+        input_tokens=wire.prompt_tokens,
+        output_tokens=output,
         stated_nanousd=None if wire.cost is None else _stated(wire),
         estimated=wire.x_backstay_estimated,
     )

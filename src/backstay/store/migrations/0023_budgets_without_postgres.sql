@@ -133,25 +133,3 @@ begin
   end loop;
   return jsonb_build_object('at_us', budgets_now_us(), 'answers', answers);
 end $$;
-
--- Book what calls cost in one window, of which `uncovered` was not reserved. A lease that is gone (its holder's was
--- written off) is made good from what is free.
-create or replace function budgets_settle(tenant text, budget text, subject_ text, starts bigint, holder_id text, covered bigint,
-                               uncovered bigint) returns void
-language plpgsql as $$
-declare
-  window_ budget_windows;
-  held bigint;
-  missing bigint;
-begin
-  select * into window_ from budget_windows w
-  where (w.tenant_id, w.budget_id, w.subject, w.starts_us) = (tenant, budget, subject_, starts) for update;
-  select l.amount into held from budget_leases l
-  where (l.tenant_id, l.budget_id, l.subject, l.starts_us, l.holder) = (tenant, budget, subject_, starts, holder_id);
-  missing := greatest(0, covered - coalesce(held, 0));
-  perform budgets_post(window_, 'adjust', 'free', 'lease:' || holder_id, missing);
-  update budget_leases l set amount = amount - (covered - missing), shipped = shipped + covered
-  where (l.tenant_id, l.budget_id, l.subject, l.starts_us, l.holder) = (tenant, budget, subject_, starts, holder_id);
-  update budget_windows w set spent = spent + covered + uncovered, granted = granted - (covered - missing)
-  where (w.tenant_id, w.budget_id, w.subject, w.starts_us) = (tenant, budget, subject_, starts);
-end $$;

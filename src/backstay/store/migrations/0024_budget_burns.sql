@@ -116,8 +116,9 @@ where sink = 'spent'
 group by 1, 2, 3, 4, 5;
 reset role;
 
--- As before, in fewer steps, which pays for what is added up: most windows of a shipment are of one user, who has one call
--- in it.
+-- Book what calls cost in one window, of which `uncovered` was not reserved. A lease that is gone (its holder's was
+-- written off) is made good from what is free. Nothing is done for what is 0, which pays for what is added up: most windows
+-- of a shipment are of one user, who has one call in it.
 create or replace function budgets_settle(tenant text, budget text, subject_ text, starts bigint, holder_id text,
                                           covered bigint, uncovered bigint) returns void
 language plpgsql as $$
