@@ -11,41 +11,20 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-from alert_parts import alert_deps
-from retrieval_parts import retrieval_deps
+from manage_parts import SECRET, TOKEN, manage_deps
 from starlette.applications import Starlette
 
-from backstay.access import AuditLog, KeyRing, Keys, People, Sessions
-from backstay.api.auth import Authenticator
-from backstay.api.budgets import BudgetDeps
-from backstay.api.manage import ManageDeps, routes
+from backstay.access import KeyRing
+from backstay.api.manage import routes
 from backstay.api.problems import EXCEPTION_HANDLERS
-from backstay.api.watch import WatchDeps
-from backstay.cache import Cache
-from backstay.cache.request_key import request_digest
-from backstay.catalog import TargetPrices
 from backstay.console import CatalogModel, CatalogTarget
 from backstay.core.caller import Caller
 from backstay.core.clock import SystemClock
-from backstay.core.currencies import Currencies
 from backstay.core.money import NanoUSD
-from backstay.gateway import Model, Models, RouteBoard, Target
-from backstay.health import HealthStore
-from backstay.jobs import Later, WebhookSecrets
-from backstay.ledger import MERGE_ENTRIES, CostLine, LedgerEntry, LedgerStore, PriceBook
-from backstay.ledger.anomaly import AnomalyConfig
-from backstay.ledger.export import LedgerExport
-from backstay.ledger.traffic import Traffic
-from backstay.providers import DIALECTS
-from backstay.providers.simulator import Simulator
+from backstay.ledger import MERGE_ENTRIES, CostLine, LedgerEntry
 from backstay.store import Database
-from backstay.tracing import MERGE_SPANS, Span, TraceStore, read_call
+from backstay.tracing import MERGE_SPANS, Span
 
-TOKEN = "operator-token-of-the-test"
-_TARGET = Target(name="acme/m", provider=Simulator("acme"), model_id="m", price_model="m")
-MODELS = Models({"fast": Model(name="fast", targets=(_TARGET,))})
-PRICES = PriceBook()
-SECRET = bytes(32)
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 NOW_NS = int(dt.datetime.now(dt.UTC).timestamp()) * 1_000_000_000
 
@@ -62,30 +41,7 @@ async def app(database: Database) -> AsyncIterator[Starlette]:
         target = CatalogTarget(name="acme/m", dialect="openai", prices={"input_mtok": "0.15"}, price_source="test")
         return [CatalogModel(name=f"fast of {caller.tenant_id}", targets=(target,))]
 
-    deps = ManageDeps(
-        authenticate=Authenticator(ring, TOKEN),
-        keys=Keys(database, SECRET, clock),
-        people=People(database, SECRET),
-        sessions=Sessions(database, SECRET, clock),
-        audit=AuditLog(database),
-        traces=TraceStore(database),
-        ledger=LedgerStore(database),
-        budget=BudgetDeps(database, tuple),
-        database=database,
-        currencies=Currencies,
-        watch=WatchDeps(database, AnomalyConfig, lambda: ()),
-        alerts=alert_deps(database),
-        retrieval=retrieval_deps(database),
-        export=LedgerExport(database),
-        traffic=Traffic(database, request_digest),
-        prices=TargetPrices(lambda: (MODELS, PRICES), clock),
-        cache=Cache(database, SystemClock(), memory_bytes=0),
-        later=Later(database),
-        webhooks=WebhookSecrets(database, SECRET),
-        catalog=catalog,
-        routes=RouteBoard(lambda: MODELS, HealthStore(database), AuditLog(database), clock),
-        read_call=lambda span: read_call(span, DIALECTS),
-    )
+    deps = manage_deps(database, ring, catalog)
     yield Starlette(routes=routes(deps), exception_handlers=EXCEPTION_HANDLERS)
     await ring.stop()
 

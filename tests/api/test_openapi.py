@@ -13,48 +13,26 @@ import psycopg
 import pytest
 import schemathesis
 import uvicorn
-from alert_parts import alert_deps
 from hypothesis import HealthCheck, settings
 from jsonschema import Draft202012Validator
+from manage_parts import SECRET, TOKEN, manage_deps
 from psycopg.sql import SQL, Identifier
-from retrieval_parts import retrieval_deps
 from schemathesis.generation.feedback import FeedbackSources
 from schemathesis.pytest import _test_builder  # pyright: ignore[reportPrivateUsage]
 from schemathesis.specs.openapi import checks
 from starlette.applications import Starlette
 
-from backstay.access import AuditLog, KeyRing, Keys, People, Sessions
-from backstay.api.auth import Authenticator
-from backstay.api.budgets import BudgetDeps
+from backstay.access import KeyRing
 from backstay.api.health import Check
 from backstay.api.health import routes as health_routes
-from backstay.api.manage import ENDPOINTS, ManageDeps, routes
+from backstay.api.manage import ENDPOINTS, routes
 from backstay.api.openapi import openapi_document
 from backstay.api.problems import EXCEPTION_HANDLERS
-from backstay.api.watch import WatchDeps
-from backstay.cache import Cache
-from backstay.cache.request_key import request_digest
-from backstay.catalog import TargetPrices
 from backstay.console import CatalogModel
 from backstay.core.caller import Caller
 from backstay.core.clock import SystemClock
-from backstay.core.currencies import Currencies
-from backstay.gateway import Model, Models, RouteBoard, Target
-from backstay.health import HealthStore
-from backstay.jobs import Later, WebhookSecrets
-from backstay.ledger import LedgerStore, PriceBook
-from backstay.ledger.anomaly import AnomalyConfig
-from backstay.ledger.export import LedgerExport
-from backstay.ledger.traffic import Traffic
-from backstay.providers.simulator import Simulator
 from backstay.store import Database
-from backstay.tracing import TraceStore, read_call
 
-TOKEN = "operator-token-of-the-test"
-_TARGET = Target(name="acme/m", provider=Simulator("acme"), model_id="m", price_model="m")
-MODELS = Models({"fast": Model(name="fast", targets=(_TARGET,))})
-PRICES = PriceBook()
-SECRET = bytes(32)
 DOCUMENT = openapi_document(ENDPOINTS)
 
 # Its types are not whole, hence Any. The tail has no end: tests/api/test_manage.py follows it.
@@ -95,30 +73,7 @@ def build(url: str) -> Starlette:
     async def always() -> str | None:
         return None
 
-    deps = ManageDeps(
-        authenticate=Authenticator(ring, TOKEN),
-        keys=Keys(database, SECRET, clock),
-        people=People(database, SECRET),
-        sessions=Sessions(database, SECRET, clock),
-        audit=AuditLog(database),
-        traces=TraceStore(database),
-        ledger=LedgerStore(database),
-        budget=BudgetDeps(database, tuple),
-        database=database,
-        currencies=Currencies,
-        watch=WatchDeps(database, AnomalyConfig, lambda: ()),
-        alerts=alert_deps(database),
-        retrieval=retrieval_deps(database),
-        export=LedgerExport(database),
-        traffic=Traffic(database, request_digest),
-        prices=TargetPrices(lambda: (MODELS, PRICES), clock),
-        cache=Cache(database, SystemClock(), memory_bytes=0),
-        later=Later(database),
-        webhooks=WebhookSecrets(database, SECRET),
-        catalog=catalog,
-        routes=RouteBoard(lambda: MODELS, HealthStore(database), AuditLog(database), clock),
-        read_call=lambda span: read_call(span, {}),
-    )
+    deps = manage_deps(database, ring, catalog)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
