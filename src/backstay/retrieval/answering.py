@@ -65,7 +65,8 @@ class Answers:
         passages = _packed(await self._search.find(caller, name, query))
         if not passages or max(passage.relevance or 0.0 for passage in passages) < _LEAST_RELEVANCE:
             return Answer(answer=ABSTENTION, abstained=True, sentences=[], trace_id=None, cost_usd="0")
-        told = await self._calls.make(caller, "chat", _request(collection, query.text, passages, messages))
+        request = _request(collection, query.text, passages, messages)
+        told = await self._calls.make(collection.payer(caller), "chat", request)
         return _checked(_text(told), told, Verifier(Analyzer(collection.language), passages))
 
 
