@@ -29,7 +29,7 @@ class Chunking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How documents are cut."""
 
     strategy: Strategy = "recursive"
-    max_chars: Annotated[int, Meta(ge=100, le=20_000)] = 1200
+    max_chars: Annotated[int, Meta(ge=100, le=20_000)] = 800
     overlap_chars: Annotated[int, Meta(ge=0, le=2000)] = 0
 
 
