@@ -217,6 +217,7 @@ async def test_a_target_that_cannot_is_never_asked(house: House):
     image = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://e.org/a.png"}}]}]
     cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({"tools": [tool]}, "no tools"),
+        ({"functions": [tool["function"]]}, "no tools"),
         ({"messages": image}, "no images"),
         ({"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}}, "no JSON schema"),
         ({"messages": [{"role": "user", "content": "a" * 9000}]}, "it takes 1,000"),
@@ -226,6 +227,47 @@ async def test_a_target_that_cannot_is_never_asked(house: House):
         message = sink.json["error"]["message"]
         assert (sink.status, sink.json["error"]["code"]) == (400, "no_capable_target")
         assert why in message and "b/vip: it is not for this tenant" in message
+    asks_for_none: tuple[dict[str, Any], ...] = (
+        {"tools": [], "functions": None},
+        {"messages": [*ASK["messages"], LOOKS_LIKE_AN_IMAGE]},
+    )
+    for more in asks_for_none:
+        assert (await house.call({**ASK, **more})).status == 200
+
+
+LOOKS_LIKE_AN_IMAGE = {"role": "assistant", "content": "", "metadata": {"type": "image"}}
+
+
+async def test_a_target_whose_dialect_cannot_say_it_is_never_asked(house: House):
+    """It is no attempt, and holds nothing up; when none can say it, the error says why for each."""
+    speakers = [Simulator("a", speaks="anthropic"), Simulator("b", speaks="bedrock")]
+    house.offer("m", *speakers, Simulator("c"))
+    sink = await house.call({**ASK, "logit_bias": {"1": 2}})
+    assert (sink.headers["x-backstay-target"], sink.headers["x-backstay-attempts"]) == ("c/gpt-4o-mini", "1")
+    (attempt,) = [span for span in house.documents[0].spans if span.kind == "attempt"]
+    assert attempt.attributes["backstay.attempt.reason"] == "first"
+    house.offer("m", *speakers)
+    error = (await house.call({**ASK, "logit_bias": {"1": 2}})).json["error"]
+    assert (error["code"], error["param"]) == ("no_capable_target", "logit_bias")
+    assert all(f"{name}: logit_bias: " in error["message"] for name in ("a/gpt-4o-mini", "b/gpt-4o-mini"))
+
+
+async def test_all_that_keeps_targets_from_a_call_is_told(house: House):
+    """What one cannot do, what another's dialect cannot say, and that the third is out of use."""
+    speaks: dict[str, Speech] = {"a": "openai", "b": "anthropic", "c": "openai"}
+    targets = tuple(
+        Target(
+            name=name, provider=Simulator(name, speaks=speech), model_id="m", price_model="m",
+            can=Ability(tools=name != "a"),
+        )
+        for name, speech in speaks.items()
+    )  # fmt: skip
+    house.gateway.models = Models({"m": Model(name="m", targets=targets, route=Route(is_conditional=True))})
+    house.gateway.fleet.drain(["c"])
+    sink = await house.call({**ASK, "tools": [{"type": "function", "function": {"name": "f"}}], "seed": 7})
+    message = sink.json["error"]["message"]
+    assert sink.status == 503
+    assert all(why in message for why in ("a: it has no tools", "b: seed: ", "c: it was taken out of use"))
 
 
 def many(strategy: str, house: House, **more: Any) -> None:

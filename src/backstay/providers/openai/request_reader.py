@@ -87,6 +87,8 @@ def read_request(fields: Fields) -> ChatRequest:
     )
     if options is not None:
         options.finish()
+    if (search := body.raw("web_search_options")) is not None:
+        extras["web_search_options"] = search  # an empty object asks for a search, too
     body.finish()
     return request
 
