@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 from gateway_house import ASK, CALLER, WIRES, House, MemorySink
 
-from backstay.core.chat import Text
+from backstay.core.chat import ChatResponse, Text, ToolUse
 from backstay.gateway import Ability, Degraded, Incoming, Model, Models, RetryPolicy, Route, Target, call
 from backstay.providers import DIALECTS, OPENAI, Dialect, Timeouts
 from backstay.providers.accumulate import accumulate
@@ -27,12 +27,17 @@ def simulator(name: str, *faults: dict[str, Any], speaks: Speech = "openai", **s
     return Simulator(name, speaks=speaks, script={**TELL, **script, "faults": list(faults)})
 
 
-def text_of(sink: MemorySink, dialect: Dialect) -> str:
-    """Read a stream as the vendor's client would, and return what it says."""
+def answer_of(sink: MemorySink, dialect: Dialect) -> ChatResponse:
+    """Read a stream as the vendor's client would."""
     reader, splitter = dialect.stream_reader(), FrameSplitter()
     events = [event for frame in splitter.feed(sink.body) for event in reader.read(frame)]
     assert reader.finished
-    (choice,) = accumulate(events).choices
+    return accumulate(events)
+
+
+def text_of(sink: MemorySink, dialect: Dialect) -> str:
+    """Return what a stream says."""
+    (choice,) = answer_of(sink, dialect).choices
     return "".join(part.text for part in choice.parts if isinstance(part, Text))
 
 
@@ -116,6 +121,33 @@ async def test_a_stream_that_lost_only_its_end_is_whole(house: House):
     sink = await house.call(STORY_PLEASE)
     assert text_of(sink, OPENAI) == STORY
     assert house.gateway.fleet.of("good/gpt-4o-mini").tries == 0
+
+
+@pytest.mark.parametrize("wire", ["openai", "anthropic"])
+async def test_tool_calls_that_lost_only_the_streams_end_are_whole(house: House, wire: str):
+    """A server may close after the reason to finish, without more: what it called is called."""
+    dialect, ask = WIRES[wire]
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    tool = {"name": "look", "input_schema": schema}
+    if wire == "openai":
+        tool = {"type": "function", "function": {"name": "look", "parameters": schema}}
+    house.offer("m", simulator("bad", {"kind": "cut", "after_tokens": 1000}), simulator("good"))
+    sink = await house.call({**ask, "tools": [tool], "stream": True}, dialect=dialect)
+    (choice,) = answer_of(sink, dialect).choices
+    (use,) = [part for part in choice.parts if isinstance(part, ToolUse)]
+    assert (choice.finish_reason, list(json.loads(use.arguments))) == ("tool_calls", ["city"])
+    assert house.gateway.fleet.of("good/gpt-4o-mini").tries == 0
+
+
+@pytest.mark.parametrize("after_tokens", [1000, 20])
+async def test_several_choices_are_whole_when_each_has_finished(house: House, after_tokens: int):
+    """Where one is still missing, the caller is told; where only the end of the stream is, it is ended."""
+    house.offer("m", simulator("bad", {"kind": "cut", "after_tokens": after_tokens}), simulator("good"))
+    sink = await house.call({**STORY_PLEASE, "n": 2})
+    if after_tokens == 20:
+        assert b'"error"' in sink.body.strip().split(b"\n\n")[-1]
+    else:
+        assert [choice.finish_reason for choice in answer_of(sink, OPENAI).choices] == ["stop", "stop"]
 
 
 async def test_tool_calls_are_not_gone_on_with(house: House):

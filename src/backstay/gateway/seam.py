@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -61,26 +62,17 @@ class Interrupted(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def after(cls, said: Sequence[ChatEvent], request: Resolved, dialect: Dialect) -> "Interrupted | None":
         """Look at what the caller has seen; ``None`` where none could go on: amid tool calls, JSON, several choices."""
-        text: list[str] = []
-        is_finished = isinstance(dialect, ResponsesDialect) and dialect.has_all(request.fields)
-        for event in said:
-            match event:
-                case TextDelta(choice=0, logprobs=None):
-                    text.append(event.text)
-                case Finished(choice=0):
-                    is_finished = True
-                case Started() | UsageReported() | ReasoningDelta(choice=0) | StreamFailed():
-                    pass
-                case _:
-                    return None
-        if not is_finished and _asks_for_json(request.fields):
+        ended = {event.choice for event in said if isinstance(event, Finished)}
+        is_finished = len(ended) >= _candidates(request.fields)
+        is_finished = is_finished or (isinstance(dialect, ResponsesDialect) and dialect.has_all(request.fields))
+        if not is_finished and (_asks_for_json(request.fields) or not all(map(_can_be_gone_on_with, said))):
             return None
         mode = request.model.route.on_broken_stream
         seen = [event for event in said if not isinstance(event, StreamFailed)]
         return cls(
             mode=mode,
             said=seen,
-            text="".join(text),
+            text="".join(event.text for event in said if isinstance(event, TextDelta)),
             is_finished=is_finished,
             may_think=not _THINKING.isdisjoint(request.fields),
         )
@@ -138,6 +130,20 @@ def go_on(fields: Fields, broken: Interrupted, target: Target) -> Fields:
         if isinstance(asked, int | float):
             changed[limit] = str(_left(int(asked), broken)).encode()
     return {**fields, **{name: msgspec.Raw(text) for name, text in changed.items()}}
+
+
+def _can_be_gone_on_with(event: ChatEvent) -> bool:
+    match event:
+        case TextDelta(choice=0, logprobs=None) | ReasoningDelta(choice=0) | Finished(choice=0):
+            return True
+        case _:
+            return isinstance(event, Started | UsageReported | StreamFailed)
+
+
+def _candidates(fields: Fields) -> int:
+    """Return how many choices were asked for."""
+    n: Any = msgspec.json.decode(fields.get("n", b"1"))
+    return n if isinstance(n, int) else 1
 
 
 def _asks_for_json(fields: Fields) -> bool:
