@@ -37,6 +37,7 @@ from backstay.providers import (
     spoken,
 )
 from backstay.providers.counting import OUTPUT_LIMITS
+from backstay.providers.thoughts import without_foreign_thoughts
 
 _OUTPUT_FIELD = {"openai": "max_completion_tokens", "responses": "max_output_tokens"}
 
@@ -173,7 +174,8 @@ def _timeouts(call: Call, timeouts: Timeouts) -> Timeouts:
 
 def _native_body(call: Call, target: Target, broken: Interrupted | None, output_limit: int | None) -> Body:
     """Write the caller's own fields with the target's name for the model: every other byte of a value is as it came."""
-    fields: Fields = {**call.request.fields, "model": msgspec.Raw(msgspec.json.encode(target.model_id))}
+    asked = without_foreign_thoughts(call.request.fields, call.incoming.dialect.name)
+    fields: Fields = {**asked, "model": msgspec.Raw(msgspec.json.encode(target.model_id))}
     if broken is not None:
         fields = go_on(fields, broken, target)
     if output_limit is not None:

@@ -28,6 +28,7 @@ from backstay.gateway.tries import Reason
 from backstay.gateway.types import Target
 from backstay.providers import RESPONSES, Dialect, Fields, StreamWriter
 from backstay.providers.responses import ResponsesDialect
+from backstay.providers.signatures import UNSIGNED
 
 _PREFILLED = re.compile(r"claude-(?:3|instant|2|(?:opus|sonnet|haiku)-4-(?:[015](?:\D|$)|2025))")
 """Models that go on with a last message of the assistant's. Later ones refuse it.
@@ -140,6 +141,10 @@ def _can_be_gone_on_with(event: ChatEvent) -> bool:
             return isinstance(event, Started | UsageReported | StreamFailed)
 
 
+def _is_open_thought(event: ChatEvent) -> bool:
+    return isinstance(event, ReasoningDelta) and event.signature is None and event.redacted is None
+
+
 def _candidates(fields: Fields) -> int:
     """Return how many choices were asked for."""
     n: Any = msgspec.json.decode(fields.get("n", b"1"))
@@ -166,6 +171,7 @@ class Resumed:
         """``writer`` stands where the stream broke."""
         self.said: list[ChatEvent] = list(broken.said)
         """What the caller has seen, once these bytes are passed on."""
+        self._ends_thought = bool(self.said) and _is_open_thought(self.said[-1])
         self._writer = writer
         self._joint = Joint(broken.text, anew=broken.mode == "restart")
         self._tokens_before = broken.tokens
@@ -198,6 +204,9 @@ class Resumed:
                 return [TextDelta(text=rest), event] if rest else [event]
             case UsageReported():
                 return [self._with_what_was_before(event)]
+            case ReasoningDelta() if self._ends_thought:
+                self._ends_thought = False  # what the next one thinks, and signs, is a thought of its own
+                return [ReasoningDelta(signature=UNSIGNED), event]
             case _:
                 return [event]
 
