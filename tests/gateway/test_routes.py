@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import msgspec
 import pytest
 from gateway_house import ASK, CALLER, WIRES, House, MemorySink
 
@@ -347,6 +348,21 @@ async def test_the_fastest_the_cheapest_the_least_busy(house: House):
     many("least_busy", house)
     shares = await asked_by_many(house, [ASK] * 100, callers=100)
     assert shares["c"] > shares["b"] > shares["a"] > 0
+
+
+@pytest.mark.parametrize("strategy", ["priority", "weighted", "least_latency", "least_busy", "least_cost"])
+@pytest.mark.parametrize("sticky", [False, True])
+async def test_fallbacks_are_tried_after_all_of_a_models_own_targets(house: House, strategy: str, sticky: bool):
+    """Whatever the strategy, and though they be cheaper and faster: all of the traffic is the model's own."""
+    many(strategy, house, sticky=sticky)
+    (model,) = house.gateway.models
+    dear, cheap, slow = model.targets
+    staged = msgspec.structs.replace
+    targets = (staged(dear, stage=0), staged(slow, stage=0), staged(cheap, stage=1))
+    house.gateway.models = Models({"m": staged(model, targets=targets)})
+    assert set(await asked(house, 40)) <= {"a", "c"}
+    house.gateway.fleet.drain([dear.name, slow.name])
+    assert set(await asked(house, 2)) == {"b"}
 
 
 async def test_a_user_stays_with_one_target(house: House):
