@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from backstay.catalog import build_models
 from backstay.core.errors import ConfigError
 from backstay.ledger.price_list import KEPT_AS
 from backstay.live_policy import LivePolicy
 from backstay.policy import load_policy, policy_schema
+from backstay.providers.simulator import Simulator
 
 GOOD = """
 [providers.acme]                 # a dialect, where it is, its credential
@@ -97,6 +99,7 @@ def test_without_a_file_there_are_the_built_in_models(monkeypatch: pytest.Monkey
         (', "local/smollm2"]', ']\nfallbacks = ["no"]', 9, "there is no model 'no'"),
         (', "local/smollm2"]', ']\nfallbacks = ["fast"]', 9, "they go in a circle: fast → fast"),
         (', "local/smollm2"]', "]\ntimeout = {first_token_s = 9, total_s = 3}", 9, "first_token_s is longer"),
+        (', "local/smollm2"]', "]\ntimeout = {idle_s = 601}", 9, "idle_s is longer than total_s, 600: it could never"),
         (', "local/smollm2"]', "]\ntimeout = {total_s = inf}", 9, "total_s: Input should be a finite number"),
         (', "local/smollm2"]', ']\ndegraded = {target = "who/x"}', 9, "there is no provider 'who'"),
         (', "local/smollm2"]', "]\ndegraded = {cache_stale = true}", 7, "needs cache.exact = true"),
@@ -111,6 +114,19 @@ def test_a_bad_edit_is_named_with_its_line(tmp_path: Path, before: str, after: s
     assert sentence in str(caught.value)
     assert (caught.value.file, caught.value.line) == (str(file), line)
     assert "sk-in-clear" not in str(caught.value)
+
+
+def test_fallbacks_come_in_stages_behind_a_models_own_targets(tmp_path: Path):
+    """Each model's targets are a stage, in the order of the fallbacks; a target that is there already is not again."""
+    file = write(
+        tmp_path,
+        '[models.main]\ntargets = ["sim/a", "sim/b"]\nfallbacks = ["second", "third"]\n'
+        '[models.second]\ntargets = ["sim/b", "sim/c"]\nfallbacks = ["third"]\n[models.third]\ntargets = ["sim/d"]\n',
+    )
+    models = build_models(load_policy(file, {}), {"sim": Simulator("sim"), "local": Simulator("local")})
+    (main,) = [model for model in models if model.name == "main"]
+    stages = [(target.name, target.stage) for target in main.targets]
+    assert stages == [("sim/a", 0), ("sim/b", 0), ("sim/c", 1), ("sim/d", 2)]
 
 
 def test_a_missing_file_is_named(tmp_path: Path):

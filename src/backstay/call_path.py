@@ -24,7 +24,7 @@ from backstay.core.settings import Settings
 from backstay.data_folder import read_secret
 from backstay.gateway import Capacity, Gate, Gateway, call
 from backstay.gateway.shadows import Shadows
-from backstay.health import HealthSharing
+from backstay.health import Fleet, HealthSharing
 from backstay.idempotency import Claims
 from backstay.idempotency import Terms as IdempotencyTerms
 from backstay.limits import Limiter
@@ -80,7 +80,7 @@ class CallPath:
         self.loops = Loops()
         self.alerts = Alerts(database, lambda: self.policy.alerts)
         self.claims = Claims(database, self.clock, _idempotency_terms(settings))
-        self.gateway = self._gateway(observe, capture=settings.capture == "full")
+        self.gateway = self._gateway(observe, settings)
         self.shadows = self.gateway.shadows = Shadows(partial(call, self.gateway), self.cache, self.gateway.chance)
         self._health = HealthSharing(
             self.gateway.fleet, database, self.clock, worker=f"{socket.gethostname()}:{os.getpid()}"
@@ -88,7 +88,7 @@ class CallPath:
         self.gate = Gate(Capacity(calls=settings.max_calls, size_bytes=settings.max_bytes_in_flight), self.clock)
         self._tasks: list[asyncio.Task[None]] = []
 
-    def _gateway(self, observe: Callable[[Span], None], *, capture: bool) -> Gateway:
+    def _gateway(self, observe: Callable[[Span], None], settings: Settings) -> Gateway:
         return Gateway(
             models=self.policy.models,
             prices=self.policy.prices,
@@ -101,7 +101,8 @@ class CallPath:
             loops=self.loops,
             claims=self.claims,
             cache=self.cache,
-            capture=capture,
+            fleet=Fleet(settings.workers),
+            capture=settings.capture == "full",
         )
 
     async def start(self) -> None:
