@@ -80,7 +80,14 @@ class CacheStore:
             await connection.execute("set local synchronous_commit = off")
             values = {**_place(ask), "holder": self._holder, "for_s": max(ask.policy.wait_s, 1.0)}
             cursor = await connection.execute(_QUERIES["claim"], values)
-            return await cursor.fetchone() is not None
+            if await cursor.fetchone() is None:
+                return False
+            # Who had the claim keeps the answer as it gives the claim up, which may be after our first look.
+            found = await self._find(connection, ask)
+            if found is None:
+                return True
+            await connection.rollback()  # so that the claim is nobody's
+            return found
 
     async def _find(self, connection: Connection, ask: Ask) -> Answer | None:
         row = await (await connection.execute(_QUERIES["find"], _place(ask))).fetchone()
