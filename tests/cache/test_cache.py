@@ -143,6 +143,27 @@ async def test_no_cache_asks_and_replaces(cache: Cache) -> None:
     assert isinstance(found, Hit) and found.answer.body == b'{"text": "Paris, still."}'
 
 
+async def test_what_is_replaced_is_forgotten_by_every_worker(
+    cache: Cache, new_worker: NewWorker, clock: HandClock
+) -> None:
+    """A new answer that was asked for is given by the workers that had the old one at hand, too."""
+    other = await new_worker()
+    await keep_one(cache)
+    assert await is_hit(other)
+    clock.advance(1)
+    lead = await cache.recall(ask(cache_control="no-cache"))
+    assert isinstance(lead, Lead)
+    keep(lead, "Still Paris.")
+    await cache.keeper.flush()
+
+    async def has_the_new_one() -> bool:
+        found = await other.recall(ask())
+        return isinstance(found, Hit) and b"Still" in found.answer.body
+
+    await until(has_the_new_one)
+    assert await has_the_new_one() and len(cache.memory) == 1, "who has the new one at hand keeps it"
+
+
 async def test_max_age_refuses_what_is_older(cache: Cache, clock: HandClock) -> None:
     """With ``max-age`` an older answer is not given, and others still get it."""
     await keep_one(cache)
@@ -178,9 +199,10 @@ async def test_four_workers_make_one_call(new_worker: NewWorker) -> None:
 
 
 async def test_an_answer_that_comes_between_look_and_claim_is_found(
-    database: Database, database_url: str, tenant: str
+    database: Database, database_url: str, tenant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who looks just before another worker keeps its answer, and claims just after, has that answer."""
+    monkeypatch.setattr("backstay.cache.store.LOOKUP_S", 30.0)
     asked = ask(tenant_id=tenant)
     first, second = CacheStore(database, "wrk_1"), CacheStore(database, "wrk_2")
     assert await first.find_or_claim(asked) is True

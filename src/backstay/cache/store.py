@@ -99,7 +99,7 @@ class CacheStore:
         """Keep answers, give up claims and add to the counts, all in one transaction."""
         async with self._database.system(timeout_s=_WRITE_S) as connection:
             if kept:
-                await connection.execute(_QUERIES["keep"], _columns([_row(each) for each in kept]))
+                await self._keep(connection, kept)
             vectors = [_vector_row(each) for each in kept if each.vector]
             if vectors:
                 await connection.execute(_QUERIES["keep_vectors"], _columns(vectors))
@@ -108,6 +108,20 @@ class CacheStore:
             if released:
                 places = _columns([{"tenant_id": tenant_id, "key": key} for tenant_id, key in released])
                 await connection.execute(_QUERIES["release"], {**places, "holder": self._holder})
+
+    async def _keep(self, connection: Connection, kept: Sequence[Kept]) -> None:
+        """Keep answers; where one takes the place of another that has not expired, every worker forgets the old one."""
+        rows = _columns([_row(each) for each in kept])
+        places = {"tenant_id": rows["tenant_id"], "key": rows["key"]}
+        replaced = await (await connection.execute(_QUERIES["replaced"], places)).fetchall()
+        await connection.execute(_QUERIES["keep"], rows)
+        made_ns = {(each.tenant_id, each.key): each.answer.created_ns for each in kept}
+        for row in replaced:
+            tenant_id, key = row["tenant_id"], bytes(row["key"])
+            await self._tell(connection, Purge(tenant_id=tenant_id, keys=(key,), before_ns=made_ns[tenant_id, key]))
+
+    async def _tell(self, connection: Connection, purge: Purge) -> None:
+        await connection.execute(_QUERIES["tell"], {"payload": msgspec.json.encode(purge).decode()})
 
     async def add_pair(self, tenant_id: str, pair: Pair) -> None:
         """Keep what is known of two questions; its time is Postgres' own."""
@@ -171,7 +185,7 @@ class CacheStore:
         values = {**msgspec.structs.asdict(purge), "before": before, "keys": keys}
         async with self._database.tenant(purge.tenant_id, timeout_s=_SWEEP_S) as connection:
             gone = (await connection.execute(_QUERIES["purge"], values)).rowcount
-            await connection.execute(_QUERIES["tell"], {"payload": msgspec.json.encode(purge).decode()})
+            await self._tell(connection, purge)
         return gone
 
     async def stats(self, tenant_id: str, *, since: dt.date, model: str | None = None) -> list[CacheGroup]:
