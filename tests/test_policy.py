@@ -54,6 +54,12 @@ def test_without_a_file_there_are_the_built_in_models(monkeypatch: pytest.Monkey
         ('"env:ACME_KEY"', '"sk-in-clear"', 5, "so that no key stands in this file"),
         ('["acme/gpt-4o-mini", "local/smollm2"]', "[]", 8, "models.fast.targets"),
         ('"acme/gpt-4o-mini", ', '"nobody/gpt", ', 8, "there is no provider 'nobody'. There are: acme"),
+        (
+            '"acme/gpt-4o-mini", ',
+            '"gpt-4o-mini", ',
+            8,
+            "'gpt-4o-mini' names no target: write its provider and its model",
+        ),
         ("[models.fast]", "[models.fast", 7, "not TOML"),
         ("input = 0.15", "input = -1", 11, "prices"),
         ('dialect  = "openai"', 'dialect = "openai"\ninference_geo = "us"', 2, "inference_geo is Anthropic's"),

@@ -1,12 +1,21 @@
 """Owns ``backstay.toml``: its schema, reading it, and turning it into models, all or nothing."""
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import CoreSchema
 
 from backstay.alerts import AlertConfig, ChannelConfig
@@ -27,7 +36,18 @@ DEFAULT_FILE = Path("backstay.toml")
 
 ModelName = Annotated[str, Field(pattern=r"^[^\s]{1,128}$")]
 ChannelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-TargetName = Annotated[str, Field(pattern=r"^[^/\s]+/\S+$", description="provider/model, as in `acme/gpt-4o-mini`")]
+_TARGET = r"^[^/\s]+/\S+$"
+
+
+def _is_target(written: Any) -> Any:
+    if isinstance(written, str) and not re.search(_TARGET, written):
+        raise ValueError(f"{written!r} names no target: write its provider and its model, as in `openai/gpt-4o-mini`")
+    return written
+
+
+TargetName = Annotated[
+    str, BeforeValidator(_is_target), Field(pattern=_TARGET, description="provider/model, as in `acme/gpt-4o-mini`")
+]
 
 
 class _Table(BaseModel):
