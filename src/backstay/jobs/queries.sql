@@ -56,7 +56,11 @@ order by created_at, file_id
 limit %(limit)s
 
 -- name: read_chunk
-select data from file_chunks
+-- Whether it is the last is told with it: who has all bytes of a download leaves, and would cut a further look off.
+select data, not exists (select from file_chunks as later
+                         where later.tenant_id = chunk.tenant_id and later.file_id = chunk.file_id
+                           and later.number = chunk.number + 1) as is_last
+from file_chunks as chunk
 where tenant_id = %(tenant_id)s and file_id = %(file_id)s and number = %(number)s
 
 -- name: sweep_files
