@@ -193,6 +193,20 @@ def test_a_webhook_tells_of_the_answer(server: Server) -> None:
         assert state() == {"url": url, "status": "delivered", "tries": 2, "error": None}
 
 
+def test_a_call_made_later_costs_no_more_than_it_may(server: Server) -> None:
+    """`x-backstay-max-cost` holds for it as for any call."""
+    key = new_key(server)["key"]
+    taken = ask(server, key, CHAT, chat(), x_backstay_async="true", x_backstay_max_cost="0.000000001")
+    answer = wait(server, key, taken.json["id"])
+    assert (answer["status"], answer["response"]["body"]["error"]["code"]) == ("failed", "budget_exhausted")
+
+
+def test_a_webhook_needs_a_call_that_is_made_later(server: Server) -> None:
+    """Alone it would never be told of anything, and is refused."""
+    refused = ask(server, new_key(server)["key"], CHAT, chat(), x_backstay_webhook="https://example.com/")
+    assert (refused.status, refused.json["error"]["param"]) == (400, "x-backstay-webhook")
+
+
 def test_slow_receivers_hold_up_their_own_tenant_alone(server: Server) -> None:
     """While 20 receivers of one tenant say nothing, another tenant's is told at once."""
     told, ended = threading.Semaphore(0), threading.Event()
