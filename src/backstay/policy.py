@@ -180,22 +180,35 @@ def load_policy(path: Path | None, environ: Mapping[str, str]) -> PolicyFile:
         ConfigError: The file cannot be read, is not TOML or not a policy, or what it refers to is not there; with its
             line where one is to blame.
     """
-    file = path or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
-    source = "" if file is None else _read(file)
+    return parse_policy(*read_source(path), environ)
+
+
+def parse_policy(source: str, file: str, environ: Mapping[str, str]) -> PolicyFile:
+    """Read a policy's text, as ``load_policy`` does; ``file``: what errors call it."""
     try:
         written = PolicyFile.model_validate(tomllib.loads(source))
     except tomllib.TOMLDecodeError as error:
-        raise not_toml(error, str(file)) from None
+        raise not_toml(error, file) from None
     except ValidationError as error:
-        raise explain(error, source, str(file)) from None
+        raise explain(error, source, file) from None
     policy = _with_defaults(written, environ)
-    _check_targets(policy, source, str(file))
-    _check_fallbacks(policy, source, str(file))
-    _check_channels(policy, source, str(file))
-    _check_currencies(policy, source, str(file))
-    _check_unknown_price(policy, source, str(file))
-    _check_providers(policy, source, str(file), environ)
+    _check_targets(policy, source, file)
+    _check_fallbacks(policy, source, file)
+    _check_channels(policy, source, file)
+    _check_currencies(policy, source, file)
+    _check_unknown_price(policy, source, file)
+    _check_providers(policy, source, file, environ)
     return policy
+
+
+def read_source(path: Path | None) -> tuple[str, str]:
+    """Read the text of a policy and say what it is called; nothing where no path is given and no file is there.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    path = path or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
+    return ("" if path is None else _read(path)), str(path)
 
 
 def _read(path: Path) -> str:
