@@ -96,7 +96,7 @@ def test_a_second_server_is_refused_with_a_sentence(server: Server) -> None:
 
 
 def test_a_killed_worker_is_replaced_and_its_calls_are_in_the_books(tmp_path: Path) -> None:
-    """Answers given before `kill -9` are in the books afterwards, once; a bad edit of the policy meanwhile is nothing."""
+    """Answers given before `kill -9` are in the books, once; a policy edited badly meanwhile changes nothing."""
     with serving(tmp_path, "--workers", "2") as server:
         asked = [server.ask("ask", f"question {number}", "--model", "sim")["trace_id"] for number in range(5)]
         victims = children(server, "backstay.worker")
