@@ -60,6 +60,13 @@ def test_without_a_file_there_are_the_built_in_models(monkeypatch: pytest.Monkey
             8,
             "'gpt-4o-mini' names no target: write its provider and its model",
         ),
+        ("[models.fast]", '[models."my fast"]', 7, "'my fast' cannot name a model"),
+        (
+            "[models.fast] ",
+            '[targets."acmee/x"]\ntools = false\n[models.fast] ',
+            7,
+            "no provider 'acmee'. There are: acme",
+        ),
         ("[models.fast]", "[models.fast", 7, "not TOML"),
         ("input = 0.15", "input = -1", 11, "prices"),
         ('dialect  = "openai"', 'dialect = "openai"\ninference_geo = "us"', 2, "inference_geo is Anthropic's"),

@@ -30,13 +30,23 @@ from backstay.ledger.overrides import DatedPrices, UnknownPrice
 from backstay.limits import LimitConfig
 from backstay.loops import LoopConfig
 from backstay.providers import ProviderConfig, TimeoutsConfig, implicit_providers
+from backstay.providers.catalog import VENDORS
 from backstay.providers.registry import check_provider
 
 DEFAULT_FILE = Path("backstay.toml")
 
-ModelName = Annotated[str, Field(pattern=r"^[^\s]{1,128}$")]
+_MODEL = r"^[^\s]{1,128}$"
 ChannelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 _TARGET = r"^[^/\s]+/\S+$"
+
+
+def _is_model(written: Any) -> Any:
+    if isinstance(written, str) and not re.search(_MODEL, written):
+        raise ValueError(f"{written[:128]!r} cannot name a model: a name has 1 to 128 characters and no white space")
+    return written
+
+
+ModelName = Annotated[str, BeforeValidator(_is_model), Field(pattern=_MODEL)]
 
 
 def _is_target(written: Any) -> Any:
@@ -251,7 +261,16 @@ def _check_providers(policy: PolicyFile, source: str, file: str, environ: Mappin
 
 
 def _check_targets(policy: PolicyFile, source: str, file: str) -> None:
-    """Refuse targets of providers that are not there."""
+    """Refuse targets of providers that are not there, and facts of targets that no provider can ever have.
+
+    A vendor whose key is not in the environment is not there, but may be elsewhere, where the same file is used.
+    """
+    for target in policy.targets:
+        provider = target.partition("/")[0]
+        if provider not in policy.providers and provider not in VENDORS:
+            known = ", ".join(sorted(policy.providers))
+            message = f"targets.{target}: there is no provider {provider!r}. There are: {known}."
+            raise ConfigError(message, file=file, line=line_of(source, ("targets", target)))
     for name, model in policy.models.items():
         named: list[tuple[tuple[str, ...], str]] = [
             (("models", name, "targets"), share.target) for share in model.targets
