@@ -56,6 +56,19 @@ def test_without_a_file_there_are_the_built_in_models(monkeypatch: pytest.Monkey
         ('"env:ACME_KEY"', '"sk-in-clear"', 5, "so that no key stands in this file"),
         ('["acme/gpt-4o-mini", "local/smollm2"]', "[]", 8, "models.fast.targets"),
         ('"acme/gpt-4o-mini", ', '"nobody/gpt", ', 8, "there is no provider 'nobody'. There are: acme"),
+        (
+            '"acme/gpt-4o-mini", ',
+            '"gpt-4o-mini", ',
+            8,
+            "'gpt-4o-mini' names no target: write its provider and its model",
+        ),
+        ("[models.fast]", '[models."my fast"]', 7, "'my fast' cannot name a model"),
+        (
+            "[models.fast] ",
+            '[targets."acmee/x"]\ntools = false\n[models.fast] ',
+            7,
+            "no provider 'acmee'. There are: acme",
+        ),
         ("[models.fast]", "[models.fast", 7, "not TOML"),
         ("input = 0.15", "input = -1", 11, "prices"),
         ('dialect  = "openai"', 'dialect = "openai"\ninference_geo = "us"', 2, "inference_geo is Anthropic's"),
@@ -167,6 +180,34 @@ async def test_a_running_policy_follows_its_file_all_or_nothing(tmp_path: Path):
     finally:
         watcher.cancel()
         await live.close()
+
+
+async def test_a_worker_that_starts_again_goes_on_with_what_was_in_force(tmp_path: Path) -> None:
+    """A bad edit that it finds is refused, as where it ran before; who has nothing to go on with does not start."""
+    file, kept = write(tmp_path, GOOD), tmp_path / "kept.toml"
+
+    async def start() -> tuple[set[str], ConfigError | None]:
+        live = LivePolicy(file, {"ACME_KEY": "k"})
+        try:
+            live.start(kept)
+            return {model.name for model in live.models}, live.problem
+        finally:
+            await live.close()
+
+    good = {"local", "embed", "sim", "fast"}
+    assert await start() == (good, None)
+    assert kept.stat().st_mode & 0o777 == 0o600
+    file.write_text(GOOD + "\n[models.broken]\ntargets = 7\n")
+    models, problem = await start()
+    assert models == good and problem is not None and problem.line == 15
+    file.write_text(GOOD + '\n[models.more]\ntargets = ["local/smollm2"]\n')
+    assert await start() == (good | {"more"}, None)
+    file.write_text("x")
+    assert (await start())[0] == good | {"more"}
+    for nothing in ("[models.fast]", None):
+        kept.unlink() if nothing is None else kept.write_text(nothing)
+        with pytest.raises(ConfigError, match="not TOML"):
+            await start()
 
 
 async def test_a_missing_credential_is_named_and_changes_nothing(tmp_path: Path):

@@ -71,7 +71,8 @@ def build_ask(
         parts = _canonical(fields, ignored)
     except (ValueError, RecursionError):  # not JSON after all, ambiguous, or not UTF-8: for the provider to refuse
         return None
-    question, context = _split(policy, fields, head, ignored) if operation == "chat" else (None, b"")
+    # An equal request has an equal answer whatever it is for; what only means the same may be asked for another end.
+    question, context = _split(policy, fields, (*head, feature), ignored) if operation == "chat" else (None, b"")
     return Ask(
         tenant_id=tenant_id,
         key=_digest(head, parts),
