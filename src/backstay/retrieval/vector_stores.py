@@ -167,6 +167,10 @@ class VectorStores:
         values = {"file_id": file_id, "status": status, "error_code": code, "error": message}
         return await self._change(caller, store_id, "end_file", **values)
 
+    async def release(self, caller: Caller, store_id: str, file_id: str) -> None:
+        """Leave a file to whoever takes it up next."""
+        await self._change(caller, store_id, "release_file", file_id=file_id)
+
     async def files(
         self,
         caller: Caller,
