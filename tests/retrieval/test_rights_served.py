@@ -81,6 +81,10 @@ def ways(query: str, filters: dict[str, Any]) -> Iterator[tuple[str, str, str, A
     yield "model", "POST", "/v1/chat/completions", {**wire, "backstay": {"filter": filters}}
     yield "streamed model", "POST", "/v1/chat/completions", {**wire, "stream": True}
     yield "vector store", "POST", "/v1/vector_stores/rights/search", {"query": query, "max_num_results": 50}
+    tools = [{"type": "file_search", "vector_store_ids": ["rights"]}]
+    asked = {"model": "echo", "input": query, "tools": tools, "include": ["file_search_call.results"]}
+    yield "file search", "POST", "/v1/responses", asked
+    yield "streamed file search", "POST", "/v1/responses", {**asked, "stream": True}
     for tool, arguments in (
         ("search", {"collection": "rights", "query": query, "filter": filters, "limit": 50}),
         ("answer", {"collection": "rights", "question": query}),

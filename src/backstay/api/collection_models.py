@@ -45,14 +45,13 @@ class CollectionModels:
         self._streams = streams
         self._public_url = public_url
 
-    def find(self, path: str, body: bytes, caller: Caller) -> str | None:
-        """Return the collection that a request's model is; ``None``: it is none, or the request is not for us.
+    def may_concern(self, path: str, body: bytes) -> bool:
+        """Say whether a request may name a collection: its body is only looked through for the names."""
+        return path == PATH and any(name.encode() in body for name in self._models().collections)
 
-        Most requests name none: their bodies are only looked through for the names.
-        """
+    def find(self, body: bytes, caller: Caller) -> str | None:
+        """Return the collection that a request's model is; ``None``: it is none."""
         models = self._models()
-        if path != PATH or not any(name.encode() in body for name in models.collections):
-            return None
         try:
             named = msgspec.json.decode(body, type=_Named).model
         except msgspec.DecodeError:

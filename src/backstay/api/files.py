@@ -63,10 +63,7 @@ def routes(
 
     async def delete(request: Request, caller: Caller) -> Response:
         file_id = request.path_params["file_id"]
-        await files.find(caller, file_id)
-        if on_delete is not None:
-            await on_delete(caller, file_id)
-        await files.delete(caller, file_id)
+        await _forget(files, caller, file_id, on_delete)
         return json_answer({"id": file_id, "object": "file", "deleted": True})
 
     async def content(request: Request, caller: Caller) -> Response:
@@ -83,6 +80,14 @@ def routes(
         Route(one, answering(authenticate, delete), methods=["DELETE"]),
         Route(f"{one}/content", answering(authenticate, content), methods=["GET"]),
     ]
+
+
+async def _forget(files: Files, caller: Caller, file_id: str, on_delete: Forget | None) -> None:
+    """Delete a file, and before it what was made of it."""
+    await files.find(caller, file_id)
+    if on_delete is not None:
+        await on_delete(caller, file_id)
+    await files.delete(caller, file_id)
 
 
 async def _receive(request: Request, upload: Upload, writer: FileWriter, max_file_bytes: int) -> File:

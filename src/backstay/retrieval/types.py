@@ -196,6 +196,8 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Manner(msgspec.Struct, frozen=True, kw_only=True):
     """How the answer model is to be asked, beside the question."""
 
+    model: str | None = None
+    """``None``: the collection's answer model."""
     instructions: str = ""
     """Of who asks, such as a language or a tone. They come after those that bind it to the passages."""
     user: str | None = None
