@@ -10,6 +10,7 @@ import msgspec
 from backstay.api.auth import Authenticate
 from backstay.api.bodies import CallerGone, Message, Receive, announced_bytes, discard_body, read_body
 from backstay.api.call_options import NO_OPTIONS, CallOptions, read_options
+from backstay.api.document_wires import DocumentWires
 from backstay.api.later import LaterCalls
 from backstay.core.caller import Caller
 from backstay.core.errors import BackstayError, Draining, InvalidRequest, Overloaded, RequestTooLarge
@@ -43,6 +44,10 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True):
 _NOTHING: Mapping[str, str] = {}
 
 
+def _hold_nothing(_: int) -> None:
+    pass
+
+
 class AsgiSink:
     """Answers one call over ASGI. ``hold`` is told of each piece of the answer."""
 
@@ -51,6 +56,10 @@ class AsgiSink:
         self._scope = scope
         self._send = send
         self._hold = hold
+
+    def hold_nothing(self) -> None:
+        """From now on, tell nobody of the pieces."""
+        self._hold = _hold_nothing
 
     async def reply(self, status: int, headers: Headers, body: bytes) -> None:
         self.begun = self.ended = True
@@ -83,12 +92,15 @@ class Wires:
         *,
         max_body_bytes: int,
         later: LaterCalls | None = None,
+        documents: DocumentWires | None = None,
     ):
-        """Take the parts. ``later`` takes calls in that are answered later; ``None``: they are refused."""
+        """Take the parts. ``later`` takes calls in that are answered later; ``None``: they are refused. ``documents``
+        takes those that are answered from documents; ``None``: none are."""
         self._gateway = gateway
         self._gate = gate
         self._authenticate = authenticate
         self._later = later
+        self._documents = documents
         self._turns = asyncio.Lock()
         self._watches = _Watches()
         self._max_body_bytes = min(max_body_bytes, gate.admission.capacity.longest_bytes)
@@ -129,12 +141,30 @@ class Wires:
             await _refuse(asked.wire, error, asked.headers, receive, send, self._note(asked, error))
             return
         sink = AsgiSink(asked.scope, send, partial(self._gate.hold, ticket))
+        if self._documents is None or not self._documents.may_concern(asked.wire.path, body):
+            answering = call(self._gateway, _incoming(asked, body), sink)
+        else:
+            answering = self._answer_from_documents(asked, body, ticket, sink)
         try:
-            await self._watches.during(call(self._gateway, _incoming(asked, body), sink), receive)
+            await self._watches.during(answering, receive)
         except asyncio.CancelledError:
             # Its caller is there: the time is over that the worker waits for open calls before it ends.
             if not await _tell_cut(asked.wire.dialect, sink):
                 raise
+
+    async def _answer_from_documents(self, asked: "_Asked", body: bytes, ticket: Ticket, sink: AsgiSink) -> None:
+        """Answer what is to be answered from documents, if this is.
+
+        The calls that are made for it take places of their own: who held one here might wait for them.
+        """
+        assert self._documents is not None
+        answer = await self._documents.find(asked.wire.path, body, asked.caller, asked.headers)
+        if answer is None:
+            await call(self._gateway, _incoming(asked, body), sink)
+        else:
+            self._gate.leave(ticket)
+            sink.hold_nothing()
+            await answer(sink)
 
     async def _take_for_later(
         self, asked: "_Asked", _ticket: Ticket, grow: Callable[[int], None] | None, receive: Receive, send: Send

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from backstay.core.errors import BackstayError, InvalidRequest, NotFound
 from backstay.retrieval.languages import LANGUAGES
 from backstay.retrieval.store import RetrievalStore
-from backstay.retrieval.types import CollectionView, KeptDocument, Settings
+from backstay.retrieval.types import CollectionView, DocumentPart, KeptDocument, Settings
 
 
 class NoVectors(BackstayError):
@@ -41,13 +41,13 @@ class Collections:
         await self._store.create(tenant_id, name, settings)
         return await self.show(tenant_id, name)
 
-    async def all(self, tenant_id: str) -> list[CollectionView]:
-        """List a tenant's collections by name."""
-        return await self._store.views(tenant_id)
+    async def all(self, tenant_id: str, principals: Sequence[str] | None = None) -> list[CollectionView]:
+        """List a tenant's collections by name. Counted is what principals may read; ``None``: everything."""
+        return await self._store.views(tenant_id, None, principals)
 
-    async def show(self, tenant_id: str, name: str) -> CollectionView:
-        """Show a collection. Raises ``NotFound``."""
-        found = await self._store.views(tenant_id, name)
+    async def show(self, tenant_id: str, name: str, principals: Sequence[str] | None = None) -> CollectionView:
+        """Show a collection, counted like that. Raises ``NotFound``."""
+        found = await self._store.views(tenant_id, name, principals)
         if not found:
             raise NotFound(f"There is no collection {name}. `backstay collections create {name}` makes it.")
         return found[0]
@@ -59,6 +59,15 @@ class Collections:
     async def documents(self, tenant_id: str, name: str, *, after: str = "", limit: int = 100) -> list[KeptDocument]:
         """List documents by their external ids, whoever may read them. Raises ``NotFound``."""
         return await self._store.documents(await self._store.find(tenant_id, name), after=after, limit=limit)
+
+    async def part(self, tenant_id: str, name: str, external_id: str, *, start: int, length: int) -> DocumentPart:
+        """Read a part of a document's text, whoever may read it. Raises ``NotFound``."""
+        found = await self._store.part(
+            await self._store.find(tenant_id, name), external_id, start=start, length=length
+        )  # fmt: skip
+        if found is None:
+            raise NotFound(f"The collection {name} has no document {external_id!r}.")
+        return found
 
     async def remove(self, tenant_id: str, name: str, external_ids: Sequence[str]) -> int:
         """Delete documents and return how many there were. Raises ``NotFound`` where there is no such collection."""

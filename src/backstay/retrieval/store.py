@@ -14,6 +14,7 @@ from backstay.retrieval.types import (
     Candidate,
     Collection,
     CollectionView,
+    DocumentPart,
     Found,
     KeptDocument,
     Known,
@@ -96,9 +97,15 @@ class RetrievalStore:
             raise NotFound(f"There is no collection {name}. `backstay collections create {name}` makes it.")
         return msgspec.convert(row, Collection)
 
-    async def views(self, tenant_id: str, name: str | None = None) -> list[CollectionView]:
-        """Read all collections as they are shown, or one."""
-        async with self._keeper(tenant_id) as connection:
+    async def views(
+        self, tenant_id: str, name: str | None = None, principals: Sequence[str] | None = None
+    ) -> list[CollectionView]:
+        """Read all collections as they are shown, or one; counted is what principals may read, ``None``: everything."""
+        async with self._database.tenant(tenant_id, timeout_s=10.0) as connection:
+            if principals is None:
+                await connection.execute(_QUERIES["keep_documents"])
+            else:
+                await connection.execute(_QUERIES["read_for"], {"principals": SEPARATOR.join(principals)})
             cursor = await connection.execute(_QUERIES["views"], {"tenant_id": tenant_id, "collection": name})
             return msgspec.convert(await cursor.fetchall(), list[CollectionView])
 
@@ -131,6 +138,14 @@ class RetrievalStore:
             return msgspec.convert(
                 await (await connection.execute(_QUERIES["documents"], values)).fetchall(), list[KeptDocument]
             )
+
+    async def part(self, collection: Collection, external_id: str, *, start: int, length: int) -> DocumentPart | None:
+        """Read a part of a document's text, whoever may read it; ``None``: there is no such document."""
+        place = {**_place(collection), "generation": collection.generation, "external_id": external_id}
+        async with self._keeper(collection.tenant_id) as connection:
+            values = {**place, "start": start, "length": length}
+            row = await (await connection.execute(_QUERIES["document_part"], values)).fetchone()
+        return None if row is None else msgspec.convert(row, DocumentPart)
 
     async def vectors_of_texts(self, collection: Collection, hashes: Sequence[bytes]) -> dict[bytes, str]:
         """Read the vectors that equal texts have in any collection of the same embedding model, by the text's hash."""
