@@ -15,7 +15,7 @@ from types import FrameType
 
 import msgspec
 
-from bench import budgets, console, ledger, overload, plan, soak
+from bench import budgets, console, ledger, overload, plan, soak, verification
 from bench.machine import BenchError, allow_open_files, choose_cores, describe, require_tools
 from bench.plot import draw
 from bench.processes import prioritise
@@ -40,6 +40,8 @@ def main(words: Sequence[str] | None = None) -> int:
                 return ledger.main(entries=asked.entries, kept=asked.data)
             case "overload":
                 return overload.main()
+            case "verification":
+                return verification.main(data=asked.data, train=asked.train, is_json=asked.json)
             case "budgets":
                 return budgets.main()
             case "soak":
@@ -58,7 +60,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def read_words(words: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line. What it does not know ends the program with status 2, before anything is run."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Backstay.", epilog=_STATUS)
-    whats = parser.add_subparsers(dest="what", metavar="{gateway,console,overload,budgets,soak}")
+    whats = parser.add_subparsers(dest="what", metavar="{gateway,console,ledger,overload,budgets,soak,verification}")
 
     def add(name: str, does: str) -> argparse.ArgumentParser:
         return whats.add_parser(name, help=does, description=f"Measure {does}.", epilog=_STATUS)
@@ -89,6 +91,10 @@ def read_words(words: Sequence[str] | None) -> argparse.Namespace:
     )
     add("overload", "a worker pressed with more long requests than fit")
     add("budgets", "what a budget adds to a call")
+    claims = add("verification", "how well sentences of answers are held against passages")
+    claims.add_argument("--data", type=Path, default=_data(), help="the labelled sets (BACKSTAY_DATA; %(default)s)")
+    claims.add_argument("--train", action="store_true", help="learn the classifier anew, and keep it in the package")
+    claims.add_argument("--json", action="store_true", help="print one JSON document")
     rounds = add("soak", "whether budgets hold while workers that spend them are killed")
     rounds.add_argument("--rounds", type=number, default=soak.Plan().rounds, help="budgets to spend (%(default)s)")
     rounds.add_argument("--seed", type=int, default=soak.Plan().seed, help="of all that is random (%(default)s)")
@@ -98,6 +104,10 @@ def read_words(words: Sequence[str] | None) -> argparse.Namespace:
     rounds.add_argument("--served", action="store_true", help="through a real server with two workers, over HTTP")
     rounds.add_argument("--json", action="store_true", help="print one JSON document")
     return parser.parse_args(words)
+
+
+def _data() -> str:
+    return os.environ.get("BACKSTAY_DATA") or str(verification.DATA)
 
 
 def number(text: str) -> int:
