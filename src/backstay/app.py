@@ -13,8 +13,14 @@ from backstay.alerts.book import AlertBook, Channels
 from backstay.alerts.sending import Sender
 from backstay.api.alerts import AlertDeps
 from backstay.api.budgets import BudgetDeps
+from backstay.api.collection_models import CollectionModels
 from backstay.api.later import LaterCalls
+from backstay.api.mcp import PATH as MCP_PATH
+from backstay.api.mcp import McpDoor
 from backstay.api.retrieval import RetrievalDeps
+from backstay.api.vector_bodies import StoreFiles
+from backstay.api.vector_store_files import routes as vector_store_file_routes
+from backstay.api.vector_stores import routes as vector_store_routes
 from backstay.api.watch import WatchDeps
 from backstay.budgets.burn import Burns
 from backstay.cache.figures import watch as watch_cache
@@ -39,6 +45,7 @@ from backstay.ledger.export import LedgerExport
 from backstay.ledger.savings import FoundSavings, find_savings
 from backstay.ledger.traffic import Traffic
 from backstay.providers import DIALECTS
+from backstay.retrieval.streaming import AnswerStreams
 from backstay.store import Database
 from backstay.tracing import CallMetrics, TraceStore, read_call
 
@@ -77,9 +84,11 @@ class App:
         await self._path.start()
         self._watch_figures()
         self._path.run(self._metrics.run())
+        self._path.run(self._mcp.run())
 
     async def stop(self) -> None:
         """Close everything in the reverse order. What the journal holds is for the shipping process to ship."""
+        await self._store_files.close()
         await self._path.stop()
 
     def reload(self) -> None:
@@ -163,15 +172,19 @@ class App:
             routes=routes,
             read_call=lambda span: read_call(span, DIALECTS),
         )
+        self._mcp = McpDoor(manage.retrieval, authenticate)
+        self._store_files = StoreFiles(files, manage.retrieval)
         site = Starlette(
             routes=[
+                Route(MCP_PATH, self._mcp),
                 *self._machine_routes(authenticate, files, batches),
+                *self._vector_routes(authenticate, manage.retrieval),
                 *api.manage_routes(manage),
                 *console.routes(self._pages(manage, batches, partial(find_savings, traffic, prices.price))),
             ],
             exception_handlers=api.EXCEPTION_HANDLERS,
         )
-        return api.FrontDoor(self._wires(authenticate), site)
+        return api.FrontDoor(self._wires(authenticate, manage.retrieval.streams), site)
 
     def _alerts(self, mailer: Mailer | None, audit: AuditLog) -> AlertDeps:
         settings, path = self._settings, self._path
@@ -206,7 +219,7 @@ class App:
             base_url=self._settings.public_url,
         )
 
-    def _wires(self, authenticate: api.Authenticator) -> api.Wires:
+    def _wires(self, authenticate: api.Authenticator, streams: AnswerStreams) -> api.Wires:
         path, settings = self._path, self._settings
         later = LaterCalls(
             path.gateway,
@@ -215,7 +228,14 @@ class App:
             read_hosts(settings.webhook_hosts),
             Bounds(per_key=settings.async_calls_per_key, per_tenant=settings.async_calls_per_tenant),
         )
-        return api.Wires(path.gateway, path.gate, authenticate, max_body_bytes=settings.max_body_bytes, later=later)
+        return api.Wires(
+            path.gateway,
+            path.gate,
+            authenticate,
+            max_body_bytes=settings.max_body_bytes,
+            later=later,
+            collections=CollectionModels(lambda: path.gateway.models, streams, settings.public_url),
+        )
 
     def _machine_routes(self, authenticate: api.Authenticator, files: Files, batches: Batches) -> list[Route]:
         return [
@@ -227,8 +247,19 @@ class App:
     def _openai_routes(self, authenticate: api.Authenticator, files: Files, batches: Batches) -> list[Route]:
         return [
             *api.response_routes(authenticate, StoredResponses(self._path.gateway)),
-            *api.file_routes(authenticate, files, max_file_bytes=self._settings.max_file_bytes),
+            *api.file_routes(
+                authenticate,
+                files,
+                max_file_bytes=self._settings.max_file_bytes,
+                on_delete=self._store_files.forget,
+            ),
             *api.batch_routes(authenticate, batches),
+        ]
+
+    def _vector_routes(self, authenticate: api.Authenticator, retrieval: RetrievalDeps) -> list[Route]:
+        return [
+            *vector_store_file_routes(authenticate, retrieval, self._store_files),
+            *vector_store_routes(authenticate, retrieval, self._store_files),
         ]
 
     async def _describe(self, caller: Caller) -> Sequence[console.CatalogModel]:

@@ -162,7 +162,7 @@ class CallPath:
 
     def model_names(self, caller: Caller) -> list[str]:
         """List the models that a caller may use."""
-        return [model.name for model in self.gateway.models.visible_to(caller)]
+        return self.gateway.models.names_for(caller)
 
     def _adopt_policy(self) -> None:
         self.gateway.models, self.gateway.prices = self.policy.models, self.policy.prices

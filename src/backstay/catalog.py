@@ -18,8 +18,14 @@ from backstay.providers import Provider
 def build_models(policy: PolicyFile, providers: Mapping[str, Provider]) -> Models:
     """Build the models of a policy over the providers of the same policy."""
     targets = _Targets(policy, providers)
-    named = {name: _build_model(name, config, policy, targets) for name, config in policy.models.items()}
-    return Models(named, targets.find)
+    named: dict[str, Model] = {}
+    collections: dict[str, str] = {}
+    for name, config in policy.models.items():
+        if config.collection is not None:
+            collections[name] = config.collection
+        else:
+            named[name] = _build_model(name, config, policy, targets)
+    return Models(named, targets.find, collections)
 
 
 def rate_limits(policy: PolicyFile) -> dict[str, RateLimits]:

@@ -26,6 +26,7 @@ from backstay.providers.registry import check_provider
 DEFAULT_FILE = Path("backstay.toml")
 
 ModelName = Annotated[str, Field(pattern=r"^[^\s]{1,128}$")]
+CollectionName = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z_-]{0,62}$")]
 ChannelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 TargetName = Annotated[str, Field(pattern=r"^[^/\s]+/\S+$", description="provider/model, as in `acme/gpt-4o-mini`")]
 
@@ -63,7 +64,12 @@ class DegradedConfig(_Table):
 class ModelConfig(_Table):
     """``[models.NAME]``: a name that callers use."""
 
-    targets: list[TargetShare] = Field(min_length=1, description="Who may answer: a target, or a table about one.")
+    targets: list[TargetShare] = Field(
+        default_factory=list[TargetShare], description="Who may answer: a target, or a table about one."
+    )
+    collection: CollectionName | None = Field(
+        default=None, description="Instead of targets: the collection of documents that answers."
+    )
     strategy: Strategy = Field(default="priority", description="How the targets are ordered for a call.")
     sticky: bool = Field(default=False, description="Whether a user stays with one target: its prompt cache is warm.")
     fallbacks: list[ModelName] = Field(
@@ -87,6 +93,11 @@ class ModelConfig(_Table):
 
     @model_validator(mode="after")
     def _can_be_followed(self) -> Self:
+        if self.collection is not None and self.model_fields_set != {"collection"}:
+            others = ", ".join(sorted(self.model_fields_set - {"collection"}))
+            raise ValueError(f"a model that is a collection has no {others}: its answer model has them")
+        if self.collection is None and not self.targets:
+            raise ValueError('it needs targets, as in ["acme/gpt-4o-mini"], or a collection')
         if self.strategy == "weighted" and not any(share.weight for share in self.targets):
             raise ValueError("at least one target needs a weight above 0")
         names = [share.target for share in self.targets]
@@ -237,6 +248,9 @@ def _check_fallbacks(policy: PolicyFile, source: str, file: str) -> None:
     """Refuse fallbacks to models that are not there, and circles of them."""
     for name, model in policy.models.items():
         for other in model.fallbacks:
+            if other in policy.models and policy.models[other].collection is not None:
+                message = f"models.{name}.fallbacks: {other!r} is a collection, which is nobody's fallback."
+                raise ConfigError(message, file=file, line=line_of(source, ("models", name, "fallbacks")))
             if other not in policy.models:
                 known = ", ".join(sorted(policy.models))
                 message = f"models.{name}.fallbacks: there is no model {other!r}. There are: {known}."

@@ -1,11 +1,12 @@
 """Owns what the tests of retrieval share: the real local embedding model, in this process, for a caller's calls."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
 import pytest
 from retrieval_house import House
+from wires_house import wires_server
 
 from backstay.api.auth import operator
 from backstay.core.caller import Caller
@@ -15,6 +16,7 @@ from backstay.providers.local_types import embedding_tokenizer, embedding_weight
 from backstay.retrieval import Collections, Embeddings, Ingest, RetrievalStore, Search, Settings
 from backstay.retrieval.types import Chunking
 from backstay.store import Database
+from serving import Server
 
 
 class LocalCalls:
@@ -54,3 +56,16 @@ async def house(database: Database, tenant: str, embedder: Embedder) -> House:
     )
     await house.collections.create(tenant, "docs", Settings(language="en", chunking=Chunking(max_chars=100)))
     return house
+
+
+@pytest.fixture(scope="session")
+def wires(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with a collection ``handbook`` that is the model ``docs``."""
+    with wires_server(tmp_path_factory.mktemp("wires")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def wires_key(wires: Server) -> str:
+    """A key that may call."""
+    return wires.ask("keys", "create", "--name", "wires", "--rights", "call,read")["key"]

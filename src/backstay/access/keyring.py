@@ -255,6 +255,7 @@ class _Reader:
             feature=row["feature"],
             tags=self._one(tuple(row["tags"])),
             priority=row["priority"],
+            principals=None if row["principals"] is None else self._one(frozenset(row["principals"])),
             limits=self._limits(row),
         )
 

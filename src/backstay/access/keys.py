@@ -104,6 +104,7 @@ class Keys:
             requests_per_min=new.requests_per_min,
             tokens_per_min=new.tokens_per_min,
             concurrency=new.concurrency,
+            principals=None if new.principals is None else list(new.principals),
         )
         assert row is not None
         await sql.run("notify_keys", prefix=row["prefix"])
@@ -150,4 +151,5 @@ def _same(old: Key) -> NewKey:
         requests_per_min=old.requests_per_min,
         tokens_per_min=old.tokens_per_min,
         concurrency=old.concurrency,
+        principals=old.principals,
     )

@@ -7,10 +7,10 @@ insert into tenants (tenant_id) values (%(tenant_id)s) on conflict do nothing re
 
 -- name: add_key
 insert into keys (tenant_id, key_id, prefix, secret_hash, name, rights, models, routes, feature, tags, priority,
-                  created_by, expires_at, requests_per_min, tokens_per_min, concurrency)
+                  created_by, expires_at, requests_per_min, tokens_per_min, concurrency, principals)
 values (%(tenant_id)s, %(key_id)s, %(prefix)s, %(secret_hash)s, %(name)s, %(rights)s, %(models)s, %(routes)s,
         %(feature)s, %(tags)s, %(priority)s, %(created_by)s, %(expires_at)s, %(requests_per_min)s,
-        %(tokens_per_min)s, %(concurrency)s)
+        %(tokens_per_min)s, %(concurrency)s, %(principals)s)
 returning *
 
 -- name: list_keys
@@ -32,20 +32,20 @@ select pg_notify('backstay_keys', %(prefix)s)
 
 -- name: live_keys
 select tenant_id, key_id, prefix, secret_hash, name, rights, models, routes, feature, tags, priority, expires_at,
-       revoked_at, replaced_by, requests_per_min, tokens_per_min, concurrency
+       revoked_at, replaced_by, requests_per_min, tokens_per_min, concurrency, principals
 from keys
 where revoked_at is null and (expires_at is null or expires_at > now())
 limit %(limit)s
 
 -- name: key_by_id
 select tenant_id, key_id, prefix, secret_hash, name, rights, models, routes, feature, tags, priority, expires_at,
-       revoked_at, replaced_by, requests_per_min, tokens_per_min, concurrency
+       revoked_at, replaced_by, requests_per_min, tokens_per_min, concurrency, principals
 from keys
 where tenant_id = %(tenant_id)s and key_id = %(key_id)s
 
 -- name: keys_by_prefix
 select tenant_id, key_id, prefix, secret_hash, name, rights, models, routes, feature, tags, priority, expires_at,
-       revoked_at, replaced_by, requests_per_min, tokens_per_min, concurrency
+       revoked_at, replaced_by, requests_per_min, tokens_per_min, concurrency, principals
 from keys
 where prefix = any(%(prefixes)s)
 

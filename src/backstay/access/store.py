@@ -126,6 +126,7 @@ def key_of(row: Row, now: dt.datetime) -> Key:
         requests_per_min=row["requests_per_min"],
         tokens_per_min=row["tokens_per_min"],
         concurrency=row["concurrency"],
+        principals=_tuple(row["principals"]),
     )
 
 

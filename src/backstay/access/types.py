@@ -46,6 +46,8 @@ class NewKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tokens_per_min: Count | None = None
     concurrency: Count | None = None
     """Calls at once."""
+    principals: Annotated[tuple[Name, ...], msgspec.Meta(max_length=1000)] | None = None
+    """Whom it may search documents for; ``None``: anybody."""
 
 
 KeyStatus = Literal["live", "expired", "revoked"]
@@ -76,6 +78,8 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     """Its own limits; ``None``: those of the policy."""
     tokens_per_min: int | None = None
     concurrency: int | None = None
+    principals: tuple[str, ...] | None = None
+    """Whom it may search documents for; ``None``: anybody."""
 
 
 class CreatedKey(Key, frozen=True, kw_only=True):

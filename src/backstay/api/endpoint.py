@@ -136,6 +136,7 @@ def post(
     right: Right | None,
     status: int = 200,
     errors: tuple[type[BackstayError], ...] = (),
+    other_media_types: tuple[str, ...] = (),
     most_bytes: int = MAX_BODY_BYTES,
 ) -> Endpoint[D, Nothing, B]:
     """Declare what acts. Where it makes something, ``status`` is 201."""
@@ -150,6 +151,7 @@ def post(
         right=right,
         status=status,
         errors=errors,
+        other_media_types=other_media_types,
         most_bytes=most_bytes,
     )
 

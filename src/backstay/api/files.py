@@ -1,4 +1,4 @@
-"""Owns ``/v1/files``: files for batches and their results, in the shape of OpenAI's SDK."""
+"""Owns ``/v1/files``: files for batches and their results, and for vector stores, in the shape of OpenAI's SDK."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -20,6 +20,9 @@ from backstay.jobs.types import LATEST_EXPIRY_S, SOONEST_EXPIRY_S, File
 from backstay.providers import OPENAI
 
 Handle = Callable[[Request, Caller], Awaitable[Response]]
+Forget = Callable[[Caller, str], Awaitable[None]]
+
+PURPOSES = ("batch", "assistants", "user_data")
 
 _FORM_BYTES = 64 * 1024
 """What a form may have beside its file."""
@@ -28,8 +31,10 @@ _GRACE_S = 30.0
 _SLOWEST_BYTES_PER_S = 64 * 1024
 
 
-def routes(authenticate: Authenticate, files: Files, *, max_file_bytes: int) -> list[Route]:
-    """Build the routes of one worker."""
+def routes(
+    authenticate: Authenticate, files: Files, *, max_file_bytes: int, on_delete: Forget | None = None
+) -> list[Route]:
+    """Build the routes of one worker. ``on_delete`` is told of a file before it goes, for what was made of it."""
 
     async def create(request: Request, caller: Caller) -> Response:
         announced_bytes(dict(request.headers.raw), max_file_bytes + _FORM_BYTES)
@@ -58,6 +63,9 @@ def routes(authenticate: Authenticate, files: Files, *, max_file_bytes: int) -> 
 
     async def delete(request: Request, caller: Caller) -> Response:
         file_id = request.path_params["file_id"]
+        await files.find(caller, file_id)
+        if on_delete is not None:
+            await on_delete(caller, file_id)
         await files.delete(caller, file_id)
         return json_answer({"id": file_id, "object": "file", "deleted": True})
 
@@ -92,9 +100,13 @@ async def _receive(request: Request, upload: Upload, writer: FileWriter, max_fil
         raise InvalidRequest("The file came too slowly. Send it faster, or send less.") from None
     if upload.filename is None:
         raise InvalidRequest("file is missing.", param="file")
-    if upload.fields.get("purpose") != "batch":
-        raise InvalidRequest("purpose must be batch: files are taken for batches alone.", param="purpose")
-    return await writer.end(upload.filename, expires_after_s=_read_expiry(upload.fields))
+    purpose = upload.fields.get("purpose")
+    if purpose not in PURPOSES:
+        raise InvalidRequest(
+            f"purpose must be one of {', '.join(PURPOSES)}: files are taken for batches and for vector stores.",
+            param="purpose",
+        )
+    return await writer.end(upload.filename, expires_after_s=_read_expiry(upload.fields), purpose=purpose)
 
 
 def _read_expiry(fields: Mapping[str, str]) -> int | None:

@@ -1,18 +1,25 @@
 """Owns collections of documents on Backstay's own API: keeping documents, and searching them."""
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, Protocol
 
 import msgspec
 from msgspec import Meta
+from starlette.responses import StreamingResponse
 
 from backstay.access import AuditLog
+from backstay.api.answer_stream import respond
 from backstay.api.endpoint import Asked, Endpoint, Nothing, get, post
+from backstay.api.on_behalf import on_behalf
+from backstay.api.principals import read_principals
+from backstay.core.caller import Caller
 from backstay.core.errors import Conflict, NotFound, ProviderError, UnknownModel
-from backstay.core.ports import ModelCalls
+from backstay.core.ports import ModelCalls, ModelStreams
 from backstay.retrieval import Collections, Embeddings, Ingest, NewDocument, Query, RetrievalStore, Search, Settings
 from backstay.retrieval.answering import Answers
 from backstay.retrieval.collections import NoVectors
 from backstay.retrieval.filters import to_jsonpath
+from backstay.retrieval.streaming import AnswerStreams
 from backstay.retrieval.types import (
     Answer,
     Chunking,
@@ -27,16 +34,21 @@ from backstay.retrieval.types import (
     Principals,
     Turn,
 )
+from backstay.retrieval.vector_stores import VectorStores
 from backstay.store import Database
 
 MOST_BYTES = 32 * 1024 * 1024
 """Of a body with documents, or with the ids of all that there are."""
 
 
+class OwnCalls(ModelCalls, ModelStreams, Protocol):
+    """Makes calls for those who ask, whole or streamed."""
+
+
 class RetrievalDeps:
     """What these endpoints use."""
 
-    def __init__(self, database: Database, calls: ModelCalls):
+    def __init__(self, database: Database, calls: OwnCalls):
         store = RetrievalStore(database)
         embeddings = Embeddings(calls, store)
         self.database = database
@@ -44,7 +56,13 @@ class RetrievalDeps:
         self.ingest = Ingest(store, embeddings)
         self.search = Search(store, embeddings)
         self.answers = Answers(store, self.search, calls)
+        self.streams = AnswerStreams(self.answers, calls)
+        self.vector_stores = VectorStores(database)
         self.audit = AuditLog(database)
+
+    async def listed(self, caller: Caller, principals: Sequence[str]) -> list[CollectionView]:
+        """List collections. Who may not administrate sees of their sizes what these principals may read."""
+        return await self.collections.all(caller.tenant_id, None if caller.may("admin") else principals)
 
 
 class NewCollection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -127,6 +145,8 @@ class AskBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     messages: Annotated[list[Turn], Meta(max_length=100)] = []
     filter: dict[str, Any] | None = None
     principals: Principals = ()
+    stream: bool = False
+    """Whether it is to come as server-sent events."""
 
 
 class SearchResults(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,7 +156,8 @@ class SearchResults(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def list_collections(deps: RetrievalDeps, asked: Asked[Nothing, Nothing]) -> CollectionList:
-    return CollectionList(collections=await deps.collections.all(asked.caller.tenant_id))
+    principals = read_principals(asked.caller, dict(asked.request.headers.raw))
+    return CollectionList(collections=await deps.listed(asked.caller, principals))
 
 
 async def create_collection(deps: RetrievalDeps, asked: Asked[Nothing, NewCollection]) -> CollectionView:
@@ -153,7 +174,9 @@ async def create_collection(deps: RetrievalDeps, asked: Asked[Nothing, NewCollec
 
 
 async def show_collection(deps: RetrievalDeps, asked: Asked[Nothing, Nothing]) -> CollectionView:
-    return await deps.collections.show(asked.caller.tenant_id, asked.path("collection"))
+    principals = read_principals(asked.caller, dict(asked.request.headers.raw))
+    seen_by = None if asked.caller.may("admin") else principals
+    return await deps.collections.show(asked.caller.tenant_id, asked.path("collection"), seen_by)
 
 
 async def delete_collection(deps: RetrievalDeps, asked: Asked[Nothing, Nothing]) -> Nothing:
@@ -196,26 +219,32 @@ async def prune_documents(deps: RetrievalDeps, asked: Asked[Nothing, ExternalIds
 
 
 async def search(deps: RetrievalDeps, asked: Asked[Nothing, SearchBody]) -> SearchResults:
-    return SearchResults(results=await deps.search.find(asked.caller, asked.path("collection"), _query(asked.body)))
+    headers = dict(asked.request.headers.raw)
+    query = _query(asked.body, read_principals(asked.caller, headers, asked.body.principals))
+    found = await deps.search.find(on_behalf(asked.caller, headers), asked.path("collection"), query)
+    return SearchResults(results=found)
 
 
-async def answer(deps: RetrievalDeps, asked: Asked[Nothing, AskBody]) -> Answer:
-    told = asked.body
+async def answer(deps: RetrievalDeps, asked: Asked[Nothing, AskBody]) -> Answer | StreamingResponse:
+    told, headers = asked.body, dict(asked.request.headers.raw)
     query = Query(
         text=told.question,
         filter=to_jsonpath(told.filter) if told.filter else None,
-        principals=told.principals,
+        principals=read_principals(asked.caller, headers, told.principals),
     )
-    return await deps.answers.give(asked.caller, asked.path("collection"), query, told.messages)
+    caller, name = on_behalf(asked.caller, headers), asked.path("collection")
+    if told.stream:
+        return await respond(deps.streams.give(caller, name, query, told.messages))
+    return await deps.answers.give(caller, name, query, told.messages)
 
 
-def _query(told: SearchBody) -> Query:
+def _query(told: SearchBody, principals: Sequence[str]) -> Query:
     return Query(
         text=told.query,
         limit=told.limit,
         mode=told.mode,
         filter=to_jsonpath(told.filter) if told.filter else None,
-        principals=told.principals,
+        principals=principals,
         by_document=told.group_by is not None,
     )
 
@@ -267,6 +296,6 @@ RETRIEVAL_ENDPOINTS: tuple[Endpoint[RetrievalDeps, Any, Any], ...] = (
     ),
     post(
         "/v1/collections/{collection}/answer", "Answer a question from a collection, each sentence checked", answer,
-        answer=Answer, body=AskBody, right="call", errors=_MODEL,
+        answer=Answer, body=AskBody, right="call", errors=_MODEL, other_media_types=("text/event-stream",),
     ),
 )  # fmt: skip

@@ -10,6 +10,7 @@ import msgspec
 from backstay.api.auth import Authenticate
 from backstay.api.bodies import CallerGone, Message, Receive, announced_bytes, discard_body, read_body
 from backstay.api.call_options import NO_OPTIONS, CallOptions, read_options
+from backstay.api.collection_models import CollectionModels
 from backstay.api.later import LaterCalls
 from backstay.core.caller import Caller
 from backstay.core.errors import BackstayError, InvalidRequest, Overloaded, RequestTooLarge
@@ -79,12 +80,15 @@ class Wires:
         *,
         max_body_bytes: int,
         later: LaterCalls | None = None,
+        collections: CollectionModels | None = None,
     ):
-        """Take the parts. ``later`` takes calls in that are answered later; ``None``: they are refused."""
+        """Take the parts. ``later`` takes calls in that are answered later; ``None``: they are refused. ``collections``
+        answers those whose model is a collection of documents; ``None``: none is."""
         self._gateway = gateway
         self._gate = gate
         self._authenticate = authenticate
         self._later = later
+        self._collections = collections
         self._turns = asyncio.Lock()
         self._watches = _Watches()
         self._max_body_bytes = min(max_body_bytes, gate.admission.capacity.longest_bytes)
@@ -125,6 +129,15 @@ class Wires:
             await _refuse(asked.wire, error, asked.headers, receive, send, self._note(asked, error))
             return
         sink = AsgiSink(asked.scope, send, partial(self._gate.hold, ticket))
+        if self._collections is not None:
+            collection = self._collections.find(asked.wire.path, body, asked.caller)
+            if collection is not None:
+                # The calls that are made for the answer take places of their own: who held one might wait for them.
+                self._gate.leave(ticket)
+                sink = AsgiSink(asked.scope, send, lambda _: None)
+                answering = self._collections.answer(collection, asked.caller, asked.headers, body, sink)
+                await self._watches.during(answering, receive)
+                return
         await self._watches.during(call(self._gateway, _incoming(asked, body), sink), receive)
 
     async def _take_for_later(

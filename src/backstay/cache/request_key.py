@@ -71,7 +71,8 @@ def build_ask(
         parts = _canonical(fields, ignored)
     except (ValueError, RecursionError):  # not JSON after all, ambiguous, or not UTF-8: for the provider to refuse
         return None
-    question, context = _split(policy, fields, head, ignored) if operation == "chat" else (None, b"")
+    by_meaning = operation == "chat" and not directives.exact_only
+    question, context = _split(policy, fields, head, ignored) if by_meaning else (None, b"")
     return Ask(
         tenant_id=tenant_id,
         key=_digest(head, parts),

@@ -46,6 +46,8 @@ class Directives(msgspec.Struct, frozen=True, kw_only=True):
     """Ask the model; its answer takes the place of the one that was kept."""
     only_if_cached: bool = False
     max_age_s: int | None = None
+    exact_only: bool = False
+    """Whether only an equal request's answer will do. No header says so: Backstay's own calls may."""
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,14 +1,16 @@
-"""Owns ``backstay ask``: one question to a model, from a terminal."""
+"""Owns ``backstay ask``: one question to a model, or to documents, from a terminal."""
 
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.client import HTTPResponse
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
+from backstay.cli.ask_documents import ask_documents
 from backstay.cli.books import recorded_call
 from backstay.cli.context import Cli, command
 from backstay.cli.http import ServerError, events
@@ -24,11 +26,34 @@ LONGEST_S = 600.0
 @click.option("--system", help="What the model is told first.")
 @click.option("--user", help="Whom the call is attributed to.")
 @click.option("--feature", help="What the call is attributed to.")
+@click.option("--collection", metavar="NAME", help="Ask the documents of a collection instead of a model.")
+@click.option("--principal", "principals", multiple=True, help="For whom, with --collection; none: for everybody.")
 @click.option("--stream/--no-stream", default=True, show_default=True, help="Print the answer while it is written.")
 @command
-def ask(cli: Cli, question: str, stream: bool, **about: str | None) -> None:
-    """Ask a model a question; `-` reads it from standard input."""
-    stream = stream and not cli.json
+def ask(
+    cli: Cli, question: str, stream: bool, collection: str | None, principals: tuple[str, ...], **about: str | None
+) -> None:
+    """Ask a model or a collection of documents a question; `-` reads it from standard input."""
+    question = sys.stdin.read() if question == "-" else question
+    if collection is not None:
+        _require_no_model(about)
+        feature = about["feature"]
+        ask_documents(cli, question, collection=collection, principals=principals, feature=feature, stream=stream)
+        return
+    if principals:
+        raise click.UsageError("--principal goes with --collection.")
+    _ask_model(cli, question, stream=stream and not cli.json, **about)
+
+
+def _require_no_model(about: Mapping[str, str | None]) -> None:
+    """Refuse what would be ignored: a collection has a model of its own."""
+    source = click.get_current_context().get_parameter_source
+    named = [name for name in ("model", "system", "user") if about[name] and source(name) != ParameterSource.DEFAULT]
+    if named:
+        raise click.UsageError(f"--{named[0]} does not go with --collection, which has a model of its own.")
+
+
+def _ask_model(cli: Cli, question: str, *, stream: bool, **about: str | None) -> None:
     body, headers = _request(question, stream=stream, **about)
     client, began = cli.client(), time.monotonic()
     with client.open("POST", PATH, body=body, headers=headers, timeout_s=LONGEST_S) as response:
@@ -52,7 +77,7 @@ def _request(
     question: str, *, stream: bool, model: str | None, system: str | None, user: str | None, feature: str | None
 ) -> tuple[dict[str, Any], dict[str, str]]:
     messages = [{"role": "system", "content": system}] if system else []
-    messages.append({"role": "user", "content": sys.stdin.read() if question == "-" else question})
+    messages.append({"role": "user", "content": question})
     body: dict[str, Any] = {"model": model, "messages": messages}
     if user:
         body["user"] = user

@@ -30,6 +30,7 @@ def keys(cli: Cli) -> None:
 @click.option("--expires", type=Moment(), help="When it ends: 90d, 12h or an RFC 3339 time.  [default: never]")
 @click.option("--requests-per-min", type=click.IntRange(1), help="Requests in any 60 seconds.  [default: the policy's]")
 @click.option("--tokens-per-min", type=click.IntRange(1), help="Tokens in any 60 seconds.  [default: the policy's]")
+@click.option("--principals", type=CommaList(), help="Whom it may search documents for.  [default: anybody]")
 @click.option("--concurrency", type=click.IntRange(1), help="Calls at once.  [default: the policy's]")
 @command
 def create(cli: Cli, name: str, expires: str | None, **limits: Any) -> None:

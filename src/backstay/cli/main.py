@@ -18,6 +18,7 @@ from backstay.cli.demo import demo
 from backstay.cli.drill import drill
 from backstay.cli.ingest import ingest
 from backstay.cli.keys import keys
+from backstay.cli.mcp import mcp
 from backstay.cli.models import models
 from backstay.cli.output import dump, say
 from backstay.cli.people import people
@@ -66,6 +67,6 @@ def version(cli: Cli) -> None:
 
 for _command in (
     serve, demo, check, ask, keys, traces, costs, budgets, alerts, audit, workers, reconcile, prices, models, routes,
-    cache, collections, ingest, retrieval, simulate, drill, people, login, webhooks, completion, version,
+    cache, collections, ingest, retrieval, mcp, simulate, drill, people, login, webhooks, completion, version,
 ):  # fmt: skip
     main.add_command(_command)

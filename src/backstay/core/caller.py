@@ -4,6 +4,8 @@ from typing import Literal, get_args
 
 import msgspec
 
+from backstay.core.money import NanoUSD
+
 Right = Literal["call", "read", "admin"]
 """What a key may do: ``call`` models; ``read`` the traces and costs of its own calls; ``admin``: all of its tenant."""
 
@@ -28,6 +30,18 @@ class CallLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Calls at once."""
 
 
+class CallTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request asks of each model call that Backstay makes for it."""
+
+    trace_id: str | None = None
+    parent_id: str | None = None
+    deadline_s: float | None = None
+    max_cost_nanousd: NanoUSD | None = None
+
+
+NO_TERMS = CallTerms()
+
+
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """A key, or a person in the console, or the operator of the installation."""
 
@@ -45,10 +59,14 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     priority: Priority = "interactive"
     """Of calls that name none."""
+    principals: frozenset[str] | None = None
+    """Whom it may search documents for; ``None`` means anybody."""
     limits: CallLimits | None = None
     """A key's own limits, over those of the policy."""
     role: Literal["admin", "editor", "reviewer", "viewer"] | None = None
     """Of a person."""
+    terms: CallTerms = NO_TERMS
+    """Of the request that is being answered."""
 
     def may(self, right: Right) -> bool:
         return right in self.rights or "admin" in self.rights

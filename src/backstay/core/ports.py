@@ -1,6 +1,6 @@
 """Owns what a lower room asks of a higher one: protocols of one method, whose implementations composition hands in."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -41,6 +41,20 @@ class ModelCalls(Protocol):
 
         Raises:
             BackstayError: Whatever such a call may end with.
+        """
+        ...
+
+
+class ModelStreams(Protocol):
+    """Make a chat call for a caller of Backstay's own API, whose text is wanted as it comes."""
+
+    async def stream(
+        self, caller: Caller, body: Mapping[str, Any], on_text: Callable[[str], Awaitable[None]]
+    ) -> ModelAnswer:
+        """Make it as ``ModelCalls`` does, hand each piece of its text over, and return the whole.
+
+        Raises:
+            BackstayError: Whatever such a call may end with, or break off with.
         """
         ...
 

@@ -324,6 +324,8 @@ def settle_and_record(gateway: Gateway, recording: Recording) -> None:
     if recording.claim is not None:
         recording.claim.end()
     gateway.observe(span)
+    if recording.incoming.observe is not None:
+        recording.incoming.observe(span)
 
 
 async def _reply(gateway: Gateway, recording: Recording, answer: Answer, sink: Sink) -> None:

@@ -20,9 +20,17 @@ _KEPT_ELSEWHERE = frozenset({"conversation", "previous_response_id", "prompt"})
 class Models:
     """The models that callers may name: those of the policy, and what may be addressed without an entry in it."""
 
-    def __init__(self, named: Mapping[str, Model], direct: Callable[[str], Target | None] = lambda name: None):
+    def __init__(
+        self,
+        named: Mapping[str, Model],
+        direct: Callable[[str], Target | None] = lambda name: None,
+        collections: Mapping[str, str] | None = None,
+    ):
+        """Take them. ``collections``: those of the names that collections of documents answer by, which have no targets
+        of their own."""
         self._named = named
         self._direct = direct
+        self.collections: Mapping[str, str] = collections or {}
 
     def __iter__(self) -> Iterator[Model]:
         return iter(self._named.values())
@@ -30,6 +38,15 @@ class Models:
     def visible_to(self, caller: Caller) -> list[Model]:
         """List the models that a caller may use, in the policy's order."""
         return [model for name, model in self._named.items() if caller.models is None or name in caller.models]
+
+    def names_for(self, caller: Caller) -> list[str]:
+        """List all names that a caller may use, those of collections last."""
+        names = [*self._named, *self.collections]
+        return [name for name in names if caller.models is None or name in caller.models]
+
+    def collection(self, name: str, caller: Caller) -> str | None:
+        """Return the collection that answers by a name which the caller may use; ``None``: none does."""
+        return self.collections.get(name) if caller.models is None or name in caller.models else None
 
     def find(self, name: str, caller: Caller) -> Model:
         """Find a model by the name that a caller gave.
@@ -41,6 +58,11 @@ class Models:
             model = self._named.get(name)
             if model is not None:
                 return model
+            if name in self.collections:
+                raise UnknownModel(
+                    f"{name!r} is a collection of documents. A server answers by it, at /v1/chat/completions alone.",
+                    param="model",
+                )
             target = self._direct(name)
             if target is not None:
                 return Model(name=name, targets=(target,))
@@ -52,7 +74,7 @@ class Models:
         return next(targets, None) or self._direct(name)
 
     def _unknown(self, name: str, caller: Caller) -> str:
-        names = [model.name for model in self.visible_to(caller)]
+        names = self.names_for(caller)
         near = difflib.get_close_matches(name, names, n=_SUGGESTIONS, cutoff=0.0)
         if not near:
             return f"There is no model {name!r}, and this key may use none."

@@ -1,6 +1,6 @@
 """Owns the nouns of the gateway: targets and models, what a wire hands in, and where the answer goes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -11,6 +11,7 @@ from backstay.core.money import NanoUSD
 from backstay.core.routing import OnBrokenStream, Strategy
 from backstay.gateway.tries import RetryPolicy
 from backstay.providers import Dialect, Operation, Provider, Timeouts
+from backstay.tracing import Span
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -132,6 +133,8 @@ class Incoming(msgspec.Struct, frozen=True, kw_only=True):
     cache_control: Directives = Directives()
     is_shadow: bool = False
     """Whether it checks an answer that another call had from the cache."""
+    observe: Callable[[Span], None] | None = None
+    """Called with this call's span once it is recorded."""
     only_target: str | None = None
     """The one target that may answer, where it keeps the conversation that this goes on with."""
 

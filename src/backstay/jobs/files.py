@@ -91,8 +91,13 @@ class FileWriter:
         if self._held_bytes >= CHUNK_BYTES:
             await self._flush()
 
-    async def end(self, filename: str, *, expires_after_s: int | None = None) -> File:
-        """Complete the file, under a name; it is let go of so long after it was begun, or when it is deleted."""
+    async def end(
+        self, filename: str, *, expires_after_s: int | None = None, purpose: str | None = None
+    ) -> File:  # fmt: skip
+        """Complete the file, under a name; it is let go of so long after it was begun, or when it is deleted.
+
+        ``purpose`` takes the place of the one that it was begun with.
+        """
         await self._flush()
         async with self._database.tenant(self._tenant_id, timeout_s=_CHUNK_S) as connection:
             cursor = await connection.execute(
@@ -102,6 +107,7 @@ class FileWriter:
                     "filename": filename,
                     "size_bytes": self.size_bytes,
                     "expires_after_s": expires_after_s,
+                    "purpose": purpose,
                 },
             )
             return msgspec.convert(await cursor.fetchone(), File)

@@ -19,7 +19,7 @@ values (%(tenant_id)s, %(file_id)s, %(number)s, %(data)s)
 
 -- name: end_file
 update files set status = 'processed', filename = %(filename)s, size_bytes = %(size_bytes)s,
-  expires_at = created_at + make_interval(secs => %(expires_after_s)s)
+  expires_at = created_at + make_interval(secs => %(expires_after_s)s), purpose = coalesce(%(purpose)s, purpose)
 where tenant_id = %(tenant_id)s and file_id = %(file_id)s and status = 'writing'
 returning file_id, key_id, purpose, filename, size_bytes, created_at, expires_at
 

@@ -41,13 +41,13 @@ class Collections:
         await self._store.create(tenant_id, name, settings)
         return await self.show(tenant_id, name)
 
-    async def all(self, tenant_id: str) -> list[CollectionView]:
-        """List a tenant's collections by name."""
-        return await self._store.views(tenant_id)
+    async def all(self, tenant_id: str, principals: Sequence[str] | None = None) -> list[CollectionView]:
+        """List a tenant's collections by name. Counted is what principals may read; ``None``: everything."""
+        return await self._store.views(tenant_id, None, principals)
 
-    async def show(self, tenant_id: str, name: str) -> CollectionView:
-        """Show a collection. Raises ``NotFound``."""
-        found = await self._store.views(tenant_id, name)
+    async def show(self, tenant_id: str, name: str, principals: Sequence[str] | None = None) -> CollectionView:
+        """Show a collection, counted like that. Raises ``NotFound``."""
+        found = await self._store.views(tenant_id, name, principals)
         if not found:
             raise NotFound(f"There is no collection {name}. `backstay collections create {name}` makes it.")
         return found[0]

@@ -10,7 +10,7 @@ from backstay.retrieval.embeddings import Embeddings
 from backstay.retrieval.fusion import Evidence, fuse, relevance
 from backstay.retrieval.lexical import Scores
 from backstay.retrieval.store import Reading, RetrievalStore, Vector, literal
-from backstay.retrieval.types import Candidate, Found, Query
+from backstay.retrieval.types import Candidate, Collection, Found, Query
 from backstay.retrieval.word_indexes import WordIndex, WordIndexes
 
 _DEPTH = 100
@@ -37,14 +37,32 @@ class Search:
         """
         collection = await self._store.find(caller.tenant_id, name)
         by_meaning = query.mode != "lexical"
-        vector = await self._embeddings.of_query(caller, collection, query.text) if by_meaning else None
+        vector = await self._vector(caller, collection, query) if by_meaning else None
         index = await self._indexes.of(collection)
-        scores = index.words.scores(index.analyzer.terms(query.text), frozenset(query.principals))
+        scores = _by_words(index, query)
         depth = max(_DEPTH, (10 if query.by_document else 2) * query.limit)
         async with self._store.reading(collection, query) as reading:
             candidates = await _gather(reading, query, scores, None if vector is None else literal(vector), depth)
             ranked = _rank(query, index, scores, vector, candidates)
             return await reading.passages([_shown(query, each) for each in _firsts(ranked, query)])
+
+    async def _vector(self, caller: Caller, collection: Collection, query: Query) -> Vector:
+        """Return the direction of what is asked, drawn a little to what was asked before."""
+        vector = await self._embeddings.of_query(caller, collection, query.text)
+        if not query.earlier:
+            return vector
+        for text, weight in query.earlier:
+            vector = vector + np.float32(weight) * await self._embeddings.of_query(caller, collection, text)
+        return vector / max(float(np.linalg.norm(vector)), 1e-9)
+
+
+def _by_words(index: WordIndex, query: Query) -> Scores:
+    principals = frozenset(query.principals)
+    scores = index.words.scores(index.analyzer.terms(query.text), principals)
+    for text, weight in query.earlier:
+        earlier = index.words.scores(index.analyzer.terms(text), principals)
+        scores = msgspec.structs.replace(scores, values=scores.values + np.float32(weight) * earlier.values)
+    return scores
 
 
 async def _gather(reading: Reading, query: Query, scores: Scores, vector: str | None, depth: int) -> list[Candidate]:

@@ -96,9 +96,15 @@ class RetrievalStore:
             raise NotFound(f"There is no collection {name}. `backstay collections create {name}` makes it.")
         return msgspec.convert(row, Collection)
 
-    async def views(self, tenant_id: str, name: str | None = None) -> list[CollectionView]:
-        """Read all collections as they are shown, or one."""
-        async with self._keeper(tenant_id) as connection:
+    async def views(
+        self, tenant_id: str, name: str | None = None, principals: Sequence[str] | None = None
+    ) -> list[CollectionView]:
+        """Read all collections as they are shown, or one; counted is what principals may read, ``None``: everything."""
+        async with self._database.tenant(tenant_id, timeout_s=10.0) as connection:
+            if principals is None:
+                await connection.execute(_QUERIES["keep_documents"])
+            else:
+                await connection.execute(_QUERIES["read_for"], {"principals": SEPARATOR.join(principals)})
             cursor = await connection.execute(_QUERIES["views"], {"tenant_id": tenant_id, "collection": name})
             return msgspec.convert(await cursor.fetchall(), list[CollectionView])
 

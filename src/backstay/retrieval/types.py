@@ -177,10 +177,23 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     content: Annotated[str, Meta(max_length=20_000)]
 
 
+class Manner(msgspec.Struct, frozen=True, kw_only=True):
+    """How the answer model is to be asked, beside the question."""
+
+    instructions: str = ""
+    """Of who asks, such as a language or a tone. They come after those that bind it to the passages."""
+    user: str | None = None
+    """The end user that its call is attributed to."""
+    max_tokens: int | None = None
+    """Of the answer; ``None``, or more than is usual: as is usual."""
+
+
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """A search, its parts checked."""
 
     text: str
+    earlier: Sequence[tuple[str, float]] = ()
+    """What was asked before in the conversation, each with its weight beside the text's own, which is 1."""
     limit: int = 10
     mode: Mode = "hybrid"
     filter: str | None = None
