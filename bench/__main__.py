@@ -15,7 +15,7 @@ from types import FrameType
 
 import msgspec
 
-from bench import budgets, console, ledger, overload, plan, soak, verification
+from bench import abstention, budgets, console, ledger, overload, plan, soak, verification
 from bench.machine import BenchError, allow_open_files, choose_cores, describe, require_tools
 from bench.plot import draw
 from bench.processes import prioritise
@@ -40,6 +40,8 @@ def main(words: Sequence[str] | None = None) -> int:
                 return ledger.main(entries=asked.entries, kept=asked.data)
             case "overload":
                 return overload.main()
+            case "abstention":
+                return abstention.main(data=asked.data, train=asked.train, is_json=asked.json)
             case "verification":
                 return verification.main(data=asked.data, train=asked.train, is_json=asked.json)
             case "budgets":
@@ -60,7 +62,9 @@ def main(words: Sequence[str] | None = None) -> int:
 def read_words(words: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line. What it does not know ends the program with status 2, before anything is run."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Backstay.", epilog=_STATUS)
-    whats = parser.add_subparsers(dest="what", metavar="{gateway,console,ledger,overload,budgets,soak,verification}")
+    whats = parser.add_subparsers(
+        dest="what", metavar="{gateway,console,ledger,overload,budgets,soak,verification,abstention}"
+    )
 
     def add(name: str, does: str) -> argparse.ArgumentParser:
         return whats.add_parser(name, help=does, description=f"Measure {does}.", epilog=_STATUS)
@@ -91,10 +95,12 @@ def read_words(words: Sequence[str] | None) -> argparse.Namespace:
     )
     add("overload", "a worker pressed with more long requests than fit")
     add("budgets", "what a budget adds to a call")
+    holds = add("abstention", "whether wrong answers keep below what is wanted")
     claims = add("verification", "how well sentences of answers are held against passages")
-    claims.add_argument("--data", type=Path, default=_data(), help="the labelled sets (BACKSTAY_DATA; %(default)s)")
-    claims.add_argument("--train", action="store_true", help="learn the classifier anew, and keep it in the package")
-    claims.add_argument("--json", action="store_true", help="print one JSON document")
+    for each in (holds, claims):
+        each.add_argument("--data", type=Path, default=_data(), help="the labelled sets (BACKSTAY_DATA; %(default)s)")
+        each.add_argument("--train", action="store_true", help="learn anew, and keep what is learnt in the package")
+        each.add_argument("--json", action="store_true", help="print one JSON document")
     rounds = add("soak", "whether budgets hold while workers that spend them are killed")
     rounds.add_argument("--rounds", type=number, default=soak.Plan().rounds, help="budgets to spend (%(default)s)")
     rounds.add_argument("--seed", type=int, default=soak.Plan().seed, help="of all that is random (%(default)s)")

@@ -1,4 +1,4 @@
-"""Owns the figures by which scores are judged: precision, recall, F1, and how far probabilities are off."""
+"""Owns the figures by which scores are judged at a threshold: precision, recall, F1."""
 
 import msgspec
 import numpy as np
@@ -6,8 +6,6 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
-
-_BINS = 10
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,22 +31,3 @@ def best_threshold(labels: Flags, scores: Floats) -> float:
     """Return the threshold of the highest F1, of a hundred that divide the scores evenly."""
     tried = np.unique(np.quantile(scores, np.linspace(0, 1, 101)))
     return float(max(tried, key=lambda threshold: judge(labels, scores, threshold).f1))
-
-
-def calibration(labels: Flags, scores: Floats) -> list[tuple[float, float, int]]:
-    """Return, for ten equal steps of probability, what was told at the mean, what was so, and of how many."""
-    place = np.minimum((scores * _BINS).astype(int), _BINS - 1)
-    return [
-        (float(scores[place == n].mean()), float(labels[place == n].mean()), int((place == n).sum()))
-        for n in range(_BINS)
-        if (place == n).any()
-    ]
-
-
-def calibration_error(labels: Flags, scores: Floats) -> float:
-    """Return the expected calibration error: the mean distance of what was told from what was so.
-
-    Source: M. P. Naeini, G. F. Cooper, M. Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning"
-    (AAAI 2015).
-    """
-    return sum(abs(told - so) * size for told, so, size in calibration(labels, scores)) / max(len(labels), 1)

@@ -18,6 +18,9 @@ _SAMPLE = 512
 """As many cosines as a worker takes for what is usual."""
 
 
+Weighted = Sequence[tuple[str, float]]
+
+
 class LabelledSet(msgspec.Struct, frozen=True, kw_only=True):
     """A set in BEIR's layout."""
 
@@ -55,11 +58,12 @@ def read_set(folder: Path, most: int) -> LabelledSet:
 
 
 def search(
-    texts: Sequence[str], queries: Sequence[str], vectors: Floats, asked: Floats, *, limit: int
+    texts: Sequence[str], queries: Sequence[Weighted], vectors: Floats, asked: Floats, *, limit: int
 ) -> list[Searched]:
     """Search texts by each query as a worker does, hybrid, and return the best of each.
 
     Args:
+        queries: What is asked, and what was asked before, each with its weight.
         vectors: Of the texts, one a row, of length 1.
         asked: Of the queries.
     """
@@ -68,7 +72,10 @@ def search(
     some = np.random.default_rng(0).permutation(len(texts))[:_SAMPLE]
     found: list[Searched] = []
     for query, vector in zip(queries, asked, strict=True):
-        words, near = index.scores(analyzer.terms(query), ()).values, vectors @ vector
+        words = np.zeros(len(texts), dtype=np.float32)
+        for text, weight in query:
+            words += np.float32(weight) * index.scores(analyzer.terms(text), ()).values
+        near = vectors @ vector
         scores = fuse(Evidence(lexical=words, cosines=near, all_lexical=words, some_cosines=near[some]))
         best: list[int] = np.argsort(-scores, kind="stable")[:limit].tolist()
         found.append(Searched(places=best, scores=[float(scores[place]) for place in best]))

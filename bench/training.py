@@ -7,7 +7,7 @@ import numpy as np
 
 from backstay.retrieval.alignment import FEATURES, Floats
 from backstay.retrieval.classifier import Classifier, Weights
-from backstay.statistics import fit_curve
+from backstay.statistics.logistic import fit_curve
 from bench.scores import best_threshold
 
 _HIDDEN, _EPOCHS, _BATCH, _STEP, _DECAY = 16, 200, 128, 2e-3, 2e-3
@@ -64,7 +64,8 @@ def _descend(rows: Floats, labels: Floats, seed: int) -> Weights:
                 root = np.sqrt(second[n] / (1 - 0.999**step)) + 1e-8
                 params[n] -= _STEP * (first[n] / (1 - 0.9**step)) / root
     return Weights(
-        features=FEATURES, mean=mean.tolist(), scale=scale.tolist(), hidden=[[float(value) for value in row] for row in params[0]],
+        features=FEATURES, mean=mean.tolist(), scale=scale.tolist(),
+        hidden=[[float(value) for value in row] for row in params[0]],
         hidden_bias=params[1].tolist(), out=params[2].tolist(), out_bias=float(params[3][0]), threshold=0.5,
     )  # fmt: skip
 

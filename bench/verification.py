@@ -22,11 +22,12 @@ from backstay.retrieval.chunking import sentences
 from backstay.retrieval.classifier import Classifier, Weights
 from backstay.retrieval.support import Verifier
 from backstay.retrieval.types import Found
+from backstay.statistics.reliability import calibration_error, reliability
 from bench import training
 from bench.claims import Claim, Part, read_supported
 from bench.planted import kinds_of, plant
 from bench.retrieval_plots import draw_verification
-from bench.scores import Floats, best_threshold, calibration, calibration_error, judge
+from bench.scores import Floats, best_threshold, judge
 from bench.targets import Check
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -70,13 +71,13 @@ def main(*, data: Path, train: bool, is_json: bool) -> int:
     figures = {
         "backstay": Figures(
             precision=ours.precision, recall=ours.recall, f1=ours.f1, claims=len(labels),
-            calibration_error=calibration_error(labels, told),
+            calibration_error=calibration_error(told.tolist(), labels.tolist()),
         ),
         **{name: _baseline(name, parts) for name in _BASELINES},
     }  # fmt: skip
     passed = {kind: (sum(_scores(told, parts["test"], kind) >= classifier.threshold), len(each))
               for kind, each in kinds_of(parts["test"])}  # fmt: skip
-    draw_verification(figures, passed, calibration(labels, told), PICTURE)
+    draw_verification(figures, passed, reliability(told.tolist(), labels.tolist()), PICTURE)
     checks = [
         Check(name="planted numbers, units, dates, names and denials that pass", limit=0, unit="",
               value=len(_false_facts(told, parts["test"], classifier.threshold))),

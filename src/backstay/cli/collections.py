@@ -25,8 +25,17 @@ def collections() -> None:
               help="How documents are cut.")  # fmt: skip
 @click.option("--max-chars", type=int, default=1200, show_default=True, help="The longest chunk, in characters.")
 @click.option("--overlap-chars", type=int, default=0, show_default=True, help="What two neighbours have in common.")
+@click.option(
+    "--wrong-answers",
+    type=float,
+    default=0.1,
+    show_default=True,
+    help="The share of questions that may get an answer that the documents do not hold.",
+)
+@click.option("--unsupported", type=click.Choice(["mark", "cut", "ask_again"]), default="mark", show_default=True,
+              help="What becomes of an answer's sentences that no passage supports.")  # fmt: skip
 @command
-def create(cli: Cli, strategy: str, max_chars: int, overlap_chars: int, **settings: str) -> None:
+def create(cli: Cli, strategy: str, max_chars: int, overlap_chars: int, **settings: str | float) -> None:
     """Make a collection."""
     chunking = {"strategy": strategy, "max_chars": max_chars, "overlap_chars": overlap_chars}
     made = cli.client().post("/v1/collections", {**settings, "chunking": chunking})
@@ -72,6 +81,9 @@ def show(cli: Cli, name: str) -> None:
         ["documents", count(shown["documents"])], ["chunks", count(shown["chunks"])],
         ["bytes of text", count(shown["size_bytes"])], ["language", shown["language"]], ["chunking", cut],
         ["embedding model", shown["embedding_model"]], ["answer model", shown["answer_model"]],
+        ["unsupported sentences", shown["unsupported"]],
+        ["wrong answers", f"{shown['wrong_answers']:.0%} of questions at most"],
+        ["calibrated", local_time(shown["calibrated_at"])],
     ]  # fmt: skip
     table([shown["name"], ""], rows)
 

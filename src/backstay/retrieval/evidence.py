@@ -1,9 +1,9 @@
 """Owns how likely it is that the passages found hold an answer to a question, and from where on an answer is given.
 
-A few numbers of the question and the passages, weighed by what was learnt from conversations whose passages are known to
-answer or not (``python -m bench abstention --train`` writes ``evidence.json``). The threshold is chosen by conformal risk
-control for a wanted rate of wrong answers, on examples that nothing was learnt from: those that come with the package, or
-a collection's own.
+A few numbers of the question and the passages, weighed by what was learnt from conversations whose passages are known
+to answer or not (``python -m bench abstention --train`` writes ``evidence.json``). The threshold is chosen by conformal
+risk control for a wanted rate of wrong answers, on examples that nothing was learnt from: those that come with the
+package, or a collection's own.
 """
 
 import math
@@ -17,7 +17,7 @@ from backstay.retrieval.alignment import Reading, read, weigh
 from backstay.retrieval.analysis import Analyzer
 from backstay.retrieval.chunking import sentences
 from backstay.retrieval.types import Found
-from backstay.statistics import Control, control_risk
+from backstay.statistics.conformal import Control, control_risk
 
 FEATURES = ("best", "first_three", "gap", "in_a_sentence", "in_a_passage", "in_all", "missing", "names", "length")
 """What is told of a question and its passages, in this order."""
@@ -43,9 +43,7 @@ def describe(analyzer: Analyzer, question: str, found: Sequence[Found]) -> list[
     asked, first = read(analyzer, question), found[:_PASSAGES]
     scores = [passage.score for passage in found] or [0.0]
     passages = [read(analyzer, f"{each.title}. {each.heading}. {each.text}") for each in first]
-    places = [
-        read(analyzer, passage.text[start:end]) for passage in first for start, end in sentences(passage.text)
-    ]
+    places = [read(analyzer, passage.text[start:end]) for passage in first for start, end in sentences(passage.text)]
     weights = weigh(place.bag for place in places)
     top = math.log(1 + max(len(places), 1))
 
