@@ -23,6 +23,8 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
     places: Floats
     """One row of features a place whose facts agree; none: it cannot be supported."""
     supported: bool
+    where: tuple[int, ...] = ()
+    """Which sentence of the passages each of them is."""
 
 
 def learn(train: Sequence[Example], choose: Sequence[Example], seed: int = 0) -> Weights:

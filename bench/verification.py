@@ -75,12 +75,17 @@ def main(*, data: Path, train: bool, is_json: bool) -> int:
         ),
         **{name: _baseline(name, parts) for name in _BASELINES},
     }  # fmt: skip
-    passed = {kind: (sum(_scores(told, parts["test"], kind) >= classifier.threshold), len(each))
+    passed = {kind: (int((_scores(told, parts["test"], kind) >= classifier.threshold).sum()), len(each))
               for kind, each in kinds_of(parts["test"])}  # fmt: skip
+    false_facts = _false_facts(
+        classifier,
+        [claim for each in parts.values() for claim in each],
+        [e for each in examples.values() for e in each],
+    )
     draw_verification(figures, passed, reliability(told.tolist(), labels.tolist()), PICTURE)
     checks = [
         Check(name="planted numbers, units, dates, names and denials that pass", limit=0, unit="",
-              value=len(_false_facts(told, parts["test"], classifier.threshold))),
+              value=len(false_facts)),
         Check(name="a sentence takes", value=per_sentence_ms, limit=_LONGEST_MS, unit="ms"),
         Check(name="F1 over the better baseline's", value=ours.f1 - max(figures[name].f1 for name in _BASELINES),
               limit=0, unit="", at_least=True),
@@ -96,19 +101,27 @@ def _examples(claims: Sequence[Claim]) -> list[training.Example]:
     for claim in claims:
         if claim.passages not in verifiers:
             verifiers[claim.passages] = Verifier(analyzer, [_as_found(text) for text in claim.passages])
-        rows = [each.features for each in verifiers[claim.passages].compared(claim.text)]
+        compared = verifiers[claim.passages].compared(claim.text)
+        rows = [each.features for each in compared]
         places = np.array(rows) if rows else np.zeros((0, len(FEATURES)))
-        found.append(training.Example(places=places, supported=claim.supported))
+        where = tuple(hash((each.place.passage.text, each.place.start)) for each in compared)
+        found.append(training.Example(places=places, supported=claim.supported, where=where))
     return found
 
 
-def _false_facts(told: Floats, claims: Sequence[Claim], threshold: float) -> list[Claim]:
-    """Return planted changes of facts that pass, of claims that pass as they were."""
-    good = {(claim.text, claim.passages) for claim, each in zip(claims, told, strict=True) if each >= threshold}
+def _false_facts(classifier: Classifier, claims: Sequence[Claim], examples: Sequence[training.Example]) -> list[Claim]:
+    """Return planted changes of facts that pass by a place by which the claim passes as it was."""
+
+    def good(example: training.Example) -> set[int]:
+        likely = classifier.probabilities(example.places) if len(example.places) else []
+        return {place for place, each in zip(example.where, likely, strict=True) if each >= classifier.threshold}
+
+    passing = {(claim.text, claim.passages): good(each) for claim, each in zip(claims, examples, strict=True)}
     return [
         claim
         for claim in claims
-        if claim.kind in NEVER and (claim.text, claim.passages) in good and (claim.origin, claim.passages) in good
+        if claim.kind in NEVER
+        and not passing[claim.text, claim.passages].isdisjoint(passing.get((claim.origin, claim.passages), ()))
     ]
 
 

@@ -56,14 +56,20 @@ def deny_alike(claim: Denials, place: Denials) -> bool:
         return not claim.at
     first, last = shared[0] - _REACH, shared[-1] + _REACH_ON
     touching = [n for n in place.at if first <= n <= last]
-    return len(touching) == len(claim.at) and _same(claim, place, claim.at) and _same(place, claim, touching)
+    return (
+        len(touching) == len(claim.at) and _same(claim, place, claim.at, True) and _same(place, claim, touching, False)
+    )
 
 
-def _same(one: Denials, other: Denials, at: Sequence[int]) -> bool:
-    """Tell whether the word that is denied at each place is, where the other has it, denied there too."""
+def _same(one: Denials, other: Denials, at: Sequence[int], must_be_there: bool) -> bool:
+    """Tell whether the word that is denied at each place is denied by the other too, or perhaps not there at all."""
     for place in at:
-        denied = next((stem for stem in one.stems[place + 1 : place + 1 + _REACH] if stem), "")
+        denied = next((stem for stem in one.stems[place + 1 : place + 1 + _REACH] if stem), None)
+        if denied is None:  # at the end: *as it says it does not*
+            denied = next((stem for stem in reversed(one.stems[max(0, place - _REACH) : place]) if stem), "")
         spots = [n for n, stem in enumerate(other.stems) if stem and stem == denied]
-        if spots and not any(spot - _REACH <= n < spot for spot in spots for n in other.at):
+        if not spots and denied and must_be_there:
+            return False
+        if spots and not any(spot - _REACH <= n <= spot + _REACH_ON for spot in spots for n in other.at):
             return False
     return True

@@ -37,7 +37,8 @@ _UNITS: Mapping[str, str] = {
     word: words.split()[0] for words in re.split(r"[|\n]", _UNIT_WORDS.strip()) for word in words.split()
 }
 _CURRENCY = re.compile(r"[$€£¥]\s?$")
-_AFTER = re.compile(r"[\s\u00a0-]?(percentage points|basis points|[^\W\d_]+|[%€£¥])")
+_AFTER = re.compile(r"[\s\u00a0-]{0,3}(percentage points|basis points|[^\W\d_]+|[%€£¥])")
+_PLURAL = re.compile(r"[^\W\d_]{3,}s")
 _CALENDAR_WORDS = """
 january february march april may june july august september october november december monday tuesday wednesday
 thursday friday saturday sunday januar februar märz mai juni juli oktober dezember montag dienstag mittwoch
@@ -55,6 +56,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """In one notation: no separators of thousands, no zeros at the end, scales such as `million` multiplied out."""
     units: frozenset[tuple[str, str]]
     """Numbers with the units that are known to be theirs, each by one name."""
+    counted: frozenset[tuple[str, str]]
+    """Numbers with the plural that follows them, which is no known unit."""
     names: frozenset[str]
     """Words with a capital within a sentence, and months, casefolded; of scripts without capitals there are none."""
     opening: str | None
@@ -68,9 +71,11 @@ def read_facts(text: str) -> Facts:
     found = [word.replace("’", "'") for word in _WORD.findall(text)]
     low = [_bare(word) for word in found]
     counted = list(_numbers(text))
+    found_units = frozenset((number, _UNITS[unit]) for number, unit in counted if unit in _UNITS)
     return Facts(
         numbers=(*(number for number, _ in counted), *(str(_SPELLED[word]) for word in low if _is_count(word))),
-        units=frozenset((number, unit) for number, unit in counted if unit),
+        units=found_units,
+        counted=frozenset(each for each in counted if each[1] not in _UNITS and _PLURAL.fullmatch(each[1])),
         names=frozenset(_names(text)),
         opening=_opening(text),
         words=frozenset(low),
@@ -97,6 +102,8 @@ def agree(claim: Facts, place: Facts) -> bool:
     held: dict[str, set[str]] = {}
     for number, unit in place.units:
         held.setdefault(number, set()).add(unit)
+    if any(number in held and word not in place.words for number, word in claim.counted):
+        return False
     # A number may stand in a table, where its unit is far away; a sign of percent is not.
     return all(unit in held.get(number, () if unit == "%" else {unit}) for number, unit in claim.units)
 
@@ -110,7 +117,7 @@ def _is_count(word: str) -> bool:
 
 
 def _numbers(text: str) -> Iterator[tuple[str, str]]:
-    """Return each number in one notation, and the name of its unit or nothing."""
+    """Return each number in one notation, and the word or sign of its unit, or whatever follows it."""
     text = _ORDINAL.sub("", text)
     for match in _NUMBER.finditer(text):
         before, after = _CURRENCY.search(text[: match.start()]), _AFTER.match(text, match.end())
@@ -118,7 +125,7 @@ def _numbers(text: str) -> Iterator[tuple[str, str]]:
         if after and power:
             after = _AFTER.match(text, after.end())
         unit = before[0].strip() if before else after[1].casefold().replace(" ", "-") if after else ""
-        yield _plain(match[0], power), _UNITS.get(unit, "")
+        yield _plain(match[0], power), unit
 
 
 def _plain(digits: str, power: int) -> str:
