@@ -22,12 +22,12 @@ from backstay.providers.local_types import embedding_tokenizer, embedding_weight
 from backstay.retrieval.analysis import Analyzer
 from backstay.retrieval.conversation import earlier_questions
 from backstay.retrieval.evidence import FEATURES, Example, Weights, describe
+from backstay.retrieval.fusion import Floats
 from backstay.retrieval.types import Found, Turn
 from backstay.statistics import upper_bound
 from backstay.statistics.conformal import control_risk
 from bench.claims import conversations, read_lines
 from bench.retrieval_plots import draw_lines
-from bench.scores import Floats
 from bench.search_sets import embed, search
 from bench.targets import Check
 
@@ -116,8 +116,9 @@ def _mean_of_splits(weights: Weights, rate: float, shown: Sequence[Case]) -> flo
     examples = [*weights.examples, *((_score(weights, case), case.wrong) for case in shown)]
     chance, shares = np.random.default_rng(0), list[float]()
     for _ in range(_SPLITS):
-        order = chance.permutation(len(examples))
-        chosen, seen = ([examples[n] for n in half] for half in np.array_split(order, 2))
+        order: list[int] = chance.permutation(len(examples)).tolist()
+        half = len(order) // 2
+        chosen, seen = [examples[n] for n in order[:half]], [examples[n] for n in order[half:]]
         threshold = control_risk([score for score, _ in chosen], [wrong for _, wrong in chosen], rate=rate).threshold
         shares.append(sum(wrong for score, wrong in seen if score >= threshold) / len(seen))
     return float(np.mean(shares))
@@ -162,12 +163,13 @@ def _asked(task: dict[str, Any]) -> list[tuple[str, float]]:
 def _directions(embedder: Embedder, asked: Sequence[Sequence[tuple[str, float]]], cache: Path | None) -> Floats:
     texts = [text for query in asked for text, _ in query]
     vectors, place = embed(embedder, texts, cache), 0
-    found: list[Floats] = []
-    for query in asked:
-        summed = sum(weight * vectors[place + n].astype(float) for n, (_, weight) in enumerate(query))
-        place += len(query)
-        found.append(np.asarray(summed / np.linalg.norm(summed)))
-    return np.array(found, dtype=np.float32)
+    found = np.zeros((len(asked), vectors.shape[1]), dtype=np.float32)
+    for row, query in enumerate(asked):
+        for _, weight in query:
+            found[row] += np.float32(weight) * vectors[place]
+            place += 1
+        found[row] /= np.linalg.norm(found[row])
+    return found
 
 
 def _as_found(text: str, score: float) -> Found:
@@ -190,18 +192,22 @@ def _learn(cases: Sequence[Case]) -> None:
     rows = np.array([case.features for case in learnt])
     labels = np.array([not case.wrong for case in learnt], dtype=float)
     mean, scale = rows.mean(0), rows.std(0) + 1e-9
-    inputs = np.c_[(rows - mean) / scale, np.ones(len(rows))]
-    fitted = np.zeros(inputs.shape[1])
-    penalty = _DECAY * np.diag([*np.ones(len(FEATURES)), 0.0])
+    inputs = np.hstack([(rows - mean) / scale, np.ones((len(rows), 1))])
+    fitted = np.zeros(len(FEATURES) + 1)
+    penalty = _DECAY * np.diag(np.array([1.0] * len(FEATURES) + [0.0]))
     for _ in range(50):
         told = 1 / (1 + np.exp(-inputs @ fitted))
         slope = inputs.T @ (told - labels) + penalty @ fitted
         bend = (inputs * (told * (1 - told))[:, None]).T @ inputs + penalty
         fitted = fitted - np.linalg.solve(bend, slope)
+    by_feature: list[float] = (fitted[:-1] / scale).tolist()
+    start = float(fitted[-1]) - float(np.dot(by_feature, mean))
     weights = Weights(
-        features=FEATURES, weights=[float(f"{value:.5g}") for value in fitted[:-1] / scale],
-        start=float(f"{fitted[-1] - float((fitted[:-1] * mean / scale).sum()):.5g}"), examples=[],
-    )  # fmt: skip
+        features=FEATURES,
+        weights=[float(f"{value:.5g}") for value in by_feature],
+        start=float(f"{start:.5g}"),
+        examples=[],
+    )
     chosen = [case for case in cases if case.part == "choose" and not case.underspecified]
     examples: list[Example] = [(round(_score(weights, case), 5), case.wrong) for case in chosen]
     WEIGHTS.write_bytes(msgspec.json.encode(msgspec.structs.replace(weights, examples=examples)) + b"\n")

@@ -67,7 +67,7 @@ def _descend(rows: Floats, labels: Floats, seed: int) -> Weights:
                 params[n] -= _STEP * (first[n] / (1 - 0.9**step)) / root
     return Weights(
         features=FEATURES, mean=mean.tolist(), scale=scale.tolist(),
-        hidden=[[float(value) for value in row] for row in params[0]],
+        hidden=[_floats(params[0][feature]) for feature in range(size)],
         hidden_bias=params[1].tolist(), out=params[2].tolist(), out_bias=float(params[3][0]), threshold=0.5,
     )  # fmt: skip
 
@@ -104,6 +104,10 @@ def _calibrated(weights: Weights, choose: Sequence[Example]) -> Weights:
         out=_rounded(fitted.out),
         threshold=round(threshold, 3),
     )
+
+
+def _floats(row: Floats) -> list[float]:
+    return row.tolist()
 
 
 def _rounded(values: Sequence[float]) -> list[float]:

@@ -28,6 +28,7 @@ from bench.claims import Claim, Part, read_supported
 from bench.planted import kinds_of, plant
 from bench.retrieval_plots import draw_verification
 from bench.scores import Floats, best_threshold, judge
+from bench.search_sets import embed
 from bench.targets import Check
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -51,7 +52,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     claims: int
 
 
-def main(*, data: Path, train: bool, is_json: bool) -> int:
+def main(*, data: Path, train: bool, is_json: bool, cache: Path | None = None) -> int:
     """Measure, print, and draw; 1 where a planted fact passes, or a sentence takes too long."""
     supported = read_supported(data)
     claims = [*supported, *plant(supported)]
@@ -73,7 +74,7 @@ def main(*, data: Path, train: bool, is_json: bool) -> int:
             precision=ours.precision, recall=ours.recall, f1=ours.f1, claims=len(labels),
             calibration_error=calibration_error(told.tolist(), labels.tolist()),
         ),
-        **{name: _baseline(name, parts) for name in _BASELINES},
+        **{name: _baseline(name, parts, cache) for name in _BASELINES},
     }  # fmt: skip
     passed = {kind: (int((_scores(told, parts["test"], kind) >= classifier.threshold).sum()), len(each))
               for kind, each in kinds_of(parts["test"])}  # fmt: skip
@@ -113,8 +114,10 @@ def _false_facts(classifier: Classifier, claims: Sequence[Claim], examples: Sequ
     """Return planted changes of facts that pass by a place by which the claim passes as it was."""
 
     def good(example: training.Example) -> set[int]:
-        likely = classifier.probabilities(example.places) if len(example.places) else []
-        return {place for place, each in zip(example.where, likely, strict=True) if each >= classifier.threshold}
+        if not example.where:
+            return set()
+        passing = classifier.probabilities(example.places) >= classifier.threshold
+        return {place for place, is_good in zip(example.where, passing.tolist(), strict=True) if is_good}
 
     passing = {(claim.text, claim.passages): good(each) for claim, each in zip(claims, examples, strict=True)}
     return [
@@ -133,12 +136,12 @@ def _scores(told: Floats, claims: Sequence[Claim], kind: str) -> Floats:
     return told[[n for n, claim in enumerate(claims) if claim.kind == kind]]
 
 
-def _baseline(name: str, parts: dict[Part, list[Claim]]) -> Figures:
+def _baseline(name: str, parts: dict[Part, list[Claim]], cache: Path | None) -> Figures:
     """Measure what others do, its threshold chosen where ours was."""
     chosen, shown = parts["choose"], parts["test"]
     if name == "cosine":
         chosen, shown = (_some(each) for each in (chosen, shown))
-        scores = _cosines([*chosen, *shown])
+        scores = _cosines([*chosen, *shown], cache and cache / "verification.npy")
     else:
         scores = np.array([max(_pairs_in(claim.text, text) for text in _cut(claim)) for claim in [*chosen, *shown]])
     labels = np.array([claim.supported for claim in [*chosen, *shown]])
@@ -157,11 +160,11 @@ def _cut(claim: Claim) -> list[str]:
     return [text[start:end] for text in claim.passages for start, end in sentences(text)] or [""]
 
 
-def _cosines(claims: Sequence[Claim]) -> Floats:
+def _cosines(claims: Sequence[Claim], cache: Path | None) -> Floats:
     """Return how near to each claim the nearest sentence of its passages is, by the local embedding model."""
     embedder = Embedder(embedding_weights(), embedding_tokenizer(), threads=1)
     texts = sorted({text for claim in claims for text in (claim.text, *_cut(claim))}, key=len)
-    vectors = dict(zip(texts, embedder.embed(texts).vectors, strict=True))
+    vectors = dict(zip(texts, embed(embedder, texts, cache), strict=True))
     return np.array([max(float(vectors[claim.text] @ vectors[text]) for text in _cut(claim)) for claim in claims])
 
 
