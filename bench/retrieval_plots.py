@@ -3,7 +3,7 @@
 # pyright: reportUnknownMemberType=false
 # matplotlib leaves the types of its keyword arguments open.
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -11,9 +11,13 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 _OURS, _OTHERS, _BAD, _INK = "#0f766e", "#94a3b8", "#b91c1c", "#64748b"
 """Of a middle lightness, so that they are seen on a light page and on a dark one."""
+
+_FEWEST = 10
+"""Results of a step of probability that are shown: of fewer, the share is chance."""
 
 Bins = Sequence[tuple[float, float, int]]
 """What was told at the mean, what was so, and of how many."""
@@ -27,7 +31,11 @@ class Scored(Protocol):
 
 
 def draw_verification(
-    figures: Mapping[str, Scored], passed: Mapping[str, tuple[int, int]], bins: Bins, file: Path
+    figures: Mapping[str, Scored],
+    passed: Mapping[str, tuple[int, int]],
+    true_kinds: Collection[str],
+    bins: Bins,
+    file: Path,
 ) -> None:
     """Draw F1 beside the baselines, what passes by kind, and probabilities beside what was so."""
     figure = _figure(11, 3.6)
@@ -40,8 +48,7 @@ def draw_verification(
     left.invert_yaxis()
     kinds = sorted(passed, key=lambda kind: passed[kind][0] / passed[kind][1])
     shares = [passed[kind][0] / passed[kind][1] for kind in kinds]
-    true = ("reference", "statement", "verbatim", "shortened")
-    bars = middle.barh(kinds, shares, color=[_OURS if kind in true else _BAD for kind in kinds])
+    bars = middle.barh(kinds, shares, color=[_OURS if kind in true_kinds else _BAD for kind in kinds])
     middle.bar_label(bars, [f"{share:.0%}" for share in shares], padding=4, color=_INK, fontsize=7)
     middle.set_title("taken for supported: true (green), planted (red)", loc="left", fontsize=10, color=_INK)
     middle.tick_params(labelsize=7)
@@ -58,23 +65,26 @@ def draw_lines(
     """Draw lines of points beside the diagonal."""
     figure = _figure(5, 3.6)
     axes = figure.subplots()
-    for (name, points), colour in zip(lines.items(), (_OURS, _BAD, _OTHERS), strict=False):
+    for (name, points), colour in zip(lines.items(), (_BAD, _OURS, _OTHERS), strict=False):
         axes.plot([x for x, _ in points], [y for _, y in points], "o-", ms=3, color=colour, label=name)
     most = max(x for points in lines.values() for x, _ in points)
     axes.plot([0, most], [0, most], ":", color=_INK, lw=1)
     axes.set_title(title, loc="left", fontsize=10, color=_INK)
     axes.set_xlabel(across, color=_INK, fontsize=9)
     axes.set_ylabel(up, color=_INK, fontsize=9)
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     _legend(axes)
     figure.savefig(file, transparent=True)
 
 
 def draw_reliability(curves: Mapping[str, Mapping[str, Bins]], file: Path) -> None:
     """Draw what was told beside what was so, a panel a set."""
-    figure = _figure(3 * len(curves), 3.2)
-    panels = figure.subplots(1, len(curves), squeeze=False)[0]
-    for axes, (name, each) in zip(panels, curves.items(), strict=True):
-        _reliability(axes, each, name)
+    rows = -(-len(curves) // 3)
+    figure = _figure(9, 3 * rows)
+    panels = figure.subplots(rows, 3, squeeze=False).flatten()
+    for axes, (name, each) in zip(panels, curves.items(), strict=False):
+        _reliability(axes, {told: [step for step in bins if step[2] >= _FEWEST] for told, bins in each.items()}, name)
     figure.savefig(file, transparent=True)
 
 
@@ -102,7 +112,7 @@ def _bare(axes: Axes) -> None:
 
 
 def _figure(width: float, height: float) -> Figure:
-    mpl.rcParams["svg.hashsalt"] = "backstay"
+    mpl.rcParams.update({"svg.hashsalt": "backstay", "svg.fonttype": "none"})
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasSVG(figure)
     return figure

@@ -83,7 +83,8 @@ def main(*, data: Path, train: bool, is_json: bool, cache: Path | None = None) -
         [claim for each in parts.values() for claim in each],
         [e for each in examples.values() for e in each],
     )
-    draw_verification(figures, passed, reliability(told.tolist(), labels.tolist()), PICTURE)
+    true_kinds = {claim.kind for claim in supported}
+    draw_verification(figures, passed, true_kinds, reliability(told.tolist(), labels.tolist()), PICTURE)
     checks = [
         Check(name="planted numbers, units, dates, names and denials that pass", limit=0, unit="",
               value=len(false_facts)),

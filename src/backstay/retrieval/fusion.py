@@ -25,7 +25,7 @@ POWER = 1.2
 ELSEWHERE = Curve(start=-4.9, slope=0.8)
 """Of the log odds that a result is relevant, by its score, where a collection has no labels: fitted to the first
 ten results on six judged sets (codebases, cranfield, xquad in en, de, zh, ar), each counting the same, then drawn to
-their mean by a fifth, as helped most with a set that was left out. On such a set the mean error of the probability was 0.07 to
+their mean by a fifth, as helped most with a set left out. On such a set the mean error of the probability was 0.07 to
 0.16: it says little. With 20 labelled queries it is 0.03 to 0.05 (``python -m bench relevance``)."""
 
 
