@@ -35,6 +35,7 @@ from backstay.retrieval.types import (
     Mode,
     ModelName,
     Principals,
+    SettingsChange,
     Turn,
     Unsupported,
     WrongAnswers,
@@ -195,6 +196,13 @@ async def show_collection(deps: RetrievalDeps, asked: Asked[Nothing, Nothing]) -
     return await deps.collections.show(asked.caller.tenant_id, asked.path("collection"), seen_by)
 
 
+async def change_collection(deps: RetrievalDeps, asked: Asked[Nothing, SettingsChange]) -> CollectionView:
+    name = asked.path("collection")
+    changed = await deps.collections.change(asked.caller.tenant_id, name, asked.body)
+    await _note(deps, asked, "collection.change", name, **msgspec.to_builtins(asked.body))
+    return changed
+
+
 async def delete_collection(deps: RetrievalDeps, asked: Asked[Nothing, Nothing]) -> Nothing:
     name = asked.path("collection")
     await deps.collections.delete(asked.caller.tenant_id, name)
@@ -298,6 +306,10 @@ RETRIEVAL_ENDPOINTS: tuple[Endpoint[RetrievalDeps, Any, Any], ...] = (
     ),
     get("/v1/collections/{collection}", "Show a collection", show_collection,
         answer=CollectionView, query=Nothing, right="read", errors=_NO_SUCH),
+    post(
+        "/v1/collections/{collection}/change", "Change how a collection answers", change_collection,
+        answer=CollectionView, body=SettingsChange, right="admin", errors=_NO_SUCH,
+    ),
     post(
         "/v1/collections/{collection}/delete", "Delete a collection with all that is in it", delete_collection,
         answer=Nothing, body=Nothing, right="admin", errors=_NO_SUCH,

@@ -69,7 +69,7 @@ def _show(made: dict[str, Any]) -> None:
         ]
     if answers is not None:
         threshold = answers["threshold"]
-        told = "nothing is: too few questions" if threshold is None else f"evidence of {threshold:.2f}"
+        told = "nothing is: right and wrong look alike" if threshold is None else f"evidence of {threshold:.2f}"
         most = f"at most {answers['wrong_answers']:.0%} of all questions"
         rows += [
             ["questions", f"{answers['questions']}, {answers['unanswerable']} of them not to be answered"],
@@ -77,6 +77,9 @@ def _show(made: dict[str, Any]) -> None:
             ["answered", f"{answers['answered']}, {answers['wrong']} of them wrong ({most})"],
         ]
     table([made["collection"], ""], rows)
+    if answers is not None and not answers["enough"]:
+        fewest = -(-1 // answers["wrong_answers"])
+        say(f"Fewer than {fewest:.0f} questions show nothing: answers go by what holds elsewhere.", err=True)
     if relevance is None:
         say("No relevance was learnt: no query has judgements, or all of its results have the same.", err=True)
 

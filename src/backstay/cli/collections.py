@@ -9,6 +9,7 @@ from backstay.cli.context import Cli, command
 from backstay.cli.output import count, dump, hint, local_time, say, table
 
 STRATEGIES = ("recursive", "sentence", "fixed")
+UNSUPPORTED = ("mark", "cut", "ask_again")
 
 
 @click.group()
@@ -32,7 +33,7 @@ def collections() -> None:
     show_default=True,
     help="The share of questions that may get an answer that the documents do not hold.",
 )
-@click.option("--unsupported", type=click.Choice(["mark", "cut", "ask_again"]), default="mark", show_default=True,
+@click.option("--unsupported", type=click.Choice(UNSUPPORTED), default="mark", show_default=True,
               help="What becomes of an answer's sentences that no passage supports.")  # fmt: skip
 @command
 def create(cli: Cli, strategy: str, max_chars: int, overlap_chars: int, **settings: str | float) -> None:
@@ -86,6 +87,22 @@ def show(cli: Cli, name: str) -> None:
         ["calibrated", local_time(shown["calibrated_at"])],
     ]  # fmt: skip
     table([shown["name"], ""], rows)
+
+
+@collections.command()
+@click.argument("name")
+@click.option("--answer-model", help="The model that answers from the documents.")
+@click.option("--wrong-answers", type=float, help="The share of questions that may get a wrong answer.")
+@click.option("--unsupported", type=click.Choice(UNSUPPORTED), help="What becomes of unsupported sentences.")
+@command
+def change(cli: Cli, name: str, **settings: str | float | None) -> None:
+    """Change how a collection answers, from the next question on."""
+    body = {setting: value for setting, value in settings.items() if value is not None}
+    changed = cli.client().post(f"/v1/collections/{quote(name)}/change", body)
+    if cli.json:
+        dump(changed)
+    else:
+        say(f"{name} is changed.")
 
 
 @collections.command()

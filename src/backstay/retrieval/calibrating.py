@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from backstay.core.caller import Caller
 from backstay.core.errors import InvalidRequest
 from backstay.retrieval.analysis import Analyzer
-from backstay.retrieval.evidence import Example, control, evidence
+from backstay.retrieval.evidence import Example, are_enough, control, evidence
 from backstay.retrieval.fusion import ELSEWHERE, relevance
 from backstay.retrieval.search import Search
 from backstay.retrieval.store import RetrievalStore
@@ -121,7 +121,8 @@ def _answers(collection: Collection, examples: Sequence[Example]) -> AnswerCalib
         questions=len(examples),
         unanswerable=sum(wrong for _, wrong in examples),
         wrong_answers=rate,
+        enough=are_enough(rate, len(examples)),
         threshold=round(chosen.threshold, 4) if chosen.answered else None,
-        answered=chosen.answered,
-        wrong=chosen.wrong,
+        answered=sum(score >= chosen.threshold for score, _ in examples),
+        wrong=sum(wrong and score >= chosen.threshold for score, wrong in examples),
     )

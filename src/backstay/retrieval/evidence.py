@@ -78,10 +78,16 @@ def control(rate: float, own: Sequence[Example] | None = None) -> Control:
     """Return from which evidence on an answer is given, so that at most a share of all questions gets a wrong one.
 
     Args:
-        own: Examples of the collection itself; ``None``: it has none, and those of the package stand in.
+        own: Examples of the collection itself. Where there are none, or too few to show anything for such a share,
+            those of the package stand in.
     """
-    examples = learnt().examples if own is None else own
+    examples = own if own and are_enough(rate, len(own)) else learnt().examples
     return control_risk([score for score, _ in examples], [wrong for _, wrong in examples], rate=rate)
+
+
+def are_enough(rate: float, examples: int) -> bool:
+    """Tell whether so many examples, were none of them wrong, would show that a share is not exceeded."""
+    return rate * (examples + 1) >= 1
 
 
 @cache

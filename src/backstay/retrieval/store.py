@@ -110,6 +110,13 @@ class RetrievalStore:
             cursor = await connection.execute(_QUERIES["views"], {"tenant_id": tenant_id, "collection": name})
             return msgspec.convert(await cursor.fetchall(), list[CollectionView])
 
+    async def change_settings(self, tenant_id: str, name: str, changes: Mapping[str, Any]) -> None:
+        """Put some settings in the place of a collection's. Raises ``NotFound``."""
+        async with self._database.tenant(tenant_id) as connection:
+            values = {"tenant_id": tenant_id, "collection": name, "changes": _json(changes)}
+            if await (await connection.execute(_QUERIES["change_settings"], values)).fetchone() is None:
+                raise NotFound(f"There is no collection {name}. `backstay collections create {name}` makes it.")
+
     async def delete(self, tenant_id: str, name: str) -> None:
         """Delete a collection and all that is in it. Raises ``NotFound``."""
         async with self._keeper(tenant_id, timeout_s=_WRITE_S) as connection:

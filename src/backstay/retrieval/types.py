@@ -53,6 +53,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     unsupported: Unsupported = "mark"
 
 
+class SettingsChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Settings that may be changed at any time; ``None``: as it was."""
+
+    answer_model: ModelName | None = None
+    wrong_answers: WrongAnswers | None = None
+    unsupported: Unsupported | None = None
+
+
 class Collection(msgspec.Struct, frozen=True, kw_only=True):
     """A collection and its live generation."""
 
@@ -162,9 +170,12 @@ class AnswerCalibration(msgspec.Struct, frozen=True, kw_only=True):
     """Those an answer to which would be wrong, as the documents, or what was found of them, do not hold it."""
     wrong_answers: float
     """The share of all questions that may get a wrong answer."""
+    enough: bool
+    """Whether they are enough to show anything for such a share; otherwise the package's own threshold holds on."""
     threshold: float | None
-    """Of the evidence; ``None``: the questions are too few for such a share, and none is answered."""
+    """Of the evidence; ``None``: wrong answers cannot be told from right ones, and none is given."""
     answered: int
+    """Of these questions, those that are."""
     wrong: int
     """Of the answered ones."""
 
