@@ -1,13 +1,15 @@
 """Tests of calibration by labels: relevance becomes what they say, and what has no answer is not answered."""
 
+import msgspec
 import pytest
 from retrieval_house import House
 
 from backstay.core.errors import InvalidRequest, NotFound
 from backstay.retrieval import NewDocument, Query
 from backstay.retrieval.calibrating import Calibrations, calibrate_relevance, fit
+from backstay.retrieval.evidence import control
 from backstay.retrieval.fusion import ELSEWHERE
-from backstay.retrieval.types import LabelledQuery
+from backstay.retrieval.types import LabelledQuery, SettingsChange
 
 ANIMALS = (
     "otter",
@@ -53,7 +55,7 @@ async def test_relevance_becomes_what_labels_say_until_they_are_forgotten(animal
 
 
 async def test_questions_without_an_answer_choose_the_threshold(animals: House) -> None:
-    """What is kept of them is what the store gives to who answers; too few promise nothing."""
+    """What is kept of them is what the store gives to who answers; too few change nothing."""
     calibrations = Calibrations(animals.store, animals.search)
     labelled = [
         *(LabelledQuery(query=f"Where does the {name} live?", answerable=True) for name in ANIMALS),
@@ -71,7 +73,24 @@ async def test_questions_without_an_answer_choose_the_threshold(animals: House) 
     examples = await animals.store.evidence(collection)
     assert examples is not None and [wrong for _, wrong in examples] == [False] * 12 + [True] * 4
     few = await calibrations.make(animals.caller, "docs", labelled[:3])
-    assert few.answers is not None and (few.answers.threshold, few.answers.answered) == (None, 0)
+    assert few.answers is not None and not few.answers.enough
+    assert few.answers.threshold == round(control(0.1).threshold, 4)
+    hopeless = [msgspec.structs.replace(each, answerable=False) for each in labelled]
+    none = await calibrations.make(animals.caller, "docs", hopeless)
+    assert none.answers is not None and (none.answers.threshold, none.answers.answered) == (None, 0)
+
+
+async def test_settings_are_changed_and_others_stay(animals: House) -> None:
+    """What is named is changed; an empty change, and a collection that is not there, are refused."""
+    tenant = animals.caller.tenant_id
+    changed = await animals.collections.change(tenant, "docs", SettingsChange(unsupported="cut", wrong_answers=0.05))
+    assert (changed.unsupported, changed.wrong_answers, changed.language) == ("cut", 0.05, "en")
+    settings = (await animals.store.find(tenant, "docs")).settings
+    assert (settings.unsupported, settings.chunking.max_chars) == ("cut", 100)
+    with pytest.raises(InvalidRequest, match="unsupported"):
+        await animals.collections.change(tenant, "docs", SettingsChange())
+    with pytest.raises(NotFound):
+        await animals.collections.change(tenant, "nowhere", SettingsChange(unsupported="mark"))
 
 
 async def test_labels_that_show_nothing_are_refused(animals: House) -> None:

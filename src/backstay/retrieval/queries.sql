@@ -39,6 +39,10 @@ where c.tenant_id = %(tenant_id)s and (%(collection)s::text is null or c.collect
 group by c.tenant_id, c.collection, settings, chunking, embedding_model, language, g.generation, c.created_at
 order by c.collection;
 
+-- name: change_settings
+update retrieval_collections set settings = settings || %(changes)s::jsonb
+where tenant_id = %(tenant_id)s and collection = %(collection)s returning collection;
+
 -- name: delete_collection
 delete from retrieval_collections where tenant_id = %(tenant_id)s and collection = %(collection)s returning collection;
 
