@@ -1,6 +1,7 @@
 """Tests of ``backstay.toml``: what is taken, what is refused and where, and what happens to it while running."""
 
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
@@ -196,3 +197,21 @@ async def test_a_damaged_price_list_leaves_the_one_in_force(tmp_path: Path) -> N
         live.load()
     assert live.prices is before
     await live.close()
+
+
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        ("[models.docs]", "models.docs: it needs targets"),
+        ('[models.docs]\ncollection = "docs"\nretries = 3', "a model that is a collection has no retries"),
+        ('[models.docs]\ncollection = "no such name"', "models.docs.collection"),
+        (
+            '[models.docs]\ncollection = "docs"\n[models.m]\ntargets = ["sim/m"]\nfallbacks = ["docs"]',
+            "nobody's fallback",
+        ),
+    ],
+)
+def test_a_model_that_is_a_collection_is_nothing_else(tmp_path: Path, table: str, sentence: str) -> None:
+    """A model without targets must be one."""
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        load_policy(write(tmp_path, table), {})

@@ -14,6 +14,8 @@ from backstay.alerts.sending import Sender
 from backstay.api.alerts import AlertDeps
 from backstay.api.budgets import BudgetDeps
 from backstay.api.collection_models import CollectionModels
+from backstay.api.document_wires import DocumentWires
+from backstay.api.file_search import FileSearches
 from backstay.api.later import LaterCalls
 from backstay.api.mcp import PATH as MCP_PATH
 from backstay.api.mcp import McpDoor
@@ -45,7 +47,6 @@ from backstay.ledger.export import LedgerExport
 from backstay.ledger.savings import FoundSavings, find_savings
 from backstay.ledger.traffic import Traffic
 from backstay.providers import DIALECTS
-from backstay.retrieval.streaming import AnswerStreams
 from backstay.store import Database
 from backstay.tracing import CallMetrics, TraceStore, read_call
 
@@ -184,7 +185,7 @@ class App:
             ],
             exception_handlers=api.EXCEPTION_HANDLERS,
         )
-        return api.FrontDoor(self._wires(authenticate, manage.retrieval.streams), site)
+        return api.FrontDoor(self._wires(authenticate, manage.retrieval), site)
 
     def _alerts(self, mailer: Mailer | None, audit: AuditLog) -> AlertDeps:
         settings, path = self._settings, self._path
@@ -212,6 +213,7 @@ class App:
             burns=Burns(self._path.database),
             collections=manage.retrieval.collections,
             search=manage.retrieval.search,
+            answers=manage.retrieval.answers,
             read_trace=manage.read_call,
             find_savings=find_savings,
             clock=self._path.clock,
@@ -219,7 +221,7 @@ class App:
             base_url=self._settings.public_url,
         )
 
-    def _wires(self, authenticate: api.Authenticator, streams: AnswerStreams) -> api.Wires:
+    def _wires(self, authenticate: api.Authenticator, retrieval: RetrievalDeps) -> api.Wires:
         path, settings = self._path, self._settings
         later = LaterCalls(
             path.gateway,
@@ -234,7 +236,10 @@ class App:
             authenticate,
             max_body_bytes=settings.max_body_bytes,
             later=later,
-            collections=CollectionModels(lambda: path.gateway.models, streams, settings.public_url),
+            documents=DocumentWires(
+                CollectionModels(lambda: path.gateway.models, retrieval.streams, settings.public_url),
+                FileSearches(retrieval),
+            ),
         )
 
     def _machine_routes(self, authenticate: api.Authenticator, files: Files, batches: Batches) -> list[Route]:

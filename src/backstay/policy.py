@@ -65,7 +65,9 @@ class ModelConfig(_Table):
     """``[models.NAME]``: a name that callers use."""
 
     targets: list[TargetShare] = Field(
-        default_factory=list[TargetShare], description="Who may answer: a target, or a table about one."
+        default_factory=list[TargetShare],
+        min_length=1,
+        description="Who may answer: a target, or a table about one.",
     )
     collection: CollectionName | None = Field(
         default=None, description="Instead of targets: the collection of documents that answers."
@@ -96,8 +98,6 @@ class ModelConfig(_Table):
         if self.collection is not None and self.model_fields_set != {"collection"}:
             others = ", ".join(sorted(self.model_fields_set - {"collection"}))
             raise ValueError(f"a model that is a collection has no {others}: its answer model has them")
-        if self.collection is None and not self.targets:
-            raise ValueError('it needs targets, as in ["acme/gpt-4o-mini"], or a collection')
         if self.strategy == "weighted" and not any(share.weight for share in self.targets):
             raise ValueError("at least one target needs a weight above 0")
         names = [share.target for share in self.targets]
@@ -229,8 +229,11 @@ def _check_providers(policy: PolicyFile, source: str, file: str, environ: Mappin
 
 
 def _check_targets(policy: PolicyFile, source: str, file: str) -> None:
-    """Refuse targets of providers that are not there."""
+    """Refuse models without targets, and targets of providers that are not there."""
     for name, model in policy.models.items():
+        if model.collection is None and not model.targets:
+            message = f'models.{name}: it needs targets, as in ["acme/gpt-4o-mini"], or a collection.'
+            raise ConfigError(message, file=file, line=line_of(source, ("models", name)))
         named: list[tuple[tuple[str, ...], str]] = [
             (("models", name, "targets"), share.target) for share in model.targets
         ]

@@ -47,6 +47,11 @@ class _NoModels:
     ) -> ModelAnswer:
         raise UnknownModel(f"There is no model {body['model']!r}.", param="model")
 
+    async def stream(
+        self, caller: Caller, body: Mapping[str, Any], on_text: Callable[[str], Awaitable[None]]
+    ) -> ModelAnswer:
+        raise UnknownModel(f"There is no model {body['model']!r}.", param="model")
+
 
 def manage_deps(database: Database, ring: KeyRing, catalog: Callable[[Caller], Awaitable[Sequence[Any]]]) -> ManageDeps:
     """Build what the endpoints use: no alert has a rule, its channel reaches nobody, and no model answers."""

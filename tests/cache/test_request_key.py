@@ -9,6 +9,7 @@ from asking import POLICY, QUESTION, ask, maybe_ask
 
 from backstay.cache import build_ask
 from backstay.cache.directives import read_directives
+from backstay.cache.types import Directives
 
 TOOLS: list[Any] = [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {}, "b": {}}}}}]
 
@@ -112,3 +113,13 @@ def test_directives_are_read() -> None:
     assert (found.max_age_s, found.only_if_cached, found.no_cache, found.no_store) == (60, True, False, False)
     assert read_directives("max-age=0").no_cache
     assert read_directives("max-age=soon, , =").max_age_s is None
+
+
+def test_a_prompt_that_quotes_what_one_may_read_has_no_like() -> None:
+    """An equal request is the same all the same."""
+    policy = msgspec.structs.replace(POLICY, semantic=True)
+    assert ask(policy=policy).question is not None
+    fields = msgspec.json.decode(json.dumps({"model": "m", **QUESTION}), type=dict[str, msgspec.Raw])
+    place = {"operation": "chat", "dialect": "openai", "model": "m", "tenant_id": "acme", "key_id": "key_1"}
+    exact = build_ask(policy, fields, **place, feature="search", directives=Directives(exact_only=True))
+    assert exact is not None and (exact.question, exact.key) == (None, ask(policy=policy).key)

@@ -50,6 +50,11 @@ class NoModels:
     ) -> ModelAnswer:
         raise ProviderUnreachable
 
+    async def stream(
+        self, caller: Caller, body: Mapping[str, Any], on_text: Callable[[str], Awaitable[None]]
+    ) -> ModelAnswer:
+        raise ProviderUnreachable
+
 
 @pytest.fixture
 def deps(database: Database, tenant: str, policy_budgets: list[Terms]) -> ConsoleDeps:
@@ -80,6 +85,7 @@ def deps(database: Database, tenant: str, policy_budgets: list[Terms]) -> Consol
         burns=Burns(database),
         collections=retrieval.collections,
         search=retrieval.search,
+        answers=retrieval.answers,
         read_trace=lambda span: read_call(span, dialects),
         find_savings=partial(find_savings, Traffic(database, request_digest), prices.price),
         clock=clock,

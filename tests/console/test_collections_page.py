@@ -48,3 +48,45 @@ async def test_a_search_that_fails_says_why(site: Site, deps: ConsoleDeps, enter
     page = await (await enter("editor")).get("/collections/handbook?q=refunds&as=group:hr")
     assert "could not be reached" in page and "salaries.md" in page
     assert msgspec.json.encode("group:hr").decode() in page
+
+
+async def test_a_document_shows_the_passage_that_is_cited(site: Site, deps: ConsoleDeps, enter: Enter) -> None:
+    """Marked in its place, to editors; a place that is not there is said to be gone."""
+    await seed(deps, site)
+    editor = await enter("editor")
+    place = "/collections/handbook/document?id=refunds%2F%3Cb%3E.md"
+    assert "<mark" not in await editor.get(place)
+    page = await editor.get(f"{place}&start=5&end=19")
+    assert 'Paid <mark id="passage">within 14 days</mark>.' in page and "refunds/&lt;b&gt;.md" in page
+    page = await editor.get("/collections/handbook/document?id=salaries.md&start=0&end=999999")
+    assert "group:hr" in page and ">On the last day.</mark>" in page
+    for wrong in (f"{place}&start=900&end=901", "/collections/handbook/document?id=nothing"):
+        assert (await editor.http.get(wrong)).status_code == 404
+    assert (await (await enter("viewer")).http.get(place)).status_code == 403
+
+
+async def test_a_long_document_is_shown_in_parts(site: Site, deps: ConsoleDeps, enter: Enter) -> None:
+    """By its pages where it has some, each leading to its neighbours."""
+    await seed(deps, site)
+    store = RetrievalStore(site.database)
+    text = "\n".join(f"Line {number} of it." for number in range(2000))
+    paged = NewDocument(external_id="paged.pdf", text=text, page_starts=(0, 9000, 20_000))
+    plain = NewDocument(external_id="plain.txt", text=text)
+    hashes = {each.external_id: hash_of(each) for each in (paged, plain)}
+    await store.put(await store.find(TENANT, "handbook"), [paged, plain], hashes, [])
+    editor = await enter("editor")
+    page = await editor.get("/collections/handbook/document?id=paged.pdf&start=9100&end=9200")
+    assert "page 2 of 3" in page and "from=0" in page and "from=20000" in page
+    page = await editor.get("/collections/handbook/document?id=plain.txt&start=9100&end=9200")
+    assert "characters 7,600 to 13,600" in page and "from=1600" in page and "from=13600" in page
+
+
+async def test_an_answer_that_fails_says_why(site: Site, deps: ConsoleDeps, enter: Enter) -> None:
+    """The question stays in its field; without the form's token nothing is asked."""
+    await seed(deps, site)
+    editor = await enter("editor")
+    place = "/collections/handbook"
+    page = await editor.send(place, f"{place}/answer", q="When are refunds paid?")
+    assert "could not be reached" in page.text and 'value="When are refunds paid?"' in page.text
+    asked = await editor.http.post(f"{place}/answer", data={"q": "x"})
+    assert asked.status_code == 403

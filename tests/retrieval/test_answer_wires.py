@@ -123,14 +123,14 @@ def test_a_streamed_completion_says_what_the_whole_one_says(client: openai.OpenA
 def test_an_abstention_is_honest_on_the_wire(client: openai.OpenAI, stream: bool) -> None:
     """The content says so, nothing is cited, and a field tells programs."""
     asked: Any = {"model": "docs", "messages": [{"role": "user", "content": CLOSED}]}
+    answer: Any = client.chat.completions.create(**asked, stream=stream)
     if stream:
-        chunks = list(client.chat.completions.create(**asked, stream=True))
+        chunks: list[Any] = list(answer)
         content = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
-        own: Any = chunks[-1].model_extra
+        own = chunks[-1].model_extra
     else:
-        completion = client.chat.completions.create(**asked)
-        content, own = completion.choices[0].message.content, completion.model_extra
-        assert completion.choices[0].message.annotations == []
+        content, own = answer.choices[0].message.content, answer.model_extra
+        assert answer.choices[0].message.annotations == []
     assert (content, own["backstay"]["abstained"]) == ("The documents do not say.", True)
 
 
@@ -208,3 +208,30 @@ def test_a_key_that_may_use_the_name_alone_may_ask(wires: Server) -> None:
     with openai.OpenAI(base_url=f"{wires.url}/v1", api_key=other["key"], max_retries=0) as client:
         with pytest.raises(openai.NotFoundError):
             client.chat.completions.create(model="docs", messages=[{"role": "user", "content": OPENS}])
+
+
+@pytest.mark.parametrize("wire", ["own", "model"])
+def test_who_goes_away_ends_the_models_call(wires: Server, wire: str) -> None:
+    """It is recorded as cancelled, and costs what was received."""
+    made = wires.ask("keys", "create", "--name", f"leaving {wire}", "--rights", "call,read")
+    question = "When does the office close?"
+    body: dict[str, Any] = {"question": question, "stream": True}
+    path = "/v1/collections/slow/answer"
+    if wire == "model":
+        body = {"model": "slow", "messages": [{"role": "user", "content": question}], "stream": True}
+        path = "/v1/chat/completions"
+    request = urllib.request.Request(
+        f"{wires.url}{path}",
+        json.dumps(body).encode(),
+        {"authorization": f"Bearer {made['key']}", "content-type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        assert answer.readline()
+    calls = eventually(
+        lambda: [
+            call
+            for call in wires.ask("traces", "list", "--key", made["id"])["traces"]
+            if call["model"] == "slow-writer"
+        ]
+    )
+    assert [call["status"] for call in calls] == ["cancelled"]

@@ -37,11 +37,42 @@ targets = ["writer/gpt-4o-mini"]
 targets = ["broken/gpt-4o-mini"]
 retries = 0
 
+[[providers.writer.script.canned]]
+contains = "Question: Where is the secret door?"
+text = "The office in Berlin has a secret door behind the blue wardrobe."
+
+[providers.echo]
+dialect = "simulator"
+price_as = "openai/gpt-4o-mini"
+script = { answer = "echo" }
+
+[models.echo]
+targets = ["echo/gpt-4o-mini"]
+cache = { exact = true }
+
+[models.rights]
+collection = "rights"
+
 [models.docs]
 collection = "handbook"
 
 [models.torn]
 collection = "torn"
+
+[providers.slow]
+dialect = "simulator"
+price_as = "openai/gpt-4o-mini"
+
+[providers.slow.script]
+tokens_per_second = 4
+output_tokens = 400
+canned = [{ contains = "Question: When does the office close?", text = "The office in Berlin closes at 18:00. So." }]
+
+[models.slow-writer]
+targets = ["slow/gpt-4o-mini"]
+
+[models.slow]
+collection = "slow"
 
 [models.nowhere]
 collection = "nowhere"
@@ -60,7 +91,7 @@ def wires_server(folder: Path) -> Generator[Server]:
         (folder / "open" / "office.txt").write_text(OFFICE)
         (folder / "open" / "refunds.md").write_text("# Refunds\n\nPaid within 14 days.")
         (folder / "secret.txt").write_text(SECRET)
-        for name, model in (("handbook", "writer"), ("torn", "broken")):
+        for name, model in (("handbook", "writer"), ("torn", "broken"), ("slow", "slow-writer")):
             server.ask("collections", "create", name, "--answer-model", model)
             eventually(lambda: server.run("ingest", "open", "--collection", name).returncode == 0)  # noqa: B023
         server.ask("ingest", "secret.txt", "--collection", "handbook", "--principal", "user:ada")

@@ -45,14 +45,13 @@ class CollectionModels:
         self._streams = streams
         self._public_url = public_url
 
-    def find(self, path: str, body: bytes, caller: Caller) -> str | None:
-        """Return the collection that a request's model is; ``None``: it is none, or the request is not for us.
+    def may_concern(self, path: str, body: bytes) -> bool:
+        """Say whether a request may name a collection: its body is only looked through for the names."""
+        return path == PATH and any(name.encode() in body for name in self._models().collections)
 
-        Most requests name none: their bodies are only looked through for the names.
-        """
+    def find(self, body: bytes, caller: Caller) -> str | None:
+        """Return the collection that a request's model is; ``None``: it is none."""
         models = self._models()
-        if path != PATH or not any(name.encode() in body for name in models.collections):
-            return None
         try:
             named = msgspec.json.decode(body, type=_Named).model
         except msgspec.DecodeError:
@@ -100,18 +99,18 @@ async def _reply(
             whole = event if isinstance(event, Whole) else whole
     except BackstayError as error:
         status, _, told = OPENAI.write_error(error)
-        await sink.reply(status, [_JSON, *writer.headers], told)
+        await sink.reply(status, [_JSON, *writer.headers(first)], told)
         return
     assert whole is not None, "the last event of an answer is the whole"
     cost = whole.answer.cost_usd
     paid = [] if cost is None else [(b"x-backstay-cost-usd", cost.encode())]
-    await sink.reply(200, [_JSON, *writer.headers, *paid], msgspec.json.encode(writer.completion(whole)))
+    await sink.reply(200, [_JSON, *writer.headers(first), *paid], msgspec.json.encode(writer.completion(whole)))
 
 
 async def _stream(
     asked: ModelRequest, writer: "_Writer", first: Event, rest: AsyncGenerator[Event], sink: Sink
 ) -> None:  # fmt: skip
-    await sink.begin(200, [*_SSE, *writer.headers])
+    await sink.begin(200, [*_SSE, *writer.headers(first)])
     try:
         for chunk in writer.chunks(first):
             await sink.write(_frame(chunk))
@@ -139,7 +138,7 @@ class _Writer:
 
     def __init__(self, model: str, collection: str, caller: Caller, base_url: str):
         trace_id = caller.terms.trace_id or ""
-        self.headers: Headers = [(b"x-request-id", trace_id.encode()), (b"x-backstay-trace-id", trace_id.encode())]
+        self._trace_id = trace_id.encode()
         self._head = {"id": f"chatcmpl-{trace_id}", "created": int(time.time()), "model": model}
         self._page = f"{base_url}/collections/{quote(collection)}/document"
         self._usage: dict[str, Any] = _NO_USAGE
@@ -148,6 +147,13 @@ class _Writer:
         """Characters of the text."""
         self._held: list[Sentence] = []
         self._found_to = 0
+
+    def headers(self, first: Event) -> Headers:
+        """Name the trace, which there is where the answer model was asked."""
+        request = (b"x-request-id", self._trace_id)
+        if isinstance(first, Whole) and first.answer.trace_id is None:
+            return [request]
+        return [request, (b"x-backstay-trace-id", self._trace_id)]
 
     def completion(self, whole: Whole) -> dict[str, Any]:
         answer = whole.answer

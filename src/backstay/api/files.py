@@ -63,10 +63,7 @@ def routes(
 
     async def delete(request: Request, caller: Caller) -> Response:
         file_id = request.path_params["file_id"]
-        await files.find(caller, file_id)
-        if on_delete is not None:
-            await on_delete(caller, file_id)
-        await files.delete(caller, file_id)
+        await _forget(files, caller, file_id, on_delete)
         return json_answer({"id": file_id, "object": "file", "deleted": True})
 
     async def content(request: Request, caller: Caller) -> Response:
@@ -83,6 +80,14 @@ def routes(
         Route(one, answering(authenticate, delete), methods=["DELETE"]),
         Route(f"{one}/content", answering(authenticate, content), methods=["GET"]),
     ]
+
+
+async def _forget(files: Files, caller: Caller, file_id: str, on_delete: Forget | None) -> None:
+    """Delete a file, and before it what was made of it."""
+    await files.find(caller, file_id)
+    if on_delete is not None:
+        await on_delete(caller, file_id)
+    await files.delete(caller, file_id)
 
 
 async def _receive(request: Request, upload: Upload, writer: FileWriter, max_file_bytes: int) -> File:
@@ -184,5 +189,6 @@ def write_file(file: File) -> dict[str, Any]:
         "filename": file.filename,
         "purpose": file.purpose,
         "status": "processed",
-        "expires_at": None if file.expires_at is None else int(file.expires_at.timestamp()),
+        # Left out of a file that stays: the document has no null there.
+        **({} if file.expires_at is None else {"expires_at": int(file.expires_at.timestamp())}),
     }

@@ -3,7 +3,7 @@
 Source: OpenAI's OpenAPI document, ComparisonFilter and CompoundFilter (2026-08).
 """
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -30,11 +30,11 @@ def to_filter(told: Any, path: str = "filters", depth: int = 0) -> dict[str, Any
     """
     if not isinstance(told, dict) or depth > _DEEPEST:
         raise InvalidRequest(f"`{path}` must be a comparison or a compound filter.", param=path)
-    kind = told.get("type", "eq")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    if kind in ("and", "or"):
-        return _compound(told, str(kind), path, depth)  # pyright: ignore[reportUnknownArgumentType]
+    fields = {"type": "eq", **cast(dict[str, Any], told)}
+    if fields["type"] in ("and", "or"):
+        return _compound(fields, path, depth)
     try:
-        one = msgspec.convert({"type": "eq", **told}, Comparison)
+        one = msgspec.convert(fields, Comparison)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"`{path}` is no comparison: {error}.", param=path) from None
     if one.key in _WORDS:
@@ -49,9 +49,9 @@ def to_filter(told: Any, path: str = "filters", depth: int = 0) -> dict[str, Any
             raise InvalidRequest(f"`{path}.type` must be one of {known}.", param=f"{path}.type")
 
 
-def _compound(told: dict[str, Any], kind: str, path: str, depth: int) -> dict[str, Any]:
+def _compound(told: dict[str, Any], path: str, depth: int) -> dict[str, Any]:
     parts = told.get("filters")
-    if not isinstance(parts, list) or not 1 <= len(parts) <= _MOST:  # pyright: ignore[reportUnknownArgumentType]
+    if not isinstance(parts, list) or not 1 <= len(cast(list[Any], parts)) <= _MOST:
         raise InvalidRequest(f"`{path}.filters` must be a list of 1 to {_MOST} filters.", param=f"{path}.filters")
-    each: list[Any] = parts
-    return {kind: [to_filter(part, f"{path}.filters[{n}]", depth + 1) for n, part in enumerate(each)]}
+    each = enumerate(cast(list[Any], parts))
+    return {told["type"]: [to_filter(part, f"{path}.filters[{n}]", depth + 1) for n, part in each]}

@@ -111,7 +111,7 @@ class _Stores:
 
     async def index(self, request: Request, caller: Caller) -> Response:
         limit = read_limit(request, default=20, most=100)
-        found = await self._stores.list(
+        found = await self._stores.all(
             caller,
             counted_for(request, caller),
             after=request.query_params.get("after"),

@@ -10,7 +10,7 @@ import msgspec
 from backstay.api.auth import Authenticate
 from backstay.api.bodies import CallerGone, Message, Receive, announced_bytes, discard_body, read_body
 from backstay.api.call_options import NO_OPTIONS, CallOptions, read_options
-from backstay.api.collection_models import CollectionModels
+from backstay.api.document_wires import DocumentWires
 from backstay.api.later import LaterCalls
 from backstay.core.caller import Caller
 from backstay.core.errors import BackstayError, InvalidRequest, Overloaded, RequestTooLarge
@@ -80,15 +80,15 @@ class Wires:
         *,
         max_body_bytes: int,
         later: LaterCalls | None = None,
-        collections: CollectionModels | None = None,
+        documents: DocumentWires | None = None,
     ):
-        """Take the parts. ``later`` takes calls in that are answered later; ``None``: they are refused. ``collections``
-        answers those whose model is a collection of documents; ``None``: none is."""
+        """Take the parts. ``later`` takes calls in that are answered later; ``None``: they are refused. ``documents``
+        takes those that are answered from documents; ``None``: none are."""
         self._gateway = gateway
         self._gate = gate
         self._authenticate = authenticate
         self._later = later
-        self._collections = collections
+        self._documents = documents
         self._turns = asyncio.Lock()
         self._watches = _Watches()
         self._max_body_bytes = min(max_body_bytes, gate.admission.capacity.longest_bytes)
@@ -129,16 +129,25 @@ class Wires:
             await _refuse(asked.wire, error, asked.headers, receive, send, self._note(asked, error))
             return
         sink = AsgiSink(asked.scope, send, partial(self._gate.hold, ticket))
-        if self._collections is not None:
-            collection = self._collections.find(asked.wire.path, body, asked.caller)
-            if collection is not None:
-                # The calls that are made for the answer take places of their own: who held one might wait for them.
-                self._gate.leave(ticket)
-                sink = AsgiSink(asked.scope, send, lambda _: None)
-                answering = self._collections.answer(collection, asked.caller, asked.headers, body, sink)
-                await self._watches.during(answering, receive)
-                return
-        await self._watches.during(call(self._gateway, _incoming(asked, body), sink), receive)
+        if self._documents is None or not self._documents.may_concern(asked.wire.path, body):
+            await self._watches.during(call(self._gateway, _incoming(asked, body), sink), receive)
+        else:
+            await self._watches.during(self._answer_from_documents(asked, body, ticket, sink, send), receive)
+
+    async def _answer_from_documents(
+        self, asked: "_Asked", body: bytes, ticket: Ticket, sink: AsgiSink, send: Send
+    ) -> None:
+        """Answer what is to be answered from documents, if this is.
+
+        The calls that are made for it take places of their own: who held one here might wait for them.
+        """
+        assert self._documents is not None
+        answer = await self._documents.find(asked.wire.path, body, asked.caller, asked.headers)
+        if answer is None:
+            await call(self._gateway, _incoming(asked, body), sink)
+        else:
+            self._gate.leave(ticket)
+            await answer(AsgiSink(asked.scope, send, lambda _: None))
 
     async def _take_for_later(
         self, asked: "_Asked", _ticket: Ticket, grow: Callable[[int], None] | None, receive: Receive, send: Send

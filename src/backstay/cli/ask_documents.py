@@ -55,7 +55,9 @@ def _print_stream(client: Client, place: str, body: dict[str, Any], headers: dic
                 case "result":
                     # What was written meanwhile may not be the answer in the end.
                     if not has_text or told["result"]["abstained"]:
-                        say(("\n" if has_text else "") + _printable_lines(told["result"]["answer"]))
+                        if has_text:
+                            say("\n" + paint("Nothing of that is supported by the documents.", "waiting"))
+                        say(_printable_lines(told["result"]["answer"]))
                     else:
                         say()
                     return told["result"]

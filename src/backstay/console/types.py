@@ -17,6 +17,7 @@ from backstay.ledger import LedgerStore
 from backstay.ledger.forecasts import Forecasts
 from backstay.ledger.savings import FoundSavings
 from backstay.retrieval import Collections, Search
+from backstay.retrieval.answering import Answers
 from backstay.tracing import CallReading, StoredSpan, TraceStore
 
 
@@ -61,6 +62,7 @@ class ConsoleDeps:
     burns: Burns
     collections: Collections
     search: Search
+    answers: Answers
     read_trace: Callable[[StoredSpan], CallReading]
     """Reads what a call's root span holds of its input and output into neutral form."""
     find_savings: Callable[..., Awaitable[FoundSavings]]

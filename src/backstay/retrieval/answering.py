@@ -159,7 +159,11 @@ def _request(
 
 def _in_manner(manner: Manner) -> dict[str, Any]:
     told: dict[str, Any] = {"max_tokens": min(manner.max_tokens or _OUTPUT_TOKENS, _OUTPUT_TOKENS)}
-    return told if manner.user is None else {**told, "user": manner.user}
+    if manner.model is not None:
+        told["model"] = manner.model
+    if manner.user is not None:
+        told["user"] = manner.user
+    return told
 
 
 def _text(told: ModelAnswer) -> str:

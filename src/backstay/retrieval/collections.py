@@ -7,7 +7,7 @@ import msgspec
 from backstay.core.errors import BackstayError, InvalidRequest, NotFound
 from backstay.retrieval.languages import LANGUAGES
 from backstay.retrieval.store import RetrievalStore
-from backstay.retrieval.types import CollectionView, KeptDocument, Settings, SettingsChange
+from backstay.retrieval.types import CollectionView, DocumentPart, KeptDocument, Settings, SettingsChange
 
 
 class NoVectors(BackstayError):
@@ -69,6 +69,15 @@ class Collections:
     async def documents(self, tenant_id: str, name: str, *, after: str = "", limit: int = 100) -> list[KeptDocument]:
         """List documents by their external ids, whoever may read them. Raises ``NotFound``."""
         return await self._store.documents(await self._store.find(tenant_id, name), after=after, limit=limit)
+
+    async def part(self, tenant_id: str, name: str, external_id: str, *, start: int, length: int) -> DocumentPart:
+        """Read a part of a document's text, whoever may read it. Raises ``NotFound``."""
+        found = await self._store.part(
+            await self._store.find(tenant_id, name), external_id, start=start, length=length
+        )  # fmt: skip
+        if found is None:
+            raise NotFound(f"The collection {name} has no document {external_id!r}.")
+        return found
 
     async def remove(self, tenant_id: str, name: str, external_ids: Sequence[str]) -> int:
         """Delete documents and return how many there were. Raises ``NotFound`` where there is no such collection."""

@@ -177,3 +177,13 @@ select k.chunk_id::text as chunk_id, external_id, substr(body, starts_at + 1, en
   starts_at as start, ends_at as end, page, title, heading
 from retrieval_chunks k join retrieval_documents d using (tenant_id, document_id)
 where k.tenant_id = %(tenant_id)s and k.chunk_id = any(%(chunk_ids)s);
+
+-- name: document_part
+-- A document from some character on, with its chunks there.
+select external_id, title, media_type, metadata, principals, page_starts, length(body) as characters,
+  substr(body, %(start)s + 1, %(length)s) as text,
+  array(select array[starts_at, ends_at] from retrieval_chunks k
+        where k.tenant_id = d.tenant_id and k.document_id = d.document_id and k.generation = %(generation)s
+          and k.ends_at > %(start)s and k.starts_at < %(start)s + %(length)s order by ordinal) as chunks
+from retrieval_documents d
+where tenant_id = %(tenant_id)s and collection = %(collection)s and external_id = %(external_id)s;

@@ -15,6 +15,7 @@ from backstay.retrieval.types import (
     Candidate,
     Collection,
     CollectionView,
+    DocumentPart,
     Found,
     KeptDocument,
     Known,
@@ -165,6 +166,14 @@ class RetrievalStore:
             return msgspec.convert(
                 await (await connection.execute(_QUERIES["documents"], values)).fetchall(), list[KeptDocument]
             )
+
+    async def part(self, collection: Collection, external_id: str, *, start: int, length: int) -> DocumentPart | None:
+        """Read a part of a document's text, whoever may read it; ``None``: there is no such document."""
+        place = {**_place(collection), "generation": collection.generation, "external_id": external_id}
+        async with self._keeper(collection.tenant_id) as connection:
+            values = {**place, "start": start, "length": length}
+            row = await (await connection.execute(_QUERIES["document_part"], values)).fetchone()
+        return None if row is None else msgspec.convert(row, DocumentPart)
 
     async def vectors_of_texts(self, collection: Collection, hashes: Sequence[bytes]) -> dict[bytes, str]:
         """Read the vectors that equal texts have in any collection of the same embedding model, by the text's hash."""

@@ -109,7 +109,7 @@ class Writing:
 
     def end(self, answer: Answer) -> list[Event]:
         """Return what is left to tell of the answer that it has become."""
-        if answer.abstained and not self._text:
+        if not answer.sentences:
             return []
         told = self._tell(_MARK.sub("", self._raw).strip(), is_whole=True)
         return [*told, *answer.sentences[self._checked :]]

@@ -129,6 +129,22 @@ class KeptDocument(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: dt.datetime
 
 
+class DocumentPart(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a kept document's text."""
+
+    external_id: str
+    title: str
+    media_type: str
+    metadata: dict[str, Any]
+    principals: list[str] | None
+    page_starts: list[int]
+    characters: int
+    """Of the whole."""
+    text: str
+    chunks: list[tuple[int, int]]
+    """Where those are that reach into the part, in characters of the document."""
+
+
 class Piece(msgspec.Struct, frozen=True, kw_only=True):
     """A chunk as it was cut: where it is in the document's text, in characters."""
 
@@ -258,6 +274,8 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Manner(msgspec.Struct, frozen=True, kw_only=True):
     """How the answer model is to be asked, beside the question."""
 
+    model: str | None = None
+    """``None``: the collection's answer model."""
     instructions: str = ""
     """Of who asks, such as a language or a tone. They come after those that bind it to the passages."""
     user: str | None = None

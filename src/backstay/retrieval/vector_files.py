@@ -6,10 +6,11 @@ What a worker was at when it died is still in progress in Postgres: the worker t
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import PurePath
 
 from backstay.core.caller import Caller
-from backstay.core.errors import BackstayError, NotFound, ProviderError
+from backstay.core.errors import BackstayError, NotFound, StoreUnavailable
 from backstay.retrieval.collections import Collections
 from backstay.retrieval.ingesting import Ingest
 from backstay.retrieval.parsing import Parser, Unreadable
@@ -40,6 +41,10 @@ class VectorFiles:
             task = self._tasks[place] = asyncio.create_task(self._read_all(caller, store_id))
             task.add_done_callback(lambda _: self._tasks.pop(place, None))
 
+    async def idle(self) -> None:
+        """Wait until nothing is being read here."""
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
     async def close(self) -> None:
         """Stop. What was not read stays in progress."""
         tasks = list(self._tasks.values())
@@ -49,6 +54,7 @@ class VectorFiles:
         await self._parser.close()
 
     async def _read_all(self, caller: Caller, store_id: str) -> None:
+        taken: TakenFile | None = None
         try:
             while (taken := await self._stores.take(caller, store_id)) is not None:
                 error = await self._read(caller, store_id, taken)
@@ -57,9 +63,16 @@ class VectorFiles:
                     await self._collections.remove(caller.tenant_id, store_id, [taken.file_id])
         except BackstayError as error:
             _log.warning("The files of %s are read on later: %s", store_id, error.message)
+            if taken is not None:
+                with suppress(StoreUnavailable):
+                    await self._stores.release(caller, store_id, taken.file_id)
 
     async def _read(self, caller: Caller, store_id: str, taken: TakenFile) -> tuple[str, str] | None:
-        """Read one file, and return the code and the sentence of what is wrong with it."""
+        """Read one file, and return the code and the sentence of what is wrong with it.
+
+        Raises:
+            BackstayError: It may be read later.
+        """
         try:
             parsed = await self._parser.parse(taken.filename, await self._fetch(caller, taken.file_id))
             document = NewDocument(
@@ -76,6 +89,8 @@ class VectorFiles:
             return "unsupported_file", error.message
         except NotFound as error:
             return "invalid_file", error.message
-        except ProviderError as error:
+        except BackstayError as error:
+            if error.retryable:
+                raise
             return "server_error", error.message
         return None

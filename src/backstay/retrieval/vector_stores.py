@@ -103,7 +103,7 @@ class VectorStores:
             raise NotFound(f"There is no vector store {store_id!r}.")
         return found[0]
 
-    async def list(
+    async def all(
         self, caller: Caller, principals: Sequence[str] | None, *, after: str | None, limit: int, order: Order
     ) -> list[VectorStore]:
         """List them by when they were made."""
@@ -166,6 +166,10 @@ class VectorStores:
         code, message = error or (None, None)
         values = {"file_id": file_id, "status": status, "error_code": code, "error": message}
         return await self._change(caller, store_id, "end_file", **values)
+
+    async def release(self, caller: Caller, store_id: str, file_id: str) -> None:
+        """Leave a file to whoever takes it up next."""
+        await self._change(caller, store_id, "release_file", file_id=file_id)
 
     async def files(
         self,

@@ -62,6 +62,11 @@ set status = %(status)s, error = %(error)s, error_code = %(error_code)s
 where tenant_id = %(tenant_id)s and collection = %(collection)s and file_id = %(file_id)s and status = 'in_progress'
 returning file_id;
 
+-- name: release_file
+update retrieval_vector_files set touched_at = null
+where tenant_id = %(tenant_id)s and collection = %(collection)s and file_id = %(file_id)s and status = 'in_progress'
+returning file_id;
+
 -- name: files
 select file_id as id, collection as vector_store_id, status, error, error_code, filename, size_bytes, attributes,
   created_at, touched_at is not null and touched_at > now() - make_interval(secs => %(stale_s)s) as is_worked_on
