@@ -272,7 +272,7 @@ def _check_providers(policy: PolicyFile, source: str, file: str, environ: Mappin
 
 
 def _check_targets(policy: PolicyFile, source: str, file: str) -> None:
-    """Refuse models without targets, targets of providers that are not there, and facts of targets that no provider can ever have.
+    """Refuse models without targets, targets of missing providers, and facts of targets that no provider can ever have.
 
     A vendor whose key is not in the environment is not there, but may be elsewhere, where the same file is used.
     """

@@ -17,6 +17,10 @@ dialect = "simulator"
 price_as = "openai/gpt-4o-mini"
 
 [[providers.writer.script.canned]]
+contains = "The passages do not say this"
+text = "The office in Berlin opens at 9:30."
+
+[[providers.writer.script.canned]]
 contains = "Question: When does the office open?"
 text = "The office in Berlin opens at 9:30 [1]. It opens at 7:15 on Sundays."
 
@@ -115,6 +119,41 @@ def test_an_answer_cites_what_supports_it_and_marks_what_does_not(server: Server
     assert len(told["trace_id"]) == 32 and float(told["cost_usd"]) > 0
     _, told = post(server, key, "/v1/collections/handbook/answer", {"question": "When is the office closed?"})
     assert (told["abstained"], told["answer"], told["sentences"]) == (True, "The documents do not say.", [])
+
+
+def test_what_no_passage_supports_is_cut_or_asked_for_again(server: Server, handbook: Path, key: str) -> None:
+    """As the collection says: the sentence goes, or the model takes it back, at the price of two calls."""
+    place, question = "/v1/collections/handbook/answer", {"question": "When does the office open?"}
+    costs: dict[str, float] = {}
+    for unsupported in ("cut", "ask_again", "mark"):
+        server.ask("collections", "change", "handbook", "--unsupported", unsupported)
+        _, told = post(server, key, place, question)
+        costs[unsupported] = float(told["cost_usd"])
+        assert [each["supported"] for each in told["sentences"]] == [True] + [False] * (unsupported != "ask_again")
+        assert ("Sundays" in told["answer"]) == (unsupported == "mark")
+    assert costs["ask_again"] > 2 * costs["mark"] == 2 * costs["cut"]
+
+
+def test_labels_calibrate_a_collection(server: Server, handbook: Path, key: str) -> None:
+    """Relevance is what they say, until they are forgotten; what does not fit is told with its place."""
+    lines = [
+        {"_id": "1", "text": "When does the office in Berlin open?", "answerable": True},
+        {"_id": "2", "text": "Who won in Reykjavik in 1972?", "answerable": False},
+    ]
+    (server.folder / "asked.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (server.folder / "asked.tsv").write_text("1\tsub/office.txt\t1\n")
+    command = ("retrieval", "calibrate", "handbook")
+    made = server.ask(*command, "--queries", "asked.jsonl", "--qrels", "asked.tsv")
+    assert (made["relevance"]["relevant"], made["answers"]["questions"], made["answers"]["enough"]) == (1, 2, False)
+    assert server.ask("collections", "show", "handbook")["calibrated_at"] is not None
+    server.ask(*command, "--forget")
+    assert server.ask("collections", "show", "handbook")["calibrated_at"] is None
+    assert server.run(*command).returncode == 2
+    status, told = post(server, key, "/v1/collections/handbook/calibration", {"queries": []})
+    assert status == 403 and told["code"]
+    (server.folder / "asked.jsonl").write_text('{"_id": "1", "text": "a"}')
+    refused = server.run(*command, "--queries", "asked.jsonl")
+    assert refused.returncode == 1 and "answerable" in refused.stderr
 
 
 def test_lines_keep_their_ids_and_readers(server: Server, key: str) -> None:

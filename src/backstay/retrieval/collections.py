@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 from backstay.core.errors import BackstayError, InvalidRequest, NotFound
 from backstay.retrieval.languages import LANGUAGES
 from backstay.retrieval.store import RetrievalStore
-from backstay.retrieval.types import CollectionView, DocumentPart, KeptDocument, Settings
+from backstay.retrieval.types import CollectionView, DocumentPart, KeptDocument, Settings, SettingsChange
 
 
 class NoVectors(BackstayError):
@@ -51,6 +53,14 @@ class Collections:
         if not found:
             raise NotFound(f"There is no collection {name}. `backstay collections create {name}` makes it.")
         return found[0]
+
+    async def change(self, tenant_id: str, name: str, change: SettingsChange) -> CollectionView:
+        """Change settings, from the next question on. Raises ``NotFound``; ``InvalidRequest`` where none is named."""
+        told = msgspec.to_builtins(change)
+        if not told:
+            raise InvalidRequest(f"Name a setting to change: {', '.join(change.__struct_fields__)}.")
+        await self._store.change_settings(tenant_id, name, told)
+        return await self.show(tenant_id, name)
 
     async def delete(self, tenant_id: str, name: str) -> None:
         """Delete a collection, its documents and their index. Raises ``NotFound``."""

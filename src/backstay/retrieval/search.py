@@ -44,7 +44,7 @@ class Search:
         async with self._store.reading(collection, query) as reading:
             candidates = await _gather(reading, query, scores, None if vector is None else literal(vector), depth)
             ranked = _rank(query, index, scores, vector, candidates)
-            return await reading.passages([_shown(query, each) for each in _firsts(ranked, query)])
+            return await reading.passages([_shown(query, collection, each) for each in _firsts(ranked, query)])
 
     async def _vector(self, caller: Caller, collection: Collection, query: Query) -> Vector:
         """Return the direction of what is asked, drawn a little to what was asked before."""
@@ -108,8 +108,8 @@ def _rank(
     return sorted(scored, key=lambda each: (-each.score, each.chunk_id))
 
 
-def _shown(query: Query, candidate: Candidate) -> tuple[int, float, float | None]:
-    likely = round(relevance(candidate.score), 4) if query.mode == "hybrid" else None
+def _shown(query: Query, collection: Collection, candidate: Candidate) -> tuple[int, float, float | None]:
+    likely = round(relevance(candidate.score, collection.relevance), 4) if query.mode == "hybrid" else None
     return candidate.chunk_id, round(candidate.score, 6), likely
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from backstay.core.errors import Conflict, NotFound
 from backstay.retrieval.analysis import VERSION
+from backstay.retrieval.evidence import Example
 from backstay.retrieval.types import (
     Candidate,
     Collection,
@@ -22,6 +23,7 @@ from backstay.retrieval.types import (
     Query,
     Settings,
 )
+from backstay.statistics.logistic import Curve
 from backstay.store import Connection, Database, load_queries
 
 SEPARATOR = "\x1f"
@@ -109,6 +111,13 @@ class RetrievalStore:
             cursor = await connection.execute(_QUERIES["views"], {"tenant_id": tenant_id, "collection": name})
             return msgspec.convert(await cursor.fetchall(), list[CollectionView])
 
+    async def change_settings(self, tenant_id: str, name: str, changes: Mapping[str, Any]) -> None:
+        """Put some settings in the place of a collection's. Raises ``NotFound``."""
+        async with self._database.tenant(tenant_id) as connection:
+            values = {"tenant_id": tenant_id, "collection": name, "changes": _json(changes)}
+            if await (await connection.execute(_QUERIES["change_settings"], values)).fetchone() is None:
+                raise NotFound(f"There is no collection {name}. `backstay collections create {name}` makes it.")
+
     async def delete(self, tenant_id: str, name: str) -> None:
         """Delete a collection and all that is in it. Raises ``NotFound``."""
         async with self._keeper(tenant_id, timeout_s=_WRITE_S) as connection:
@@ -117,6 +126,25 @@ class RetrievalStore:
                 raise NotFound(f"There is no collection {name}.")
         async with self._database.system(timeout_s=_WRITE_S) as connection:
             await connection.execute(_QUERIES["sweep_indexes"])
+
+    async def set_calibration(
+        self, collection: Collection, curve: Curve | None, evidence: Sequence[Example] | None, questions: int
+    ) -> None:
+        """Keep what labels showed of the live generation, in the place of what was kept."""
+        values = {"relevance": curve and _json(curve), "evidence": evidence and _json(evidence), "questions": questions}
+        async with self._database.tenant(collection.tenant_id) as connection:
+            await connection.execute(_QUERIES["set_calibration"], {**_generation(collection), **values})
+
+    async def evidence(self, collection: Collection) -> list[Example] | None:
+        """Read the examples by which it is decided what is answered; ``None``: the collection has none."""
+        async with self._database.tenant(collection.tenant_id) as connection:
+            row = await (await connection.execute(_QUERIES["calibration"], _generation(collection))).fetchone()
+        return None if row is None else msgspec.convert(row["evidence"], list[Example] | None)
+
+    async def forget_calibration(self, collection: Collection) -> None:
+        """Forget what labels showed."""
+        async with self._database.tenant(collection.tenant_id) as connection:
+            await connection.execute(_QUERIES["forget_calibration"], _generation(collection))
 
     async def set_language(self, collection: Collection, language: str) -> None:
         """Keep the language of a collection that had none yet."""
@@ -282,6 +310,10 @@ class Reading:
 def literal(vector: Vector) -> str:
     """Write a vector as pgvector reads it."""
     return "[" + ",".join(f"{number:.7g}" for number in vector.tolist()) + "]"
+
+
+def _generation(collection: Collection) -> dict[str, Any]:
+    return {"tenant_id": collection.tenant_id, "generation": collection.generation}
 
 
 def _place(collection: Collection) -> dict[str, Any]:
