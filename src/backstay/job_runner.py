@@ -27,11 +27,16 @@ from backstay.core.caller import Caller
 from backstay.core.errors import BackstayError, ConfigError, StoreUnavailable
 from backstay.core.settings import Settings
 from backstay.gateway import Incoming, call
+from backstay.gateway.own_calls import OwnCalls
 from backstay.gateway.whole_answer import WholeAnswer
 from backstay.jobs import Answered, Deliverer, Files, Job, JobStore, Runner, Upkeep
 from backstay.jobs.figures import Figures
 from backstay.jobs.posting import Poster
 from backstay.jobs.webhooks import read_hosts
+from backstay.retrieval import Embeddings, Ingest, RetrievalStore
+from backstay.retrieval.building import Builder
+from backstay.retrieval.generation_store import GenerationStore
+from backstay.retrieval.upkeep import Upkeep as CollectionUpkeep
 from backstay.store import Database
 from backstay.store.folders import is_left
 from backstay.tracing import CallMetrics
@@ -85,6 +90,7 @@ async def _run_jobs(settings: Settings, path: CallPath, metrics: CallMetrics, en
     path.database.listen("backstay_jobs", lambda _: wake(), on_gap=wake)
     path.run(deliverer.run())
     _watch_alerts(settings, path, metrics)
+    _keep_collections(path, store.owner)
     figures = Figures(store, runner.tries, deliverer.tries)
     figures.watch(metrics.add_family)
     path.run(figures.run())
@@ -95,6 +101,20 @@ async def _run_jobs(settings: Settings, path: CallPath, metrics: CallMetrics, en
     running.cancel()
     await asyncio.wait((running,))
     await runner.drain(settings.drain_s)
+
+
+def _keep_collections(path: CallPath, owner: str) -> None:
+    """Build generations of collections."""
+
+    async def caller_of(tenant_id: str, key_id: str) -> Caller:
+        return await _caller(path, tenant_id, key_id)
+
+    store = RetrievalStore(path.database)
+    generations = GenerationStore(path.database, store)
+    ingest = Ingest(store, Embeddings(OwnCalls(path.gateway, path.gate), store))
+    upkeep = CollectionUpkeep(Builder(generations, store, ingest, caller_of, owner=owner), generations)
+    path.database.listen("backstay_retrieval", lambda _: upkeep.wake(), on_gap=upkeep.wake)
+    path.run(upkeep.run())
 
 
 def _watch_alerts(settings: Settings, path: CallPath, metrics: CallMetrics) -> None:
@@ -142,7 +162,7 @@ class _Asking:
         wire = self._wires[job.path]
         answer = WholeAnswer()
         try:
-            caller = await self._caller(job)
+            caller = await _caller(self._path, job.tenant_id, job.key_id)
             ticket = await self._path.gate.enter(job.tenant_id, "batch", len(job.body))
         except StoreUnavailable:
             raise
@@ -171,10 +191,12 @@ class _Asking:
             self._path.gate.leave(ticket)
         return _answered(answer)
 
-    async def _caller(self, job: Job) -> Caller:
-        if job.key_id == OPERATOR_ID:
-            return operator(job.tenant_id)
-        return await self._path.ring.caller_of(job.tenant_id, job.key_id)
+
+async def _caller(path: CallPath, tenant_id: str, key_id: str) -> Caller:
+    """Find out who a key makes its holder, now."""
+    if key_id == OPERATOR_ID:
+        return operator(tenant_id)
+    return await path.ring.caller_of(tenant_id, key_id)
 
 
 def _answered(answer: WholeAnswer) -> Answered:

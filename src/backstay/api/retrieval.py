@@ -7,12 +7,15 @@ from msgspec import Meta
 
 from backstay.access import AuditLog
 from backstay.api.endpoint import Asked, Endpoint, Nothing, get, post
+from backstay.api.migrations import MigrationDeps
 from backstay.core.errors import Conflict, NotFound, ProviderError, UnknownModel
 from backstay.core.ports import ModelCalls
 from backstay.retrieval import Collections, Embeddings, Ingest, NewDocument, Query, RetrievalStore, Search, Settings
 from backstay.retrieval.answering import Answers
 from backstay.retrieval.collections import NoVectors
 from backstay.retrieval.filters import to_jsonpath
+from backstay.retrieval.generation_store import GenerationStore
+from backstay.retrieval.recent import RecentQueries
 from backstay.retrieval.types import (
     Answer,
     Chunking,
@@ -36,13 +39,16 @@ MOST_BYTES = 32 * 1024 * 1024
 class RetrievalDeps:
     """What these endpoints use."""
 
-    def __init__(self, database: Database, calls: ModelCalls):
+    def __init__(self, database: Database, calls: ModelCalls, *, keeps_queries: bool = True):
         store = RetrievalStore(database)
         embeddings = Embeddings(calls, store)
+        generations = GenerationStore(database, store)
+        self.recent = RecentQueries(generations, keeps_texts=keeps_queries)
         self.database = database
         self.collections = Collections(store)
         self.ingest = Ingest(store, embeddings)
-        self.search = Search(store, embeddings)
+        self.search = Search(store, embeddings, self.recent.hear)
+        self.migration = MigrationDeps(database, store, generations, embeddings, self.search)
         self.answers = Answers(store, self.search, calls)
         self.audit = AuditLog(database)
 

@@ -43,8 +43,10 @@ class Client:
         with self.open("GET", path, query=query, timeout_s=timeout_s) as response:
             return _decode(response)
 
-    def post(self, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None) -> Any:
-        with self.open("POST", path, body=body or {}, headers=headers) as response:
+    def post(
+        self, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None, timeout_s: float | None = None
+    ) -> Any:
+        with self.open("POST", path, body=body or {}, headers=headers, timeout_s=timeout_s) as response:
             return _decode(response)
 
     @contextmanager

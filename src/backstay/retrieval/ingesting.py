@@ -1,22 +1,25 @@
 """Owns the taking in of documents: those that changed are cut, embedded and written, others cost nothing."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
 
 import msgspec
 
 from backstay.core.caller import Caller
-from backstay.core.errors import InvalidRequest
+from backstay.core.errors import BackstayError, InvalidRequest
 from backstay.retrieval.analysis import Analyzer, detect
 from backstay.retrieval.chunking import cut
 from backstay.retrieval.embeddings import Embeddings, text_hash
-from backstay.retrieval.store import ChunkRow, RetrievalStore
+from backstay.retrieval.store import ChunkRow, GenerationsMoved, RetrievalStore
 from backstay.retrieval.types import Collection, Kept, Known, NewDocument, Piece
 
 INDEX_FROM = 5000
 """Chunks from which vectors have an index. Below, looking at each takes a few milliseconds, and misses none."""
 _SAMPLE = 50
 """Documents by which a language is told."""
+
+_log = logging.getLogger(__name__)
 
 
 class Ingest:
@@ -45,13 +48,33 @@ class Ingest:
         if not changed:
             return Kept(unchanged=unchanged)
         collection = await self._with_language(collection, changed)
-        chunks, embedded = await self._chunks(caller, collection, changed)
-        await self._store.put(collection, changed, hashes, chunks)
-        await self._store.index_vectors(collection, from_chunks=INDEX_FROM)
+        chunks, embedded = await self._write(caller, collection, changed, hashes)
         added = sum(each.external_id not in known for each in changed)
-        return Kept(
-            added=added, changed=len(changed) - added, unchanged=unchanged, chunks=len(chunks), embedded=embedded
-        )
+        return Kept(added=added, changed=len(changed) - added, unchanged=unchanged, chunks=chunks, embedded=embedded)
+
+    async def _write(
+        self, caller: Caller, collection: Collection, documents: Sequence[NewDocument], hashes: Known
+    ) -> tuple[int, int]:
+        """Write documents into every generation, and return how many chunks the live one got, and how many vectors
+        were made. What another generation's model cannot do now is left to who builds it."""
+        while True:
+            live, *others = await self._store.generations(collection.tenant_id, collection.name)
+            rows, embedded = await self.chunks(caller, live, documents)
+            chunks: dict[int, list[ChunkRow] | None] = {live.generation: rows}
+            for other in others:
+                try:
+                    chunks[other.generation], more = await self.chunks(caller, other, documents)
+                    embedded += more
+                except BackstayError as error:
+                    _log.warning("%s: generation %d is to be built on: %s", live.name, other.generation, error.message)
+                    chunks[other.generation] = None
+            try:
+                await self._store.put(live, documents, hashes, chunks)
+            except GenerationsMoved:
+                continue
+            for each in (live, *others):
+                await self._store.index_vectors(each, from_chunks=INDEX_FROM)
+            return len(rows), embedded
 
     async def wanted(self, tenant_id: str, name: str, hashes: Known) -> list[str]:
         """Return the external ids whose documents are not kept with the hash that is named. Raises ``NotFound``."""
@@ -66,9 +89,14 @@ class Ingest:
         await self._store.set_language(collection, language)
         return await self._store.find(collection.tenant_id, collection.name)
 
-    async def _chunks(
+    async def chunks(
         self, caller: Caller, collection: Collection, documents: Sequence[NewDocument]
     ) -> tuple[list[ChunkRow], int]:
+        """Cut and embed documents as a generation does, and return its chunks, and how many vectors were made.
+
+        Raises:
+            BackstayError: What the calls of the embedding model may end with.
+        """
         analyzer = self._analyzers.setdefault(collection.language, Analyzer(collection.language))
         pieces = [
             (document, ordinal, piece)
