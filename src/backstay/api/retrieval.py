@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from backstay.access import AuditLog
 from backstay.api.endpoint import Asked, Endpoint, Nothing, get, post
+from backstay.api.ingests import IngestDeps
 from backstay.api.migrations import MigrationDeps
 from backstay.core.errors import Conflict, NotFound, ProviderError, UnknownModel
 from backstay.core.ports import ModelCalls
@@ -48,6 +49,7 @@ class RetrievalDeps:
         self.collections = Collections(store)
         self.ingest = Ingest(store, embeddings)
         self.search = Search(store, embeddings, self.recent.hear)
+        self.ingesting = IngestDeps(database, store)
         self.migration = MigrationDeps(database, store, generations, embeddings, self.search)
         self.answers = Answers(store, self.search, calls)
         self.audit = AuditLog(database)

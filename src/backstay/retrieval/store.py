@@ -1,6 +1,6 @@
 """Owns retrieval's SQL: collections, documents and chunks, read as whom a search is for and written as their keeper."""
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -32,6 +32,8 @@ _QUERIES = load_queries("backstay.retrieval")
 _GENERATIONS = load_queries("backstay.retrieval", "generations.sql")
 
 Vector = npt.NDArray[np.float32]
+Witness = Callable[[Connection], Awaitable[None]]
+"""Does something within a transaction."""
 
 
 class ChunkRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,12 +165,14 @@ class RetrievalStore:
         documents: Sequence[NewDocument],
         hashes: Known,
         chunks: Mapping[int, Sequence[ChunkRow] | None],
+        witness: Witness | None = None,
     ) -> None:
         """Write documents with their chunks in the place of what was kept of them, in one transaction.
 
         Args:
             chunks: By generation, for each that the collection has; ``None``: they could not be made, so that the
                 generation is to be built on.
+            witness: What else is to be done in that transaction, or nothing of it.
 
         Raises:
             NotFound: The collection is gone.
@@ -192,6 +196,8 @@ class RetrievalStore:
                     await self._unbuild(connection, place)
                 else:
                     await self.put_chunks(connection, place, made, ids, change)
+            if witness is not None:
+                await witness(connection)
 
     async def put_chunks(
         self,
