@@ -203,6 +203,8 @@ class App:
             burns=Burns(self._path.database),
             collections=manage.retrieval.collections,
             search=manage.retrieval.search,
+            ingests=manage.retrieval.ingesting.ingests,
+            migrations=manage.retrieval.migration.migrations,
             read_trace=manage.read_call,
             find_savings=find_savings,
             clock=self._path.clock,

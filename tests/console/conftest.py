@@ -80,6 +80,8 @@ def deps(database: Database, tenant: str, policy_budgets: list[Terms]) -> Consol
         burns=Burns(database),
         collections=retrieval.collections,
         search=retrieval.search,
+        ingests=retrieval.ingesting.ingests,
+        migrations=retrieval.migration.migrations,
         read_trace=lambda span: read_call(span, dialects),
         find_savings=partial(find_savings, Traffic(database, request_digest), prices.price),
         clock=clock,

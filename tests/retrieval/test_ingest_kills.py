@@ -12,14 +12,23 @@ from serving import Server, eventually, serving
 FILES = 120
 
 
-def job_runner(server: Server) -> psutil.Process | None:
+def kill_job_runner(server: Server) -> None:
+    """Kill it as ``kill -9`` does, and wait until it is gone."""
+    victim = eventually(lambda: next(iter(job_runners(server)), None))
+    assert victim is not None
+    victim.kill()
+    psutil.wait_procs([victim], timeout=30)
+
+
+def job_runners(server: Server) -> list[psutil.Process]:
+    found: list[psutil.Process] = []
     for child in psutil.Process(server.process.pid).children(recursive=True):
         try:
             if "backstay.job_runner" in child.cmdline():
-                return child
+                found.append(child)
         except psutil.Error:
             continue
-    return None
+    return found
 
 
 def test_an_ingest_survives_two_kills_and_a_migration_another(tmp_path: Path) -> None:
@@ -42,8 +51,7 @@ def test_an_ingest_survives_two_kills_and_a_migration_another(tmp_path: Path) ->
         assert server.ask("ingest", str(folder), "--collection", "notes")["unchanged"] == FILES
 
         server.ask("collections", "migration", "start", "notes", "--max-chars", "400")
-        victim = eventually(lambda: job_runner(server))
-        victim.kill()
+        kill_job_runner(server)
         eventually(lambda: server.ask("collections", "migration", "show", "notes")["other"]["is_complete"])
         switched = server.ask("collections", "migration", "switch", "notes")
         assert switched["live"]["chunking"]["max_chars"] == 400
@@ -54,9 +62,7 @@ def kill_twice(server: Server, files: int) -> None:
     """Kill what takes files in, when a part of them is in."""
     for share in (4, 2):
         eventually(lambda: documents(server) > files // share)  # noqa: B023 - it is called at once
-        victim = eventually(lambda: job_runner(server))
-        victim.kill()
-        eventually(lambda: not victim.is_running() or victim.status() == psutil.STATUS_ZOMBIE)  # noqa: B023
+        kill_job_runner(server)
 
 
 def documents(server: Server) -> int:

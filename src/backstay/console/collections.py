@@ -7,6 +7,7 @@ from typing import get_args
 import msgspec
 from starlette.responses import Response
 
+from backstay.console.ingests import work
 from backstay.console.visit import Visit
 from backstay.core.errors import BackstayError
 from backstay.retrieval import Query
@@ -52,6 +53,7 @@ async def one(visit: Visit) -> Response:
         rows=rows,
         problem=problem,
         modes=WORDS,
+        **await work(visit, name),
         documents=documents[:_PAGE],
         older=visit.link(after=documents[_PAGE - 1].external_id) if len(documents) > _PAGE else None,
         newest=visit.link(after=None) if visit.query.get("after") else None,

@@ -17,6 +17,8 @@ from backstay.ledger import LedgerStore
 from backstay.ledger.forecasts import Forecasts
 from backstay.ledger.savings import FoundSavings
 from backstay.retrieval import Collections, Search
+from backstay.retrieval.ingests import Ingests
+from backstay.retrieval.migrating import Migrations
 from backstay.tracing import CallReading, StoredSpan, TraceStore
 
 
@@ -61,6 +63,8 @@ class ConsoleDeps:
     burns: Burns
     collections: Collections
     search: Search
+    ingests: Ingests
+    migrations: Migrations
     read_trace: Callable[[StoredSpan], CallReading]
     """Reads what a call's root span holds of its input and output into neutral form."""
     find_savings: Callable[..., Awaitable[FoundSavings]]

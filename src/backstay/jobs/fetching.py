@@ -1,6 +1,7 @@
 """Owns the getting of a document from somebody else's server: from an address that was checked, and not too much."""
 
 import asyncio
+import ipaddress
 import re
 import socket
 import ssl
@@ -164,16 +165,23 @@ class Fetcher:
     async def _address(self, url: str, place: Place) -> str:
         """Look a host up, and return the address to connect to, which is not looked up again."""
         try:
-            async with asyncio.timeout(_LOOKUP_S):
-                found = await asyncio.get_running_loop().getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
-        except (OSError, TimeoutError, UnicodeError):
-            raise FetchFailed(f"{url}: the host {place.host} cannot be found.") from None
-        addresses = [str(each[4][0]) for each in found]
+            addresses = [str(ipaddress.ip_address(place.host))]
+        except ValueError:
+            addresses = await _look_up(url, place)
         if not place.is_named and not all(map(is_public, addresses)):
             raise FetchRefused(
                 f"{url}: the host {place.host} is inside the network. An operator may name it in BACKSTAY_INGEST_HOSTS."
             )
         return addresses[0]
+
+
+async def _look_up(url: str, place: Place) -> list[str]:
+    try:
+        async with asyncio.timeout(_LOOKUP_S):
+            found = await asyncio.get_running_loop().getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
+    except (OSError, TimeoutError, UnicodeError):
+        raise FetchFailed(f"{url}: the host {place.host} cannot be found.") from None
+    return [str(each[4][0]) for each in found]
 
 
 class _Got:
