@@ -77,9 +77,10 @@ def test_a_search_finds_what_those_may_read_who_ask(client: openai.OpenAI) -> No
     """Its results, its answer and its citations."""
     asked: Any = {"model": "writer", "input": "Where is the secret door?", "tools": [TOOL]}
     asked["include"] = ["file_search_call.results"]
-    told: Any = client.responses.create(**asked)
+    create: Any = client.responses.create
+    told: Any = create(**asked)
     assert "secret.txt" not in told.model_dump_json()
-    told = client.responses.create(**asked, extra_headers={"x-backstay-principals": "user:ada"})
+    told = create(**asked, extra_headers={"x-backstay-principals": "user:ada"})
     assert told.output_text == SECRET and "secret.txt" in told.model_dump_json()
 
 

@@ -6,9 +6,9 @@ from urllib.parse import quote
 import click
 
 from backstay.cli.context import Cli, command
+from backstay.cli.migration import STRATEGIES, migration
 from backstay.cli.output import count, dump, hint, local_time, say, table
 
-STRATEGIES = ("recursive", "sentence", "fixed")
 UNSUPPORTED = ("mark", "cut", "ask_again")
 
 
@@ -115,3 +115,6 @@ def delete(cli: Cli, name: str) -> None:
         dump(answer)
     else:
         say(f"{name} is gone.")
+
+
+collections.add_command(migration)
