@@ -1,7 +1,6 @@
 """Collections on a real server: commands, the API, embeddings as the caller's own calls, answers that are checked."""
 
 import json
-import signal
 import subprocess
 import urllib.error
 import urllib.request
@@ -247,7 +246,7 @@ def test_a_file_is_sent_by_itself_and_a_watched_folder_followed(server: Server, 
         (folder / "a.md").unlink()
         told = json.loads(watching.stdout.readline())
         assert (told["added"], told["removed"]) == (1, 1)
-        watching.send_signal(signal.SIGINT)
+        watching.terminate()
         assert watching.wait(60) == 0
     _, found = post(server, key, "/v1/collections/watched/search", {"query": "alpha beta", "principals": ["user:ada"]})
     assert {each["external_id"] for each in found["results"]} == {"b.md", "port.csv"}

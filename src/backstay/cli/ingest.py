@@ -1,5 +1,6 @@
 """Owns ``backstay ingest``: files, folders and addresses into a collection; what is unchanged is not even sent."""
 
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -177,6 +178,7 @@ def _document(source: Source, principals: Sequence[str]) -> dict[str, Any]:
 
 def _watch(cli: Cli, target: Target, sources: Sources, state: dict[Path, tuple[int, int]], known: set[str]) -> None:
     """Take in what changes, and delete what goes, once it has been still for a moment."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     say("Watching. Ctrl-C ends it; what is there stays.", err=True)
     try:
         while True:
