@@ -66,9 +66,9 @@ class Windowed:
         share = self._share_of(workers)
         if self._own_sum + amount <= share:
             return HAS
-        if amount > share:
-            return self._terms.gap_us  # no time helps, only the book, which may be back any moment
-        return max(1, next(iter(self._own)) - book_us)
+        # The book may be back any moment, and there may be more than this share.
+        frees_us = next(iter(self._own)) if self._own else book_us + self._terms.window_us
+        return max(1, min(frees_us - book_us, self._terms.gap_us))
 
     def take(self, now_us: int, book_us: int, amount: int, *, alone: bool) -> int:
         """Use permits that ``look`` said are there. Return when they free."""
