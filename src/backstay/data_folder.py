@@ -49,6 +49,10 @@ class DataFolder:
     def retract(self) -> None:
         (self.path / RUN_FILE).unlink(missing_ok=True)
 
+    def forget_policy(self) -> None:
+        """Let go of the policy that an earlier run had in force: one that starts goes by its file alone."""
+        (self.path / POLICY_IN_FORCE).unlink(missing_ok=True)
+
 
 @contextmanager
 def open_data_folder(path: Path) -> Generator[DataFolder]:

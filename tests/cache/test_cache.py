@@ -385,6 +385,17 @@ async def test_without_postgres_the_cache_goes_on_alone(cache: Cache, database_u
     assert time.monotonic() - began < 0.1, "it was found away just now, and is not asked again so soon"
 
 
+async def test_one_slow_answer_of_postgres_is_no_outage(cache: Cache, new_worker: NewWorker, database_url: str) -> None:
+    """A call that waited in vain asks the model; a moment later what other workers keep is found again."""
+    other = await new_worker()
+    await keep_one(cache)
+    async with await psycopg.AsyncConnection[Any].connect(database_url) as busy:
+        await busy.execute("lock table cache_entries in access exclusive mode")
+        assert not await is_hit(other)
+    assert not await is_hit(other), "for a moment nobody else waits in vain"
+    await until(partial(is_hit, other), 3.0)
+
+
 async def test_the_oldest_goes_beyond_the_bound(cache: Cache, database: Database) -> None:
     """Of a model that keeps too much, the oldest answers are swept away."""
     for number in range(10):

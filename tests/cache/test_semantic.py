@@ -14,6 +14,7 @@ from cache_clock import HandClock
 
 from backstay.cache import Cache, CacheConfig, Hit
 from backstay.cache.cache import Lead
+from backstay.cache.calibration import calibrate
 from backstay.cache.calibrations import Calibrations
 from backstay.cache.pairs import Wrong
 from backstay.cache.store import CacheStore
@@ -130,6 +131,25 @@ async def test_what_is_not_calibrated_is_off(cache: Cache, labels: Path, databas
     assert await hit(cache, question("How can I return a parcel?")) is None
     await cache.semantics.calibrations.prepare({"m": config(labels.with_name("absent"), 0.05)})
     assert "cannot be read" in cache.semantics.calibrations.problems["m"]
+
+
+async def test_another_bound_is_held_from_its_first_moment(
+    cache: Cache, labels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a model is calibrated anew for another bound there is no hit by the old one, and that is told."""
+    assert cache.semantics is not None
+    known = cache.semantics.calibrations
+    assert known.find("m", "acme") is not None and known.problem_of("m", "acme") is None
+    seen: list[str | None] = []
+
+    def look(*_: object, **__: object) -> Any:
+        seen.append(known.problem_of("m", "acme"))
+        return calibrate(*_, **__)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("backstay.cache.calibrations.calibrate", look)
+    await known.prepare({"m": config(labels, 0.04)})
+    assert seen == ["It is being calibrated."]
+    assert known.find("m", "acme") is not None and known.problem_of("m", "acme") is None
 
 
 def wrong(number: int) -> Wrong:

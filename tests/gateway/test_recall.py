@@ -106,6 +106,20 @@ async def test_a_caller_that_leaves_at_the_end_loses_no_answer(cached: House, st
     assert [document.spans[0].status for document in cached.documents] == ["ok", "ok"]
 
 
+async def test_what_the_cache_cannot_read_the_caller_has(cached: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that breaks the cache's reading of it is given whole, and not kept."""
+
+    def fail(events: object) -> None:
+        raise KeyError("odd")
+
+    monkeypatch.setattr("backstay.gateway.recall.accumulate", fail)
+    body = {**WIRES["openai"][1], "stream": True}
+    for _ in range(2):
+        sink = await cached.call(body)
+        assert sink.ended and sink.body.endswith(b"data: [DONE]\n\n")
+        assert sink.headers["x-backstay-cache"] == "miss"
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_hit_is_kept_for_repeats_too(once: House, stream: bool) -> None:
     """Keys share the cache; the first call of each is a hit, and its repeat gets the very same bytes."""

@@ -210,8 +210,11 @@ def test_a_share_of_nothing_is_not_waited_for() -> None:
     assert (state.remaining, state.next_us, state.reset_us) == (0, TERMS.gap_us, TERMS.gap_us)
     assert len(taken(bench.call(0, 4))) == 1
     found = bench.desks[0].decide(bench.now_us, [want(4, 1)])
+    assert isinstance(found, Refusal) and found.retry_us == TERMS.gap_us
+    bench.now_us += TERMS.window_us
+    found = bench.desks[0].decide(bench.now_us, [want(4, 1)])
     assert isinstance(found, Refusal) and found.retry_us is not None
-    assert found.retry_us > TERMS.window_us, "what it used itself is known to free then, and not sooner"
+    assert 0 < found.retry_us < TERMS.gap_us, "what it used itself frees then"
 
 
 def test_after_an_outage_nothing_is_admitted_twice() -> None:

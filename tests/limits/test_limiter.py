@@ -81,6 +81,18 @@ async def test_two_workers_share_one_limit(start: Start) -> None:
         assert other.refusals["key", "requests"] + one.refusals["key", "requests"] >= 71
 
 
+async def test_what_another_worker_held_and_did_not_use_refuses_nobody(database: Database, tmp_path: Path) -> None:
+    """Calls one after the other, at two workers in turn: each holds half of the limit and uses a twentieth."""
+    by = caller(tokens_per_min=200)
+    patient = {"patience_us": 5_000_000}
+    async with running(database, tmp_path, **patient) as one, running(database, tmp_path, **patient) as other:
+        for number in range(11):
+            (await admit((one, other)[number % 2], by, tokens=100)).settle(10)
+        with pytest.raises(RateLimited) as caught:
+            await admit(one, by, tokens=100)
+        assert caught.value.retry_after_s is not None and caught.value.retry_after_s > 30
+
+
 async def test_what_a_stopped_worker_held_is_free_at_once(start: Start) -> None:
     """A worker that ends gives back what it did not use, and what it used goes on to count."""
     by = caller(requests_per_min=20)

@@ -39,8 +39,8 @@ _LOOK_AGAIN_S = 1.0
 _RECALIBRATE_S = 3600.0
 """How often what use itself showed is taken in."""
 
-_SULK_S = 5.0
-"""How long Postgres is not asked after it did not answer."""
+_FIRST_SULK_S, _LONGEST_SULK_S = 0.25, 5.0
+"""How long Postgres is not asked after it did not answer, at first and at most: a single slow answer is no outage."""
 
 
 class Cache:
@@ -63,6 +63,7 @@ class Cache:
         self._flights: dict[bytes, Flight] = {}
         self._notices = Notices(self.memory, self.keeper)
         self._sulks_until_ns = 0
+        self._next_sulk_s = _FIRST_SULK_S
         self._semantic: Mapping[str, CacheConfig] = {}
 
     @property
@@ -246,8 +247,12 @@ class Cache:
         return msgspec.structs.replace(hit, score=found.score, question=found.question, asked=ask.question), vector
 
     def _sulk(self, error: Exception) -> None:
-        self._sulks_until_ns = self._clock.monotonic_ns() + int(_SULK_S * 1e9)
-        _log.warning("the shared cache is left out for %.0f s: %r", _SULK_S, error)
+        now_ns = self._clock.monotonic_ns()
+        if now_ns < self._sulks_until_ns:
+            return  # others were under way, and did no better
+        _log.warning("the shared cache is left out for %.2g s: %r", self._next_sulk_s, error)
+        self._sulks_until_ns = now_ns + int(self._next_sulk_s * 1e9)
+        self._next_sulk_s = min(2 * self._next_sulk_s, _LONGEST_SULK_S)
 
     async def _shared(self, ask: Ask) -> Answer | bool:
         """Look into Postgres, and wait while another worker asks the same. False: Postgres or the other took too long.
@@ -262,6 +267,7 @@ class Cache:
             with self._notices.expect(ask.key) as notice:
                 while True:
                     found = await self._store.find_or_claim(ask)
+                    self._next_sulk_s = _FIRST_SULK_S
                     if isinstance(found, Answer):
                         return found if self._is_fresh(ask, found) else False
                     left_s = give_up - loop.time()

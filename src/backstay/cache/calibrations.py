@@ -43,6 +43,7 @@ class Calibrations:
         """Why the semantic cache of a model is off for everybody, by model."""
         self._store = store
         self._embedder = embedder
+        self._configs: Mapping[str, CacheConfig] = {}
         self._models: dict[str, Calibration] = {}
         self._own: dict[str, dict[str, _Own | None]] = {}
         """By model and tenant; ``None``: its pairs are still to be taken in."""
@@ -58,24 +59,27 @@ class Calibrations:
         return None if found is None or found.calibration.certificate is None else found.calibration
 
     def problem_of(self, model: str, tenant_id: str) -> str | None:
-        """Say why the semantic cache of a model is off for a tenant; ``None``: it is on, or not wanted."""
+        """Say why the semantic cache of a model that wants one is off for a tenant; ``None``: it is on."""
         if model in self.problems:
             return self.problems[model]
         own = self._own.get(model, {})
         if tenant_id not in own:
-            return None
+            return None if model in self._models else "It is being calibrated."
         found = own[tenant_id]
         return "What its use showed is still being taken in." if found is None else found.calibration.problem
 
     async def prepare(self, configs: Mapping[str, CacheConfig], *, again: bool = False) -> None:
-        """Calibrate models; those that are not named, or cannot be certified, are off, and ``problems`` says why.
+        """Calibrate models; those that are not named, or cannot be certified, are off, and ``problems`` says why. One
+        whose configuration is another one now is off until it is calibrated anew: its old bound is not the one wanted.
 
         Args:
             again: The configuration is as it was: what cannot be calibrated just now stays as it is.
         """
         async with self._preparing:
-            self._models = {model: known for model, known in self._models.items() if model in configs}
-            self._own = {model: known for model, known in self._own.items() if model in configs}
+            same = {model for model, config in configs.items() if self._configs.get(model) == config}
+            self._configs = dict(configs)
+            self._models = {model: known for model, known in self._models.items() if model in same}
+            self._own = {model: known for model, known in self._own.items() if model in same}
             self.problems = {}
             base: list[Calibration] = []
             for model, config in configs.items():

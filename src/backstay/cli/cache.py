@@ -58,7 +58,7 @@ def purge(cli: Cli, everything: bool, **conditions: str | None) -> None:
     if cli.json:
         dump(answer)
     else:
-        say(f"{answer['purged']:,} answers are gone.")
+        say(f"{answer['purged']:,} answer{' is' if answer['purged'] == 1 else 's are'} gone.")
 
 
 @cache.command()
@@ -97,7 +97,7 @@ def correct(cli: Cli, trace: str, call: str | None) -> None:
     if cli.json:
         dump(answer)
     else:
-        say(f"{answer['purged']:,} answers are gone.")
+        say(f"{answer['purged']:,} answer{' is' if answer['purged'] == 1 else 's are'} gone.")
 
 
 @cache.command("eval")

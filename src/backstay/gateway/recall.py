@@ -4,7 +4,6 @@ import logging
 
 from backstay.cache import Cache, Hit, Lead, build_ask, replay
 from backstay.core.chat import ChatResponse
-from backstay.core.errors import BackstayError
 from backstay.gateway.recording import Recording
 from backstay.gateway.types import Headers, Sink
 from backstay.providers import DIALECTS, accumulate
@@ -64,7 +63,7 @@ def hand_in(lead: Lead, recording: Recording) -> None:
         if incoming.operation == "chat":
             response = incoming.dialect.read_response(body) if body else accumulate(recording.said)
             body = body or incoming.dialect.write_response(response)
-    except BackstayError as error:
+    except Exception as error:  # noqa: BLE001 - the edge of the cache: the caller may have what it cannot read
         _log.warning("The answer of %s is not kept: %r", attempt.target.name, error)
         lead.fail()
         return

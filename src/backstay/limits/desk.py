@@ -17,6 +17,10 @@ _MOST_ASKS = 500
 """Limits of one sync."""
 
 
+_MUCH = 16
+"""One part in so many of a limit is worth telling others at once."""
+
+
 class Taken(msgspec.Struct, frozen=True):
     """What one call has taken of one limit."""
 
@@ -75,6 +79,16 @@ class Desk:
         lacking = next((want for want in wants if self._look(self._purse(want), want, now_us) != HAS), wants[0])
         return Refusal(want=lacking, retry_us=self.terms.heartbeat_us)
 
+    def may_be_lent(self, refusal: Refusal) -> bool:
+        """Tell whether no more may be in the way than what other workers hold and do not use."""
+        return not self.alone and refusal.retry_us is not None and refusal.retry_us <= self.terms.lease_us
+
+    def insist(self, wants: Sequence[Want]) -> None:
+        """Have the book be asked again at once, though it has just refused."""
+        for want in wants:
+            if isinstance(purse := self._purse(want), Windowed):
+                purse.insist()
+
     def wait(self, wants: Sequence[Want]) -> None:
         """Note that a call waits for its limits, so that the next sync asks for them."""
         for want in wants:
@@ -96,6 +110,8 @@ class Desk:
                 counted = one.purse.correct(now_us, now_us + self._ahead_us, one.frees_us, tokens - one.amount)
                 if counted is not None:
                     self._note(one.purse, *counted)
+                    # Others may be refused for what this call held and did not use.
+                    self._hurries = self._hurries or -counted[1] * _MUCH > one.purse.limit
             else:
                 continue
             self._mark(one.purse)

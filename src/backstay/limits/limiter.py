@@ -159,7 +159,10 @@ class Limiter:
         self._log.add(self._desk.take_notes(), self._desk.untold)
 
     async def _decide_later(self, wants: Sequence[Want]) -> Sequence[Taken] | Refusal:
-        """Ask the book, and decide by its answer; where calls that run are in the way, wait a little for one to end."""
+        """Ask the book, and decide by its answer.
+
+        Where calls that run are in the way, or what other workers hold and may not use, wait a little for it.
+        """
         desk, terms = self._desk, self._desk.terms
         start_us = self._now_us()
         while True:
@@ -169,9 +172,12 @@ class Limiter:
             finally:
                 desk.wait_no_more(wants)
             found = self._decide(wants)
-            if found is not None:
+            is_over = (now_us := self._now_us()) - start_us > terms.patience_us
+            if isinstance(found, Refusal) and not is_over and desk.may_be_lent(found):
+                desk.insist(wants)
+            elif found is not None:
                 return found
-            if (now_us := self._now_us()) - start_us > terms.patience_us:
+            elif is_over:
                 return desk.give_up(now_us, wants)
             await asyncio.sleep(terms.linger_us / 4e6)
 

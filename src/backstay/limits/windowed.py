@@ -66,9 +66,9 @@ class Windowed:
         share = self._share_of(workers)
         if self._own_sum + amount <= share:
             return HAS
-        if amount > share:
-            return self._terms.gap_us  # no time helps, only the book, which may be back any moment
-        return max(1, next(iter(self._own)) - book_us)
+        # The book may be back any moment, and there may be more than this share.
+        frees_us = next(iter(self._own)) if self._own else book_us + self._terms.window_us
+        return max(1, min(frees_us - book_us, self._terms.gap_us))
 
     def take(self, now_us: int, book_us: int, amount: int, *, alone: bool) -> int:
         """Use permits that ``look`` said are there. Return when they free."""
@@ -191,8 +191,10 @@ class Windowed:
             fits_us = answer.fits_us if answer.fits_us is not None else self._terms.window_us
             self._fits_at_us = now_us + fits_us
             self._refused_amount = ask.unit + ask.held
-            # Permits that others give back may make it sooner: the book is asked again now and then.
-            self._refused_until_us = now_us + min(fits_us, self._terms.lease_us // 2)
+            # Permits that others give back may make it sooner: the book is asked again now and then, and soon where all
+            # that is in the way may be such permits.
+            is_lent = fits_us <= self._terms.lease_us
+            self._refused_until_us = now_us + min(fits_us, self._terms.lease_us // (10 if is_lent else 2))
 
     def untold(self, seq: int) -> Iterator[Note]:
         """List what the book may not know of; ``seq``: the next sync's."""
@@ -202,6 +204,10 @@ class Windowed:
     def leave_alone(self) -> None:
         """Go on with the book: what was held while alone is given back with the next sync."""
         self._stock = 0
+
+    def insist(self) -> None:
+        """Have the book be asked, though it has refused just now."""
+        self._refused_until_us = 0
 
     def retire(self) -> None:
         """Expect no further use."""

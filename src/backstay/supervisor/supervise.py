@@ -72,6 +72,7 @@ class Installation:
     async def start(self) -> None:
         """Start everything, and return when callers are answered."""
         began = time.monotonic()
+        self._folder.forget_policy()
         models = asyncio.create_task(self._start_models())
         try:
             await self._start_workers(await self._start_postgres())
