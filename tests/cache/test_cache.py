@@ -16,10 +16,11 @@ from backstay.cache import Cache, Hit, Purge
 from backstay.cache.cache import Lead
 from backstay.cache.figures import watch
 from backstay.cache.store import CacheStore
+from backstay.cache.types import Answer, Ask
 from backstay.core.chat import FinishReason
 from backstay.core.errors import InvalidRequest, NotCached, ProviderUnreachable
 from backstay.core.ports import Values
-from backstay.store import Database
+from backstay.store import Connection, Database
 
 NewWorker = Callable[[], Awaitable[Cache]]
 
@@ -153,6 +154,35 @@ async def test_four_workers_make_one_call(new_worker: NewWorker) -> None:
     answers = await asyncio.gather(*(call(worker, ask(), model) for worker in workers for _ in range(50)))
     assert model.calls == 1
     assert sum(isinstance(answer, Hit) for answer in answers) == 199
+
+
+class _Overtaken(CacheStore):
+    """A worker that is overtaken between its look for an answer and its claim."""
+
+    overtake: Callable[[], Awaitable[None]] | None = None
+
+    async def _find(self, connection: Connection, ask: Ask) -> Answer | None:
+        found = await super()._find(connection, ask)
+        overtake, self.overtake = self.overtake, None
+        if overtake is not None:
+            await overtake()
+        return found
+
+
+async def test_an_answer_that_comes_while_another_worker_looks_is_found(cache: Cache, database: Database) -> None:
+    """The claim that comes with it is free at once, and nobody asks again what was answered just now."""
+    lead = await cache.recall(ask())
+    assert isinstance(lead, Lead)
+
+    async def answer() -> None:
+        keep(lead)
+        await cache.keeper.flush()
+
+    late = _Overtaken(database, "late")
+    late.overtake = answer
+    assert isinstance(await late.find_or_claim(ask()), Answer)
+    async with database.system() as connection:
+        assert await (await connection.execute("select * from cache_claims")).fetchall() == []
 
 
 async def test_another_worker_takes_over_from_one_that_fails(new_worker: NewWorker) -> None:

@@ -18,6 +18,9 @@ on conflict (tenant_id, key) do update set holder = excluded.holder, expires_at 
 where mine.expires_at < now()
 returning holder;
 
+-- name: unclaim
+delete from cache_claims where tenant_id = %(tenant_id)s and key = %(key)s and holder = %(holder)s;
+
 -- name: keep
 insert into cache_entries (tenant_id, key, model, feature, dialect, body, usage, target, trace_id, cost_nanousd,
                            created_at, expires_at, keep_until)

@@ -79,8 +79,13 @@ class CacheStore:
             # For its own claim a worker need not wait until the disk has it.
             await connection.execute("set local synchronous_commit = off")
             values = {**_place(ask), "holder": self._holder, "for_s": max(ask.policy.wait_s, 1.0)}
-            cursor = await connection.execute(_QUERIES["claim"], values)
-            return await cursor.fetchone() is not None
+            if await (await connection.execute(_QUERIES["claim"], values)).fetchone() is None:
+                return False
+            # Its last holder may have given it up, with the answer, since we looked: then there is nothing to ask.
+            found = await self._find(connection, ask)
+            if found is not None:
+                await connection.execute(_QUERIES["unclaim"], {**_place(ask), "holder": self._holder})
+            return found if found is not None else True
 
     async def _find(self, connection: Connection, ask: Ask) -> Answer | None:
         row = await (await connection.execute(_QUERIES["find"], _place(ask))).fetchone()
