@@ -130,6 +130,21 @@ def test_a_bad_edit_is_named_with_its_line(tmp_path: Path, before: str, after: s
     assert "sk-in-clear" not in str(caught.value)
 
 
+def test_a_providers_total_bounds_each_try_and_a_models_the_call(tmp_path: Path):
+    """Where only one of them is given, it is the limit of both."""
+    file = write(
+        tmp_path,
+        '[providers.quick]\ndialect = "simulator"\ntimeouts = { total_s = 5 }\n'
+        '[models.both]\ntargets = ["quick/a", "sim/a"]\ntimeout = { total_s = 30, idle_s = 2 }\n'
+        '[models.one]\ntargets = ["quick/a"]\n',
+    )
+    providers = {name: Simulator(name) for name in ("quick", "sim", "local")}
+    models = {model.name: model for model in build_models(load_policy(file, {}), providers)}
+    assert [target.timeouts.total_s for target in models["both"].targets] == [5, 30]
+    assert [target.timeouts.idle_s for target in models["both"].targets] == [2, 2]
+    assert (models["both"].total_s, models["one"].total_s) == (30, 5)
+
+
 def test_fallbacks_come_in_stages_behind_a_models_own_targets(tmp_path: Path):
     """Each model's targets are a stage, in the order of the fallbacks; a target that is there already is not again."""
     file = write(

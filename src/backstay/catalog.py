@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
+import msgspec
+
 from backstay.console import CatalogModel, CatalogTarget
 from backstay.core.caller import Caller
 from backstay.core.clock import Clock
@@ -12,7 +14,7 @@ from backstay.health import RateLimits
 from backstay.ledger import Cost, PriceBook
 from backstay.ledger.rates import Rates
 from backstay.policy import ModelConfig, PolicyFile, TargetConfig, TargetShare
-from backstay.providers import Provider
+from backstay.providers import Provider, Timeouts, TimeoutsConfig
 
 
 def build_models(policy: PolicyFile, providers: Mapping[str, Provider]) -> Models:
@@ -49,6 +51,7 @@ def _build_model(name: str, config: ModelConfig, policy: PolicyFile, targets: "_
             strategy=config.strategy,
             sticky=config.sticky,
             retry=RetryPolicy(retries=config.retries, queue_s=config.queue_s),
+            total_s=config.timeout.total_s if config.timeout is not None else None,
             hedge_share=config.hedge,
             on_broken_stream=config.on_broken_stream,
             degraded=Degraded(
@@ -91,7 +94,7 @@ class _Targets:
         provider_name, _, model_id = share.target.partition("/")
         provider, config = self._providers[provider_name], self._policy.providers[provider_name]
         price_provider, _, price_model = (config.price_as or "").partition("/")
-        timeouts = model.timeout if model is not None and model.timeout is not None else config.timeouts
+        timeouts = _timeouts(config.timeouts, model.timeout if model is not None else None)
         return Target(
             name=share.target,
             provider=provider,
@@ -104,7 +107,7 @@ class _Targets:
             can=self._ability(share),
             weight=share.weight,
             stage=stage,
-            timeouts=timeouts.as_timeouts(),
+            timeouts=timeouts,
         )
 
     def _ability(self, share: TargetShare) -> Ability:
@@ -118,6 +121,16 @@ class _Targets:
             tags=frozenset(share.tags) if share.tags is not None else None,
             tenants=frozenset(share.tenants) if share.tenants is not None else None,
         )
+
+
+def _timeouts(provider: TimeoutsConfig, model: TimeoutsConfig | None) -> Timeouts:
+    """Say how long a try may take: as the model has it, and not longer in all than its provider says."""
+    if model is None:
+        return provider.as_timeouts()
+    timeouts = model.as_timeouts()
+    if "total_s" not in provider.model_fields_set:
+        return timeouts
+    return msgspec.structs.replace(timeouts, total_s=min(timeouts.total_s, provider.total_s))
 
 
 def describe(models: Models, prices: PriceBook, caller: Caller) -> list[CatalogModel]:

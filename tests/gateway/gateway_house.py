@@ -113,6 +113,7 @@ class House:
         sink: MemorySink | None = None,
         idempotency_key: str | None = None,
         cache_control: str | None = None,
+        deadline_s: float | None = None,
     ):
         """Make one call on the wire of a dialect."""
         sink = sink or MemorySink()
@@ -127,6 +128,7 @@ class House:
             feature="search",
             idempotency_key=idempotency_key,
             cache_control=read_directives(cache_control),
+            deadline_s=deadline_s,
         )
         await call(self.gateway, incoming, sink)
         return sink

@@ -76,6 +76,23 @@ async def test_a_thousand_equal_calls_ask_once(cached: House) -> None:
     assert {sink.status for sink in sinks} == {200}
 
 
+async def test_who_waits_for_an_equal_call_waits_no_longer_than_their_deadline(cached: House) -> None:
+    """They are told in time; the one who asks for all goes on."""
+    (model,) = cached.gateway.models
+    slow = Simulator("sim", script={"latency_s": 60.0})
+    targets = (msgspec.structs.replace(model.targets[0], provider=slow),)
+    cached.gateway.models = Models({"m": msgspec.structs.replace(model, targets=targets)})
+    _, body = WIRES["openai"]
+    first = asyncio.create_task(cached.call(body))
+    while not cached.gateway.fleet.of("sim/gpt-4o-mini").in_flight:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    sink = await cached.call(body, deadline_s=0.05)
+    assert (sink.status, sink.json["error"]["code"]) == (504, "deadline_exceeded")
+    assert not first.done() and cached.gateway.fleet.of("sim/gpt-4o-mini").tries == 1
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+
+
 async def test_the_caller_leaves_and_the_others_have_the_answer(cached: House) -> None:
     """The first caller goes away while others wait: its call goes on, is recorded as whole, and is theirs."""
     _, body = WIRES["openai"]

@@ -1,9 +1,11 @@
 """Owns the step between a call and the cache: what it asks, giving a kept answer, and handing a new one in."""
 
+import asyncio
 import logging
 
 from backstay.cache import Cache, Hit, Lead, build_ask, replay
 from backstay.core.chat import ChatResponse
+from backstay.core.errors import DeadlineExceeded
 from backstay.gateway.recording import Recording
 from backstay.gateway.types import Headers, Sink
 from backstay.providers import DIALECTS, accumulate
@@ -12,7 +14,11 @@ _log = logging.getLogger(__name__)
 
 
 async def recall(cache: Cache, recording: Recording) -> Hit | Lead | None:
-    """Find a kept answer, or become who asks for all; ``None`` where the call passes by the cache."""
+    """Find a kept answer, or become who asks for all; ``None`` where the call passes by the cache.
+
+    Raises:
+        DeadlineExceeded: The caller waits no longer, and somebody else still asks.
+    """
     request, incoming = recording.request, recording.incoming
     assert request is not None
     if request.model.cache is None or incoming.dialect.name == "responses":
@@ -30,7 +36,14 @@ async def recall(cache: Cache, recording: Recording) -> Hit | Lead | None:
         forward=incoming.forward,
         directives=incoming.cache_control,
     )
-    return None if ask is None else await cache.recall(ask)
+    if ask is None or incoming.deadline_s is None:
+        return None if ask is None else await cache.recall(ask)
+    waited_s = (recording.clock.monotonic_ns() - recording.started_ns) * 1e-9
+    try:
+        async with asyncio.timeout(incoming.deadline_s - waited_s):
+            return await cache.recall(ask)
+    except TimeoutError:
+        raise DeadlineExceeded() from None
 
 
 def read_hit(recording: Recording, hit: Hit) -> tuple[bytes, bytes | None]:

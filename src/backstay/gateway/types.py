@@ -76,6 +76,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     sticky: bool = False
     """Whether a user stays with one target, which keeps the provider's prompt cache warm."""
     retry: RetryPolicy = RetryPolicy()
+    total_s: float | None = None
+    """How long a call may take, with all its tries; ``None``: as long as the most patient of its targets allows."""
     hedge_share: float = 0.0
     """Share of the calls in which a second target may be asked beside one that is late; 0: none."""
     on_broken_stream: OnBrokenStream = "error"
@@ -104,6 +106,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def total_s(self) -> float:
         """How long a call may take, with all its tries."""
+        if self.route.total_s is not None:
+            return self.route.total_s
         return max([target.timeouts.total_s for target in self.targets], default=0.0)
 
 
