@@ -165,3 +165,12 @@ def test_thoughts_go_back_to_the_model_that_thought_them() -> None:
     asked = {"model": "m", "input": [item, {"role": "user", "content": "Go on."}]}
     (thoughts, _) = RESPONSES.read_request(fields_of(asked)).messages
     assert thoughts.parts == (Reasoning(text="Hm.", signature="EqQB"),)
+
+
+@pytest.mark.parametrize(("dialect", "name"), [(OPENAI, "stop"), (ANTHROPIC, "stop_sequences")])
+def test_what_it_cannot_say_has_the_callers_own_name(dialect: Dialect, name: str) -> None:
+    """OpenAI's responses have no stop sequences: each caller reads what they themselves have sent."""
+    body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi."}], name: ["x"]}
+    with pytest.raises(Untranslatable) as refused:
+        RESPONSES.write_request(dialect.read_request(fields_of(body)), "gpt")
+    assert refused.value.param == name

@@ -13,6 +13,7 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
         "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
         "reasoning_effort": "output_config.effort",
         "response_format": "output_config.format",
+        "stop": "stop_sequences",
     },
 }
 """By dialect: its name for what OpenAI calls so, where the two differ."""

@@ -26,6 +26,7 @@ from backstay.core.chat import (
     ToolResult,
     ToolUse,
 )
+from backstay.providers.caller_paths import field_path
 from backstay.providers.data_url import write_data_url
 from backstay.providers.openai.request_writer import HARMLESS_HINTS, TOOL_ERROR_PREFIX
 from backstay.providers.refusals import own_extras, refuse, refuse_fields
@@ -69,7 +70,7 @@ def _refuse_fields(request: ChatRequest) -> None:
         "top_k": request.top_k,
         "thinking.budget_tokens": request.reasoning_budget_tokens,
         "n": request.candidates if request.candidates != 1 else None,
-        "stop": request.stop,
+        field_path(request, "stop"): request.stop,
         "logit_bias": request.logit_bias,
         "frequency_penalty": request.frequency_penalty,
         "presence_penalty": request.presence_penalty,
