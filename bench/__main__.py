@@ -15,7 +15,7 @@ from types import FrameType
 
 import msgspec
 
-from bench import budgets, console, ledger, overload, plan, soak
+from bench import budgets, console, ledger, overload, plan, search_speed, soak
 from bench.machine import BenchError, allow_open_files, choose_cores, describe, require_tools
 from bench.plot import draw
 from bench.processes import prioritise
@@ -42,6 +42,8 @@ def main(words: Sequence[str] | None = None) -> int:
                 return overload.main()
             case "budgets":
                 return budgets.main()
+            case "search":
+                return search_speed.main(chunks=asked.chunks)
             case "soak":
                 chosen = soak.Plan(rounds=asked.rounds, seed=asked.seed, seconds=asked.seconds)
                 if asked.served:
@@ -58,7 +60,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def read_words(words: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line. What it does not know ends the program with status 2, before anything is run."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Backstay.", epilog=_STATUS)
-    whats = parser.add_subparsers(dest="what", metavar="{gateway,console,overload,budgets,soak}")
+    whats = parser.add_subparsers(dest="what", metavar="{gateway,console,overload,budgets,search,soak}")
 
     def add(name: str, does: str) -> argparse.ArgumentParser:
         return whats.add_parser(name, help=does, description=f"Measure {does}.", epilog=_STATUS)
@@ -89,6 +91,8 @@ def read_words(words: Sequence[str] | None) -> argparse.Namespace:
     )
     add("overload", "a worker pressed with more long requests than fit")
     add("budgets", "what a budget adds to a call")
+    searches = add("search", "how soon a collection is searched, and what its index of vectors misses")
+    searches.add_argument("--chunks", type=number, default=search_speed.CHUNKS, help="how many it has (%(default)s)")
     rounds = add("soak", "whether budgets hold while workers that spend them are killed")
     rounds.add_argument("--rounds", type=number, default=soak.Plan().rounds, help="budgets to spend (%(default)s)")
     rounds.add_argument("--seed", type=int, default=soak.Plan().seed, help="of all that is random (%(default)s)")

@@ -162,6 +162,7 @@ class _Asking:
             trace_id=job.trace_id,
             parent_id=job.terms.parent_id,
             cache_control=read_directives(job.terms.cache_control),
+            max_cost_nanousd=job.terms.max_cost_nanousd,
             job_id=job.job_id,
             batch_id=job.batch_id,
         )

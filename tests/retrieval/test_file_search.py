@@ -77,10 +77,10 @@ def test_a_search_finds_what_those_may_read_who_ask(client: openai.OpenAI) -> No
     """Its results, its answer and its citations."""
     asked: Any = {"model": "writer", "input": "Where is the secret door?", "tools": [TOOL]}
     asked["include"] = ["file_search_call.results"]
-    told: Any = client.responses.create(**asked)
-    assert "secret.txt" not in told.model_dump_json()
-    told = client.responses.create(**asked, extra_headers={"x-backstay-principals": "user:ada"})
-    assert told.output_text == SECRET and "secret.txt" in told.model_dump_json()
+    anybody: Any = client.responses.create(**asked)
+    assert "secret.txt" not in anybody.model_dump_json()
+    ada: Any = client.responses.create(**asked, extra_headers={"x-backstay-principals": "user:ada"})
+    assert ada.output_text == SECRET and "secret.txt" in ada.model_dump_json()
 
 
 def test_a_conversation_goes_on_with_the_whole_input(client: openai.OpenAI) -> None:

@@ -196,3 +196,15 @@ def test_a_labelled_set_is_measured_by_mode(server: Server) -> None:
     )
     names = {each["name"] for each in server.ask("collections", "list")["collections"]}
     assert not any(name.startswith("eval-") for name in names)
+
+
+def test_costs_are_known_by_collection(server: Server, handbook: Path, key: str) -> None:
+    """Calls for a collection carry its tag: those that read documents in, and those that answer."""
+    body = {"question": "When does the office open?"}
+    assert post(server, key, "/v1/collections/handbook/answer", body)[0] == 200
+
+    def models() -> set[str]:
+        report = server.ask("costs", "--by", "tag,model", "--since", "1d")["rows"]
+        return {row["model"] for row in report if row["tag"] == "collection:handbook"}
+
+    assert eventually(lambda: {"embed", "writer"} <= models())

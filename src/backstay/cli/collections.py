@@ -23,7 +23,7 @@ def collections() -> None:
 @click.option("--language", default="auto", show_default=True, help="Whose words: en, de, zh, …; auto: the documents'.")
 @click.option("--chunking", "strategy", type=click.Choice(STRATEGIES), default="recursive", show_default=True,
               help="How documents are cut.")  # fmt: skip
-@click.option("--max-chars", type=int, default=1200, show_default=True, help="The longest chunk, in characters.")
+@click.option("--max-chars", type=int, default=800, show_default=True, help="The longest chunk, in characters.")
 @click.option("--overlap-chars", type=int, default=0, show_default=True, help="What two neighbours have in common.")
 @command
 def create(cli: Cli, strategy: str, max_chars: int, overlap_chars: int, **settings: str) -> None:

@@ -1,27 +1,25 @@
-"""Owns ``backstay retrieval eval``: how well a labelled set is searched, by mode."""
+"""Owns ``backstay retrieval`` and its ``eval``: how well a labelled set is searched, by mode."""
 
-import json
 import secrets
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import click
 
+from backstay.cli.compare import compare
 from backstay.cli.context import Cli, command
 from backstay.cli.http import Client
+from backstay.cli.labelled import read_lines, read_qrels
 from backstay.cli.output import dump, say, table
-from backstay.core.errors import InvalidRequest
+from backstay.cli.trial import MODES, as_document, fill
 
 if TYPE_CHECKING:
-    from backstay.retrieval.evaluation import Judgements, Rankings
+    from backstay.retrieval.evaluation import Rankings
 
-MODES = ("hybrid", "lexical", "dense")
 _DEPTH = 100
-_BATCH = 64
 _AT_ONCE = 2
-_LONGEST_S = 600.0
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
@@ -29,6 +27,9 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.group()
 def retrieval() -> None:
     """Measure how well documents are found."""
+
+
+retrieval.add_command(compare)
 
 
 @retrieval.command("eval")
@@ -45,13 +46,13 @@ def evaluate_set(
     """Search a labelled set in a collection that is gone afterwards, and print nDCG@10, recall and MRR by mode."""
     from backstay.retrieval.evaluation import evaluate
 
-    asked = {str(line["_id"]): str(line["text"]) for line in _lines(queries)}
-    judged = _judgements(qrels)
+    asked = {str(line["_id"]): str(line["text"]) for line in read_lines(queries)}
+    judged = read_qrels(qrels)
     client, name = cli.client(), f"eval-{secrets.token_hex(6)}"
     wanted = {"name": name, "embedding_model": embedding_model, "language": language}
     client.post("/v1/collections", wanted)
     try:
-        _fill(client, name, _lines(corpus))
+        fill(client, name, [as_document(line) for line in read_lines(corpus)])
         found = {
             mode: evaluate(
                 _search(client, name, mode, {query: asked[query] for query in judged if query in asked}), judged
@@ -69,17 +70,6 @@ def evaluate_set(
     say(f"{len(judged)} queries.", err=True)
 
 
-def _fill(client: Client, name: str, documents: Sequence[dict[str, Any]]) -> None:
-    taken = [
-        {"external_id": str(each["_id"]), "title": str(each.get("title") or ""), "text": str(each["text"])}
-        for each in documents
-    ]
-    for start in range(0, len(taken), _BATCH):
-        body = {"documents": taken[start : start + _BATCH]}
-        with client.open("POST", f"/v1/collections/{name}/documents", body=body, timeout_s=_LONGEST_S) as response:
-            response.read()
-
-
 def _search(client: Client, name: str, mode: str, queries: dict[str, str]) -> "Rankings":
     def ask(text: str) -> list[str]:
         body = {"query": text, "mode": mode, "limit": _DEPTH, "group_by": "document"}
@@ -87,34 +77,3 @@ def _search(client: Client, name: str, mode: str, queries: dict[str, str]) -> "R
 
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         return dict(zip(queries, threads.map(ask, queries.values()), strict=True))
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            told: Any = json.loads(line)
-        except ValueError:
-            told = None
-        if not isinstance(told, dict) or "_id" not in told or "text" not in told:
-            raise InvalidRequest(f"{path}, line {number}: a line must be a JSON object with `_id` and `text`.")
-        found.append(cast(dict[str, Any], told))
-    return found
-
-
-def _judgements(path: Path) -> "Judgements":
-    judged: dict[str, dict[str, float]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        parts = line.split("\t")
-        if not line.strip() or (number == 1 and parts[-1:] == ["score"]):
-            continue
-        try:
-            query, document, grade = parts
-            judged.setdefault(query, {})[document] = float(grade)
-        except ValueError:
-            raise InvalidRequest(f"{path}, line {number}: write query, document and grade between tabs.") from None
-    if not judged:
-        raise InvalidRequest(f"{path} has no judgements.")
-    return judged

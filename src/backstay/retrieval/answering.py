@@ -67,7 +67,7 @@ class Answers:
         draft = await self.prepare(caller, name, query, messages)
         if isinstance(draft, Answer):
             return draft
-        return draft.read(await self._calls.make(caller, "chat", draft.request))
+        return draft.read(await self._calls.make(draft.payer, "chat", draft.request))
 
     async def prepare(
         self, caller: Caller, name: str, query: Query, messages: Sequence[Turn] = (), manner: Manner = PLAINLY
@@ -83,6 +83,7 @@ class Answers:
         if not passages or max(passage.relevance or 0.0 for passage in passages) < _LEAST_RELEVANCE:
             return Answer(answer=ABSTENTION, abstained=True, sentences=[], trace_id=None, cost_usd="0")
         return Draft(
+            payer=collection.payer(caller),
             request=_request(collection, query.text, passages, messages, manner.instructions) | _in_manner(manner),
             verifier=Verifier(Analyzer(collection.language), passages),
         )
@@ -91,6 +92,8 @@ class Answers:
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """An answer whose passages are found and whose model is to be asked."""
 
+    payer: Caller
+    """As whom to ask."""
     request: dict[str, Any]
     """On OpenAI's chat wire."""
     verifier: Verifier

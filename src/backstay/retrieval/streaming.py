@@ -56,7 +56,7 @@ class AnswerStreams:
             yield Whole(answer=draft, usage=None)
             return
         events: asyncio.Queue[str | None] = asyncio.Queue()  # as long as an answer may be at most
-        task = asyncio.create_task(self._ask(caller, draft, events))
+        task = asyncio.create_task(self._ask(draft, events))
         writing = Writing(draft)
         try:
             while (text := await events.get()) is not None:
@@ -71,9 +71,9 @@ class AnswerStreams:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _ask(self, caller: Caller, draft: Draft, events: "asyncio.Queue[str | None]") -> ModelAnswer:
+    async def _ask(self, draft: Draft, events: "asyncio.Queue[str | None]") -> ModelAnswer:
         try:
-            return await self._streams.stream(caller, draft.request, events.put)
+            return await self._streams.stream(draft.payer, draft.request, events.put)
         finally:
             events.put_nowait(None)
 

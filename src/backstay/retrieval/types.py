@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from backstay.core.caller import Caller
+
 Mode = Literal["hybrid", "dense", "lexical"]
 """``dense``: by meaning. ``lexical``: by words. ``hybrid``: by both."""
 
@@ -27,7 +29,7 @@ class Chunking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How documents are cut."""
 
     strategy: Strategy = "recursive"
-    max_chars: Annotated[int, Meta(ge=100, le=20_000)] = 1200
+    max_chars: Annotated[int, Meta(ge=100, le=20_000)] = 800
     overlap_chars: Annotated[int, Meta(ge=0, le=2000)] = 0
 
 
@@ -54,6 +56,10 @@ class Collection(msgspec.Struct, frozen=True, kw_only=True):
     language: str
     """``auto`` until the first documents are there."""
     created_at: dt.datetime
+
+    def payer(self, caller: Caller) -> Caller:
+        """Return the caller with this collection among the tags of its calls, so that costs are known by collection."""
+        return msgspec.structs.replace(caller, tags=(*caller.tags, f"collection:{self.name}"))
 
 
 class CollectionView(msgspec.Struct, frozen=True, kw_only=True):
