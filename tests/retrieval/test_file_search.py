@@ -70,16 +70,20 @@ def test_its_events_say_what_the_whole_says(client: openai.OpenAI) -> None:
     assert last.output_text == whole.output_text
     cited = last.output[1].content[0].annotations
     added = [event.annotation for event in events if event.type.endswith("annotation.added")]
-    assert [each["file_id"] for each in added] == [each.file_id for each in cited] == ["office.txt"]
+    assert [each.file_id for each in added] == [each.file_id for each in cited] == ["office.txt"]
 
 
 def test_a_search_finds_what_those_may_read_who_ask(client: openai.OpenAI) -> None:
     """Its results, its answer and its citations."""
-    asked: Any = {"model": "writer", "input": "Where is the secret door?", "tools": [TOOL]}
-    asked["include"] = ["file_search_call.results"]
-    anybody: Any = client.responses.create(**asked)
-    assert "secret.txt" not in anybody.model_dump_json()
-    ada: Any = client.responses.create(**asked, extra_headers={"x-backstay-principals": "user:ada"})
+    asked: dict[str, Any] = {
+        "model": "writer",
+        "input": "Where is the secret door?",
+        "tools": [TOOL],
+        "include": ["file_search_call.results"],
+    }
+    create: Any = client.responses.create
+    assert "secret.txt" not in create(**asked).model_dump_json()
+    ada = create(**asked, extra_headers={"x-backstay-principals": "user:ada"})
     assert ada.output_text == SECRET and "secret.txt" in ada.model_dump_json()
 
 
@@ -124,5 +128,5 @@ def test_what_a_file_search_cannot_do_is_told_by_its_field(client: openai.OpenAI
 def test_a_store_that_is_not_here_is_its_providers_matter(client: openai.OpenAI) -> None:
     """Which refuses it, where it has none."""
     tool: Any = {"type": "file_search", "vector_store_ids": ["vs_of_openai"]}
-    with pytest.raises(openai.BadRequestError, match="file_search"):
+    with pytest.raises(openai.BadRequestError, match=r"tools\[0\]\.type"):
         client.responses.create(model="writer", input=OPENS, tools=[tool])
