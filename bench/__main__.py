@@ -9,13 +9,13 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
 import msgspec
 
-from bench import budgets, console, ledger, overload, plan, search_speed, soak
+from bench import abstention, budgets, console, ledger, overload, plan, relevance, search_speed, soak, verification
 from bench.machine import BenchError, allow_open_files, choose_cores, describe, require_tools
 from bench.plot import draw
 from bench.processes import prioritise
@@ -40,6 +40,12 @@ def main(words: Sequence[str] | None = None) -> int:
                 return ledger.main(entries=asked.entries, kept=asked.data)
             case "overload":
                 return overload.main()
+            case "relevance":
+                return relevance.main(data=asked.data, is_json=asked.json, cache=asked.cache)
+            case "abstention":
+                return abstention.main(data=asked.data, train=asked.train, is_json=asked.json, cache=asked.cache)
+            case "verification":
+                return verification.main(data=asked.data, train=asked.train, is_json=asked.json, cache=asked.cache)
             case "budgets":
                 return budgets.main()
             case "search":
@@ -60,7 +66,9 @@ def main(words: Sequence[str] | None = None) -> int:
 def read_words(words: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line. What it does not know ends the program with status 2, before anything is run."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Backstay.", epilog=_STATUS)
-    whats = parser.add_subparsers(dest="what", metavar="{gateway,console,overload,budgets,search,soak}")
+    whats = parser.add_subparsers(
+        dest="what", metavar="{gateway,console,ledger,overload,budgets,search,soak,verification,abstention,relevance}"
+    )
 
     def add(name: str, does: str) -> argparse.ArgumentParser:
         return whats.add_parser(name, help=does, description=f"Measure {does}.", epilog=_STATUS)
@@ -93,6 +101,7 @@ def read_words(words: Sequence[str] | None) -> argparse.Namespace:
     add("budgets", "what a budget adds to a call")
     searches = add("search", "how soon a collection is searched, and what its index of vectors misses")
     searches.add_argument("--chunks", type=number, default=search_speed.CHUNKS, help="how many it has (%(default)s)")
+    _add_retrieval(add)
     rounds = add("soak", "whether budgets hold while workers that spend them are killed")
     rounds.add_argument("--rounds", type=number, default=soak.Plan().rounds, help="budgets to spend (%(default)s)")
     rounds.add_argument("--seed", type=int, default=soak.Plan().seed, help="of all that is random (%(default)s)")
@@ -102,6 +111,25 @@ def read_words(words: Sequence[str] | None) -> argparse.Namespace:
     rounds.add_argument("--served", action="store_true", help="through a real server with two workers, over HTTP")
     rounds.add_argument("--json", action="store_true", help="print one JSON document")
     return parser.parse_args(words)
+
+
+def _data() -> str:
+    return os.environ.get("BACKSTAY_DATA") or str(verification.DATA)
+
+
+def _add_retrieval(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    learnt = {
+        "verification": "how well sentences of answers are held against passages",
+        "abstention": "whether wrong answers keep below what is wanted",
+        "relevance": "how far the relevance that is told is off",
+    }
+    for name, does in learnt.items():
+        each = add(name, does)
+        each.add_argument("--data", type=Path, default=_data(), help="the labelled sets (BACKSTAY_DATA; %(default)s)")
+        each.add_argument("--cache", type=Path, help="a folder in which embeddings are kept for the next time")
+        each.add_argument("--json", action="store_true", help="print one JSON document")
+        if name != "relevance":
+            each.add_argument("--train", action="store_true", help="learn anew, and keep what is learnt in the package")
 
 
 def number(text: str) -> int:

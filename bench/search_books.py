@@ -105,7 +105,7 @@ async def fill_collection(database: Database, embedder: Embedder, data: Path, ch
             )  # fmt: skip
             rows += _rows(number, own, vectors, analyzer, readers)
         hashes = {each.external_id: text_hash(each.text).hex() for each in kept}
-        await store.put(collection, kept, hashes, rows)
+        await store.put(collection, kept, hashes, {collection.generation: rows})
         print(f"\r  {min((start + _BATCH) * _PER_DOCUMENT, chunks):,} of {chunks:,} chunks", end="", file=sys.stderr)
     print("\n  the index of vectors is built", file=sys.stderr, flush=True)
     await store.index_vectors(collection, from_chunks=0)

@@ -35,8 +35,8 @@ from backstay.providers.registry import check_provider
 
 DEFAULT_FILE = Path("backstay.toml")
 
-CollectionName = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z_-]{0,62}$")]
 _MODEL = r"^[^\s]{1,128}$"
+CollectionName = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z_-]{0,62}$")]
 ChannelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 _TARGET = r"^[^/\s]+/\S+$"
 
@@ -272,7 +272,7 @@ def _check_providers(policy: PolicyFile, source: str, file: str, environ: Mappin
 
 
 def _check_targets(policy: PolicyFile, source: str, file: str) -> None:
-    """Refuse models without targets, targets of providers that are not there, and facts of what no provider can have.
+    """Refuse models without targets, targets of missing providers, and facts of targets that no provider can ever have.
 
     A vendor whose key is not in the environment is not there, but may be elsewhere, where the same file is used.
     """

@@ -95,7 +95,9 @@ def test_a_collection_is_a_model(wires: Server, client: openai.OpenAI) -> None:
     assert completion.usage is not None and completion.usage.prompt_tokens > 50
     assert (completion.model_extra or {})["backstay"]["abstained"] is False
     assert float(raw.headers["x-backstay-cost-usd"]) > 0
-    trace = eventually(lambda: wires.ask("traces", "show", raw.headers["x-backstay-trace-id"]))
+    shown = ("traces", "show", raw.headers["x-backstay-trace-id"])
+    assert eventually(lambda: wires.run(*shown).returncode == 0)
+    trace = wires.ask(*shown)
     assert "writer" in {span["model"] for span in trace["spans"]}
 
 

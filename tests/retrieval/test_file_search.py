@@ -75,16 +75,13 @@ def test_its_events_say_what_the_whole_says(client: openai.OpenAI) -> None:
 
 def test_a_search_finds_what_those_may_read_who_ask(client: openai.OpenAI) -> None:
     """Its results, its answer and its citations."""
-    asked: dict[str, Any] = {
-        "model": "writer",
-        "input": "Where is the secret door?",
-        "tools": [TOOL],
-        "include": ["file_search_call.results"],
-    }
+    asked: Any = {"model": "writer", "input": "Where is the secret door?", "tools": [TOOL]}
+    asked["include"] = ["file_search_call.results"]
     create: Any = client.responses.create
-    assert "secret.txt" not in create(**asked).model_dump_json()
-    ada = create(**asked, extra_headers={"x-backstay-principals": "user:ada"})
-    assert ada.output_text == SECRET and "secret.txt" in ada.model_dump_json()
+    told: Any = create(**asked)
+    assert "secret.txt" not in told.model_dump_json()
+    told = create(**asked, extra_headers={"x-backstay-principals": "user:ada"})
+    assert told.output_text == SECRET and "secret.txt" in told.model_dump_json()
 
 
 def test_a_conversation_goes_on_with_the_whole_input(client: openai.OpenAI) -> None:

@@ -1,6 +1,7 @@
 """Collections on a real server: commands, the API, embeddings as the caller's own calls, answers that are checked."""
 
 import json
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -9,12 +10,16 @@ from typing import Any
 
 import pytest
 
-from serving import Server, eventually, serving
+from serving import BACKSTAY, Server, eventually, serving
 
 POLICY = """
 [providers.writer]
 dialect = "simulator"
 price_as = "openai/gpt-4o-mini"
+
+[[providers.writer.script.canned]]
+contains = "The passages do not say this"
+text = "The office in Berlin opens at 9:30."
 
 [[providers.writer.script.canned]]
 contains = "Question: When does the office open?"
@@ -117,6 +122,41 @@ def test_an_answer_cites_what_supports_it_and_marks_what_does_not(server: Server
     assert (told["abstained"], told["answer"], told["sentences"]) == (True, "The documents do not say.", [])
 
 
+def test_what_no_passage_supports_is_cut_or_asked_for_again(server: Server, handbook: Path, key: str) -> None:
+    """As the collection says: the sentence goes, or the model takes it back, at the price of two calls."""
+    place, question = "/v1/collections/handbook/answer", {"question": "When does the office open?"}
+    costs: dict[str, float] = {}
+    for unsupported in ("cut", "ask_again", "mark"):
+        server.ask("collections", "change", "handbook", "--unsupported", unsupported)
+        _, told = post(server, key, place, question)
+        costs[unsupported] = float(told["cost_usd"])
+        assert [each["supported"] for each in told["sentences"]] == [True] + [False] * (unsupported != "ask_again")
+        assert ("Sundays" in told["answer"]) == (unsupported == "mark")
+    assert costs["ask_again"] > 2 * costs["mark"] == 2 * costs["cut"]
+
+
+def test_labels_calibrate_a_collection(server: Server, handbook: Path, key: str) -> None:
+    """Relevance is what they say, until they are forgotten; what does not fit is told with its place."""
+    lines = [
+        {"_id": "1", "text": "When does the office in Berlin open?", "answerable": True},
+        {"_id": "2", "text": "Who won in Reykjavik in 1972?", "answerable": False},
+    ]
+    (server.folder / "asked.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (server.folder / "asked.tsv").write_text("1\tsub/office.txt\t1\n")
+    command = ("retrieval", "calibrate", "handbook")
+    made = server.ask(*command, "--queries", "asked.jsonl", "--qrels", "asked.tsv")
+    assert (made["relevance"]["relevant"], made["answers"]["questions"], made["answers"]["enough"]) == (1, 2, False)
+    assert server.ask("collections", "show", "handbook")["calibrated_at"] is not None
+    server.ask(*command, "--forget")
+    assert server.ask("collections", "show", "handbook")["calibrated_at"] is None
+    assert server.run(*command).returncode == 2
+    status, told = post(server, key, "/v1/collections/handbook/calibration", {"queries": []})
+    assert status == 403 and told["code"]
+    (server.folder / "asked.jsonl").write_text('{"_id": "1", "text": "a"}')
+    refused = server.run(*command, "--queries", "asked.jsonl")
+    assert refused.returncode == 1 and "answerable" in refused.stderr
+
+
 def test_lines_keep_their_ids_and_readers(server: Server, key: str) -> None:
     """A line of a .jsonl file is a document; a search without principals does not find one that has some."""
     lines = [
@@ -180,6 +220,36 @@ def test_files_that_cannot_be_read_are_named_and_the_others_kept(server: Server)
     told = json.loads(done.stdout)
     assert (done.returncode, told["added"]) == (1, 1)
     assert [each["external_id"] for each in told["unreadable"]] == ["binary.bin", "cut.pdf", "empty.txt"]
+
+
+def test_a_file_is_sent_by_itself_and_a_watched_folder_followed(server: Server, key: str) -> None:
+    """One PUT is an ingest; what comes, changes and goes in a folder that is watched does so in the collection."""
+    server.ask("collections", "create", "watched")
+    admin = server.ask("keys", "create", "--name", "sender", "--rights", "admin")["key"]
+    place = f"{server.url}/v1/collections/watched/files?external_id=port.csv&principals=user:ada"
+    request = urllib.request.Request(place, b"port,depth\nKiel,9\n", {"authorization": f"Bearer {admin}"}, method="PUT")
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        sent = json.load(answer)["ingest"]
+    assert (answer.status, sent["items"]) == (201, 1)
+    told = server.ask("ingests", "show", sent["id"], "--wait")
+    assert (told["state"], told["added"], told["problems"]) == ("done", 1, [])
+    status, _ = post(server, key, "/v1/collections/watched/ingests", {"urls": ["https://a.example/x"]})
+    assert status == 403
+    folder = server.folder / "watched"
+    folder.mkdir()
+    (folder / "a.md").write_text("Alpha.")
+    command = [BACKSTAY, "ingest", str(folder), "--collection", "watched", "--watch", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=server.environment, text=True) as watching:
+        assert watching.stdout is not None
+        assert json.loads(watching.stdout.readline())["added"] == 1
+        (folder / "b.md").write_text("Beta.")
+        (folder / "a.md").unlink()
+        told = json.loads(watching.stdout.readline())
+        assert (told["added"], told["removed"]) == (1, 1)
+        watching.terminate()
+        assert watching.wait(60) == 0
+    _, found = post(server, key, "/v1/collections/watched/search", {"query": "alpha beta", "principals": ["user:ada"]})
+    assert {each["external_id"] for each in found["results"]} == {"b.md", "port.csv"}
 
 
 def test_a_labelled_set_is_measured_by_mode(server: Server) -> None:

@@ -10,6 +10,8 @@ from starlette.responses import StreamingResponse
 from backstay.access import AuditLog
 from backstay.api.answer_stream import respond
 from backstay.api.endpoint import Asked, Endpoint, Nothing, get, post
+from backstay.api.ingests import IngestDeps
+from backstay.api.migrations import MigrationDeps
 from backstay.api.on_behalf import on_behalf
 from backstay.api.principals import read_principals
 from backstay.core.caller import Caller
@@ -17,11 +19,15 @@ from backstay.core.errors import Conflict, NotFound, ProviderError, UnknownModel
 from backstay.core.ports import ModelCalls, ModelStreams
 from backstay.retrieval import Collections, Embeddings, Ingest, NewDocument, Query, RetrievalStore, Search, Settings
 from backstay.retrieval.answering import Answers
+from backstay.retrieval.calibrating import Calibrations
 from backstay.retrieval.collections import NoVectors
 from backstay.retrieval.filters import to_jsonpath
+from backstay.retrieval.generation_store import GenerationStore
+from backstay.retrieval.recent import RecentQueries
 from backstay.retrieval.streaming import AnswerStreams
 from backstay.retrieval.types import (
     Answer,
+    CalibrationView,
     Chunking,
     CollectionName,
     CollectionView,
@@ -29,10 +35,14 @@ from backstay.retrieval.types import (
     Found,
     Kept,
     KeptDocument,
+    LabelledQuery,
     Mode,
     ModelName,
     Principals,
+    SettingsChange,
     Turn,
+    Unsupported,
+    WrongAnswers,
 )
 from backstay.retrieval.vector_stores import VectorStores
 from backstay.store import Database
@@ -48,14 +58,19 @@ class OwnCalls(ModelCalls, ModelStreams, Protocol):
 class RetrievalDeps:
     """What these endpoints use."""
 
-    def __init__(self, database: Database, calls: OwnCalls):
+    def __init__(self, database: Database, calls: OwnCalls, *, keeps_queries: bool = True):
         store = RetrievalStore(database)
         embeddings = Embeddings(calls, store)
+        generations = GenerationStore(database, store)
+        self.recent = RecentQueries(generations, keeps_texts=keeps_queries)
         self.database = database
         self.collections = Collections(store)
         self.ingest = Ingest(store, embeddings)
-        self.search = Search(store, embeddings)
+        self.search = Search(store, embeddings, self.recent.hear)
+        self.ingesting = IngestDeps(database, store)
+        self.migration = MigrationDeps(database, store, generations, embeddings, self.search)
         self.answers = Answers(store, self.search, calls)
+        self.calibrations = Calibrations(store, self.search)
         self.streams = AnswerStreams(self.answers, calls)
         self.vector_stores = VectorStores(database)
         self.audit = AuditLog(database)
@@ -73,6 +88,8 @@ class NewCollection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     answer_model: ModelName = "local"
     language: Annotated[str, Meta(min_length=2, max_length=8)] = "auto"
     chunking: Chunking = Chunking()
+    wrong_answers: WrongAnswers = 0.1
+    unsupported: Unsupported = "mark"
 
 
 class CollectionList(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +144,12 @@ class Removed(msgspec.Struct, frozen=True, kw_only=True):
     removed: int
 
 
+class Labels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Queries whose labels calibrate a collection."""
+
+    queries: Annotated[list[LabelledQuery], Meta(min_length=1, max_length=5000)]
+
+
 class SearchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A search. Without ``principals`` only what everybody may read is found."""
 
@@ -167,6 +190,8 @@ async def create_collection(deps: RetrievalDeps, asked: Asked[Nothing, NewCollec
         embedding_model=told.embedding_model,
         answer_model=told.answer_model,
         language=told.language,
+        wrong_answers=told.wrong_answers,
+        unsupported=told.unsupported,
     )
     made = await deps.collections.create(asked.caller.tenant_id, told.name, settings)
     await _note(deps, asked, "collection.create", told.name)
@@ -177,6 +202,13 @@ async def show_collection(deps: RetrievalDeps, asked: Asked[Nothing, Nothing]) -
     principals = read_principals(asked.caller, dict(asked.request.headers.raw))
     seen_by = None if asked.caller.may("admin") else principals
     return await deps.collections.show(asked.caller.tenant_id, asked.path("collection"), seen_by)
+
+
+async def change_collection(deps: RetrievalDeps, asked: Asked[Nothing, SettingsChange]) -> CollectionView:
+    name = asked.path("collection")
+    changed = await deps.collections.change(asked.caller.tenant_id, name, asked.body)
+    await _note(deps, asked, "collection.change", name, **msgspec.to_builtins(asked.body))
+    return changed
 
 
 async def delete_collection(deps: RetrievalDeps, asked: Asked[Nothing, Nothing]) -> Nothing:
@@ -216,6 +248,20 @@ async def prune_documents(deps: RetrievalDeps, asked: Asked[Nothing, ExternalIds
     removed = await deps.collections.prune(asked.caller.tenant_id, name, asked.body.external_ids)
     await _note(deps, asked, "collection.prune", name, documents=removed)
     return Removed(removed=removed)
+
+
+async def calibrate(deps: RetrievalDeps, asked: Asked[Nothing, Labels]) -> CalibrationView:
+    name = asked.path("collection")
+    made = await deps.calibrations.make(asked.caller, name, asked.body.queries)
+    await _note(deps, asked, "collection.calibrate", name, queries=len(asked.body.queries))
+    return made
+
+
+async def forget_calibration(deps: RetrievalDeps, asked: Asked[Nothing, Nothing]) -> Nothing:
+    name = asked.path("collection")
+    await deps.calibrations.forget(asked.caller, name)
+    await _note(deps, asked, "collection.uncalibrate", name)
+    return Nothing()
 
 
 async def search(deps: RetrievalDeps, asked: Asked[Nothing, SearchBody]) -> SearchResults:
@@ -269,6 +315,10 @@ RETRIEVAL_ENDPOINTS: tuple[Endpoint[RetrievalDeps, Any, Any], ...] = (
     get("/v1/collections/{collection}", "Show a collection", show_collection,
         answer=CollectionView, query=Nothing, right="read", errors=_NO_SUCH),
     post(
+        "/v1/collections/{collection}/change", "Change how a collection answers", change_collection,
+        answer=CollectionView, body=SettingsChange, right="admin", errors=_NO_SUCH,
+    ),
+    post(
         "/v1/collections/{collection}/delete", "Delete a collection with all that is in it", delete_collection,
         answer=Nothing, body=Nothing, right="admin", errors=_NO_SUCH,
     ),
@@ -289,6 +339,14 @@ RETRIEVAL_ENDPOINTS: tuple[Endpoint[RetrievalDeps, Any, Any], ...] = (
     post(
         "/v1/collections/{collection}/documents/prune", "Delete all documents but those named",
         prune_documents, answer=Removed, body=ExternalIds, right="admin", errors=_NO_SUCH, most_bytes=MOST_BYTES,
+    ),
+    post(
+        "/v1/collections/{collection}/calibration", "Calibrate relevance and abstention by labelled queries", calibrate,
+        answer=CalibrationView, body=Labels, right="admin", errors=_MODEL, most_bytes=MOST_BYTES,
+    ),
+    post(
+        "/v1/collections/{collection}/calibration/delete", "Forget what labels showed", forget_calibration,
+        answer=Nothing, body=Nothing, right="admin", errors=_NO_SUCH,
     ),
     post(
         "/v1/collections/{collection}/search", "Search a collection, as those may who ask", search,

@@ -44,6 +44,10 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True):
 _NOTHING: Mapping[str, str] = {}
 
 
+def _hold_nothing(_: int) -> None:
+    pass
+
+
 class AsgiSink:
     """Answers one call over ASGI. ``hold`` is told of each piece of the answer."""
 
@@ -52,6 +56,10 @@ class AsgiSink:
         self._scope = scope
         self._send = send
         self._hold = hold
+
+    def hold_nothing(self) -> None:
+        """From now on, tell nobody of the pieces."""
+        self._hold = _hold_nothing
 
     async def reply(self, status: int, headers: Headers, body: bytes) -> None:
         self.begun = self.ended = True
@@ -133,10 +141,10 @@ class Wires:
             await _refuse(asked.wire, error, asked.headers, receive, send, self._note(asked, error))
             return
         sink = AsgiSink(asked.scope, send, partial(self._gate.hold, ticket))
-        if self._documents is not None and self._documents.may_concern(asked.wire.path, body):
-            answering = self._answer_from_documents(asked, body, ticket, sink)
-        else:
+        if self._documents is None or not self._documents.may_concern(asked.wire.path, body):
             answering = call(self._gateway, _incoming(asked, body), sink)
+        else:
+            answering = self._answer_from_documents(asked, body, ticket, sink)
         try:
             await self._watches.during(answering, receive)
         except asyncio.CancelledError:
@@ -155,6 +163,7 @@ class Wires:
             await call(self._gateway, _incoming(asked, body), sink)
         else:
             self._gate.leave(ticket)
+            sink.hold_nothing()
             await answer(sink)
 
     async def _take_for_later(

@@ -6,9 +6,10 @@ from urllib.parse import quote
 import click
 
 from backstay.cli.context import Cli, command
+from backstay.cli.migration import STRATEGIES, migration
 from backstay.cli.output import count, dump, hint, local_time, say, table
 
-STRATEGIES = ("recursive", "sentence", "fixed")
+UNSUPPORTED = ("mark", "cut", "ask_again")
 
 
 @click.group()
@@ -25,8 +26,17 @@ def collections() -> None:
               help="How documents are cut.")  # fmt: skip
 @click.option("--max-chars", type=int, default=800, show_default=True, help="The longest chunk, in characters.")
 @click.option("--overlap-chars", type=int, default=0, show_default=True, help="What two neighbours have in common.")
+@click.option(
+    "--wrong-answers",
+    type=float,
+    default=0.1,
+    show_default=True,
+    help="The share of questions that may get an answer that the documents do not hold.",
+)
+@click.option("--unsupported", type=click.Choice(UNSUPPORTED), default="mark", show_default=True,
+              help="What becomes of an answer's sentences that no passage supports.")  # fmt: skip
 @command
-def create(cli: Cli, strategy: str, max_chars: int, overlap_chars: int, **settings: str) -> None:
+def create(cli: Cli, strategy: str, max_chars: int, overlap_chars: int, **settings: str | float) -> None:
     """Make a collection."""
     chunking = {"strategy": strategy, "max_chars": max_chars, "overlap_chars": overlap_chars}
     made = cli.client().post("/v1/collections", {**settings, "chunking": chunking})
@@ -72,8 +82,27 @@ def show(cli: Cli, name: str) -> None:
         ["documents", count(shown["documents"])], ["chunks", count(shown["chunks"])],
         ["bytes of text", count(shown["size_bytes"])], ["language", shown["language"]], ["chunking", cut],
         ["embedding model", shown["embedding_model"]], ["answer model", shown["answer_model"]],
+        ["unsupported sentences", shown["unsupported"]],
+        ["wrong answers", f"{shown['wrong_answers']:.0%} of questions at most"],
+        ["calibrated", local_time(shown["calibrated_at"])],
     ]  # fmt: skip
     table([shown["name"], ""], rows)
+
+
+@collections.command()
+@click.argument("name")
+@click.option("--answer-model", help="The model that answers from the documents.")
+@click.option("--wrong-answers", type=float, help="The share of questions that may get a wrong answer.")
+@click.option("--unsupported", type=click.Choice(UNSUPPORTED), help="What becomes of unsupported sentences.")
+@command
+def change(cli: Cli, name: str, **settings: str | float | None) -> None:
+    """Change how a collection answers, from the next question on."""
+    body = {setting: value for setting, value in settings.items() if value is not None}
+    changed = cli.client().post(f"/v1/collections/{quote(name)}/change", body)
+    if cli.json:
+        dump(changed)
+    else:
+        say(f"{name} is changed.")
 
 
 @collections.command()
@@ -86,3 +115,6 @@ def delete(cli: Cli, name: str) -> None:
         dump(answer)
     else:
         say(f"{name} is gone.")
+
+
+collections.add_command(migration)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from backstay.cli.calibrate import calibrate
 from backstay.cli.compare import compare
 from backstay.cli.context import Cli, command
 from backstay.cli.http import Client
@@ -26,7 +27,10 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 @click.group()
 def retrieval() -> None:
-    """Measure how well documents are found."""
+    """Measure how well documents are found, and calibrate what is told of it."""
+
+
+retrieval.add_command(calibrate)
 
 
 retrieval.add_command(compare)

@@ -12,15 +12,15 @@ from backstay.core.ports import ModelAnswer, ModelCalls
 from backstay.retrieval.analysis import Analyzer
 from backstay.retrieval.chunking import sentences
 from backstay.retrieval.conversation import earlier_questions
+from backstay.retrieval.evidence import control, evidence
 from backstay.retrieval.search import Search
 from backstay.retrieval.store import RetrievalStore
 from backstay.retrieval.support import Verifier
-from backstay.retrieval.types import Answer, Collection, Found, Manner, Query, Sentence, Turn
+from backstay.retrieval.types import Answer, Collection, Found, Manner, Query, Sentence, Turn, Unsupported
+from backstay.retrieval.unsupported import asked_again, better, without_unsupported
 
 _CONTEXT_CHARS = 5000
 _OUTPUT_TOKENS = 400
-_LEAST_RELEVANCE = 0.02
-"""Where even the best passage is less likely to be relevant, no model is asked."""
 NOTHING = "NOT IN THE PASSAGES"
 ABSTENTION = "The documents do not say."
 
@@ -57,7 +57,7 @@ class Answers:
     async def give(self, caller: Caller, name: str, query: Query, messages: Sequence[Turn] = ()) -> Answer:
         """Answer a question from what its principals may read, with places that support each sentence.
 
-        Where nothing relevant is found, no model is asked. Where no sentence of the model is supported, or it says
+        Where what is found hardly holds one, no model is asked. Where no sentence of the model is supported, or it says
         itself that the passages do not hold the answer, the documents do not say.
 
         Raises:
@@ -67,7 +67,22 @@ class Answers:
         draft = await self.prepare(caller, name, query, messages)
         if isinstance(draft, Answer):
             return draft
-        return draft.read(await self._calls.make(draft.payer, "chat", draft.request))
+        answer, _ = await self.settle(draft)
+        return answer
+
+    async def settle(self, draft: "Draft") -> "tuple[Answer, ModelAnswer]":
+        """Ask the model, once more where the collection says so, and return the answer with its last call.
+
+        Raises:
+            BackstayError: What the calls of the model may end with.
+        """
+        told = await self._calls.make(draft.payer, "chat", draft.request)
+        answer = draft.read(told)
+        again = asked_again(draft.request, answer) if draft.unsupported == "ask_again" else None
+        if again is None:
+            return answer, told
+        told = await self._calls.make(draft.payer, "chat", again)
+        return better(answer, draft.read(told)), told
 
     async def prepare(
         self, caller: Caller, name: str, query: Query, messages: Sequence[Turn] = (), manner: Manner = PLAINLY
@@ -79,28 +94,38 @@ class Answers:
         collection = await self._store.find(caller.tenant_id, name)
         if messages and not query.earlier:
             query = msgspec.structs.replace(query, earlier=earlier_questions(messages))
-        passages = _packed(await self._search.find(caller, name, query))
-        if not passages or max(passage.relevance or 0.0 for passage in passages) < _LEAST_RELEVANCE:
+        found = await self._search.find(caller, name, query)
+        analyzer = Analyzer(collection.language)
+        if not found or not await self._holds(collection, evidence(analyzer, query.text, found)):
             return Answer(answer=ABSTENTION, abstained=True, sentences=[], trace_id=None, cost_usd="0")
+        passages = _packed(found)
         return Draft(
             payer=collection.payer(caller),
             request=_request(collection, query.text, passages, messages, manner.instructions) | _in_manner(manner),
-            verifier=Verifier(Analyzer(collection.language), passages),
+            verifier=Verifier(analyzer, passages),
+            unsupported=collection.settings.unsupported,
         )
+
+    async def _holds(self, collection: Collection, found: float) -> bool:
+        """Tell whether there is evidence enough for so few wrong answers as the collection wants."""
+        chosen = control(collection.settings.wrong_answers, await self._store.evidence(collection))
+        return found >= chosen.threshold
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """An answer whose passages are found and whose model is to be asked."""
 
     payer: Caller
-    """As whom to ask."""
+    """As whom the model is asked."""
     request: dict[str, Any]
     """On OpenAI's chat wire."""
     verifier: Verifier
+    unsupported: Unsupported = "mark"
 
     def read(self, told: ModelAnswer) -> Answer:
         """Check what the model wrote. Raises ``ProviderError`` where it is no completion."""
-        return _checked(_text(told), told, self.verifier)
+        answer = _checked(_text(told), told, self.verifier)
+        return without_unsupported(answer) if self.unsupported == "cut" else answer
 
 
 def _packed(found: Sequence[Found]) -> list[Found]:

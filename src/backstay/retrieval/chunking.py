@@ -9,6 +9,13 @@ from backstay.retrieval.types import Chunking, Piece
 _HEADING = re.compile(r"^(#{1,6})[ \t]+(\S.*?)[ \t]*#*$", re.MULTILINE)
 _FENCE = re.compile(r"^(```|~~~).*?^\1[ \t]*$", re.MULTILINE | re.DOTALL)
 _SENTENCE = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+|(?<=[。！？؟।])")
+_BEFORE_A_NAME = re.compile(
+    r"\b(?:Mr|Mrs|Ms|Dr|Prof|St|Gen|Sen|Rep|No|Nr|vs|e\.g|i\.e|cf|approx|z\.B|d\.h|[A-Z])\.$"
+    r"|(?:^|\n\s*)\d{1,2}\.$"
+)
+"""Ends of what is no sentence yet: titles, initials, the numbers of a list."""
+_BEFORE_MORE = re.compile(r"\b(?:Jr|Sr|etc|al|Inc|Corp|Ltd|Co|a\.m|p\.m|U\.S|U\.K|bzw|ca|usw)\.$")
+"""Ends of what is no sentence where a small letter or a digit follows."""
 _PARAGRAPH = re.compile(r"\n[ \t]*\n\s*")
 _LINE = re.compile(r"\n")
 _BLANK = re.compile(r"\s+")
@@ -35,8 +42,21 @@ def cut(text: str, chunking: Chunking, *, media_type: str, page_starts: Sequence
 
 
 def sentences(text: str) -> list[Span]:
-    """Return where the sentences of a text are."""
-    return [trimmed for span in _split(text, (0, len(text)), _SENTENCE) if (trimmed := _trim(text, span))]
+    """Return where the sentences of a text are; a point after an abbreviation, initial or list's number ends none."""
+    found: list[Span] = []
+    for span in _split(text, (0, len(text)), _SENTENCE):
+        if (trimmed := _trim(text, span)) is None:
+            continue
+        if found and _goes_on(text[slice(*found[-1])], text[trimmed[0]]):
+            found[-1] = (found[-1][0], trimmed[1])
+        else:
+            found.append(trimmed)
+    return found
+
+
+def _goes_on(sentence: str, following: str) -> bool:
+    is_small = following.islower() or following.isdigit()
+    return bool(_BEFORE_A_NAME.search(sentence)) or (is_small and bool(_BEFORE_MORE.search(sentence)))
 
 
 def _sections(text: str, chunking: Chunking, media_type: str) -> Iterator[tuple[int, int, str]]:

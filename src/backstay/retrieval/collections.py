@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 from backstay.core.errors import BackstayError, InvalidRequest, NotFound
 from backstay.retrieval.languages import LANGUAGES
 from backstay.retrieval.store import RetrievalStore
-from backstay.retrieval.types import CollectionView, DocumentPart, KeptDocument, Settings
+from backstay.retrieval.types import Chunking, CollectionView, DocumentPart, KeptDocument, Settings, SettingsChange
 
 
 class NoVectors(BackstayError):
@@ -32,10 +34,7 @@ class Collections:
         if settings.language not in LANGUAGES and settings.language != "auto":
             known = ", ".join(["auto", *LANGUAGES])
             raise InvalidRequest(f"`{settings.language}` is no known language; those are {known}.", param="language")
-        if 2 * settings.chunking.overlap_chars > settings.chunking.max_chars:
-            raise InvalidRequest(
-                "Chunks may overlap by half of `max_chars` at most.", param="chunking.overlap_chars"
-            )  # fmt: skip
+        check_chunking(settings.chunking)
         if not await self._store.ensure():
             raise NoVectors
         await self._store.create(tenant_id, name, settings)
@@ -51,6 +50,14 @@ class Collections:
         if not found:
             raise NotFound(f"There is no collection {name}. `backstay collections create {name}` makes it.")
         return found[0]
+
+    async def change(self, tenant_id: str, name: str, change: SettingsChange) -> CollectionView:
+        """Change settings, from the next question on. Raises ``NotFound``; ``InvalidRequest`` where none is named."""
+        told = msgspec.to_builtins(change)
+        if not told:
+            raise InvalidRequest(f"Name a setting to change: {', '.join(change.__struct_fields__)}.")
+        await self._store.change_settings(tenant_id, name, told)
+        return await self.show(tenant_id, name)
 
     async def delete(self, tenant_id: str, name: str) -> None:
         """Delete a collection, its documents and their index. Raises ``NotFound``."""
@@ -79,3 +86,9 @@ class Collections:
         collection = await self._store.find(tenant_id, name)
         absent = await self._store.absent(collection, kept)
         return await self._store.remove(collection, absent) if absent else 0
+
+
+def check_chunking(chunking: Chunking) -> None:
+    """Hold what no field of a chunking says alone. Raises ``InvalidRequest``."""
+    if 2 * chunking.overlap_chars > chunking.max_chars:
+        raise InvalidRequest("Chunks may overlap by half of `max_chars` at most.", param="chunking.overlap_chars")

@@ -18,13 +18,18 @@ insert into retrieval_generations (tenant_id, collection, chunking, embedding_mo
 values (%(tenant_id)s, %(collection)s, %(chunking)s, %(embedding_model)s, %(language)s, %(terms_version)s, 'live');
 
 -- name: collection
-select c.tenant_id, collection as name, settings, changes, generation, chunking, embedding_model, language, c.created_at
+select c.tenant_id, collection as name, settings, changes, generation, chunking, embedding_model, language, c.created_at,
+  k.relevance
 from retrieval_collections c join retrieval_generations using (tenant_id, collection)
+left join retrieval_calibrations k using (tenant_id, generation)
 where c.tenant_id = %(tenant_id)s and collection = %(collection)s and state = 'live';
 
 -- name: views
 -- Sizes in bytes, as to count characters every text would have to be read.
-select c.collection as name, settings ->> 'answer_model' as answer_model, chunking, embedding_model, language,
+select c.collection as name, settings ->> 'answer_model' as answer_model,
+  (select calibrated_at from retrieval_calibrations r where r.tenant_id = c.tenant_id and r.generation = g.generation),
+  coalesce((settings ->> 'wrong_answers')::float8, 0.1) as wrong_answers,
+  coalesce(settings ->> 'unsupported', 'mark') as unsupported, chunking, embedding_model, language,
   generation, c.created_at, count(d.document_id) as documents, coalesce(sum(octet_length(d.body)), 0)::bigint as size_bytes,
   (select count(*) from retrieval_chunks k where k.tenant_id = c.tenant_id and k.generation = g.generation) as chunks
 from retrieval_collections c
@@ -34,12 +39,16 @@ where c.tenant_id = %(tenant_id)s and (%(collection)s::text is null or c.collect
 group by c.tenant_id, c.collection, settings, chunking, embedding_model, language, g.generation, c.created_at
 order by c.collection;
 
+-- name: change_settings
+update retrieval_collections set settings = settings || %(changes)s::jsonb
+where tenant_id = %(tenant_id)s and collection = %(collection)s returning collection;
+
 -- name: delete_collection
 delete from retrieval_collections where tenant_id = %(tenant_id)s and collection = %(collection)s returning collection;
 
 -- name: set_language
 update retrieval_generations set language = %(language)s
-where tenant_id = %(tenant_id)s and generation = %(generation)s and language = 'auto'
+where tenant_id = %(tenant_id)s and collection = %(collection)s and language = 'auto'
 returning language;
 
 -- name: known
@@ -55,6 +64,19 @@ select external_id, title, media_type, metadata, principals, length(body) as cha
 from retrieval_documents d
 where tenant_id = %(tenant_id)s and collection = %(collection)s and external_id > %(after)s
 order by external_id limit %(limit)s;
+
+-- name: set_calibration
+insert into retrieval_calibrations (tenant_id, generation, relevance, evidence, questions)
+values (%(tenant_id)s, %(generation)s, %(relevance)s, %(evidence)s, %(questions)s)
+on conflict (tenant_id, generation) do update set relevance = excluded.relevance, evidence = excluded.evidence,
+  questions = excluded.questions, calibrated_at = now();
+
+-- name: calibration
+select relevance, evidence, questions, calibrated_at from retrieval_calibrations
+where tenant_id = %(tenant_id)s and generation = %(generation)s;
+
+-- name: forget_calibration
+delete from retrieval_calibrations where tenant_id = %(tenant_id)s and generation = %(generation)s;
 
 -- name: change
 -- Takes the collection's lock until the end of the transaction.

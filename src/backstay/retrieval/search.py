@@ -1,6 +1,6 @@
 """Owns a search: candidates by words and by meaning, read again as those may who ask, ranked and shown."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
@@ -19,12 +19,17 @@ _MOST_READ = 100_000
 """Hits of words that are read again where rights or a filter leave few of them."""
 
 
+Hear = Callable[[Collection, Query], None]
+
+
 class Search:
     """Searches the collections of one worker."""
 
-    def __init__(self, store: RetrievalStore, embeddings: Embeddings):
+    def __init__(self, store: RetrievalStore, embeddings: Embeddings, hear: Hear | None = None):
+        """Search. ``hear`` is told of each query."""
         self._store = store
         self._embeddings = embeddings
+        self._hear = hear
         self._indexes = WordIndexes(store)
 
     async def find(self, caller: Caller, name: str, query: Query) -> list[Found]:
@@ -36,6 +41,19 @@ class Search:
             BackstayError: What a call of the embedding model may end with.
         """
         collection = await self._store.find(caller.tenant_id, name)
+        if self._hear is not None:
+            self._hear(collection, query)
+        while True:
+            found = await self.within(caller, collection, query)
+            if len(found) >= query.limit:
+                return found
+            # Where another generation became the live one meanwhile, this one may have been dropped under our hands.
+            earlier, collection = collection, await self._store.find(caller.tenant_id, name)
+            if collection.generation == earlier.generation:
+                return found
+
+    async def within(self, caller: Caller, collection: Collection, query: Query) -> list[Found]:
+        """Search one generation of a collection, whether or not it is live. Else as ``find``."""
         by_meaning = query.mode != "lexical"
         vector = await self._vector(caller, collection, query) if by_meaning else None
         index = await self._indexes.of(collection)
@@ -44,7 +62,7 @@ class Search:
         async with self._store.reading(collection, query) as reading:
             candidates = await _gather(reading, query, scores, None if vector is None else literal(vector), depth)
             ranked = _rank(query, index, scores, vector, candidates)
-            return await reading.passages([_shown(query, each) for each in _firsts(ranked, query)])
+            return await reading.passages([_shown(query, collection, each) for each in _firsts(ranked, query)])
 
     async def _vector(self, caller: Caller, collection: Collection, query: Query) -> Vector:
         """Return the direction of what is asked, drawn a little to what was asked before."""
@@ -108,8 +126,8 @@ def _rank(
     return sorted(scored, key=lambda each: (-each.score, each.chunk_id))
 
 
-def _shown(query: Query, candidate: Candidate) -> tuple[int, float, float | None]:
-    likely = round(relevance(candidate.score), 4) if query.mode == "hybrid" else None
+def _shown(query: Query, collection: Collection, candidate: Candidate) -> tuple[int, float, float | None]:
+    likely = round(relevance(candidate.score, collection.relevance), 4) if query.mode == "hybrid" else None
     return candidate.chunk_id, round(candidate.score, 6), likely
 
 

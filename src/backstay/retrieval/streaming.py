@@ -55,6 +55,10 @@ class AnswerStreams:
         if isinstance(draft, Answer):
             yield Whole(answer=draft, usage=None)
             return
+        if draft.unsupported != "mark":
+            for event in await self._once_settled(draft):
+                yield event
+            return
         events: asyncio.Queue[str | None] = asyncio.Queue()  # as long as an answer may be at most
         task = asyncio.create_task(self._ask(draft, events))
         writing = Writing(draft)
@@ -70,6 +74,12 @@ class AnswerStreams:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    async def _once_settled(self, draft: Draft) -> list[Event]:
+        """Tell nothing that may yet be taken back: where sentences are cut or asked for again, all comes at the end."""
+        answer, told = await self._answers.settle(draft)
+        pieces = [] if answer.abstained else [Piece(text=answer.answer)]
+        return [*pieces, *answer.sentences, Whole(answer=answer, usage=_usage(told))]
 
     async def _ask(self, draft: Draft, events: "asyncio.Queue[str | None]") -> ModelAnswer:
         try:

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from backstay.core.caller import Caller
+from backstay.statistics.logistic import Curve
 
 Mode = Literal["hybrid", "dense", "lexical"]
 """``dense``: by meaning. ``lexical``: by words. ``hybrid``: by both."""
@@ -16,6 +17,10 @@ Strategy = Literal["recursive", "fixed", "sentence"]
 """``recursive``: at headings, then paragraphs, then sentences. ``sentence``: at sentences. ``fixed``: after so many
 characters, at a blank."""
 
+Unsupported = Literal["mark", "cut", "ask_again"]
+"""What becomes of sentences that no passage supports. ``mark``: the answer keeps them, and they are marked. ``cut``:
+the answer is without them. ``ask_again``: the model is asked once more, told which they are; the rest is marked."""
+
 _LINE = r"^[^\s\u0000-\u001f\u007f]([^\u0000-\u001f\u007f]*[^\s\u0000-\u001f\u007f])?$"
 
 CollectionName = Annotated[str, Meta(pattern=r"^[0-9A-Za-z][0-9A-Za-z_-]{0,62}$")]
@@ -23,6 +28,9 @@ ModelName = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\s]+$
 ExternalId = Annotated[str, Meta(min_length=1, max_length=1000, pattern=_LINE)]
 Principal = Annotated[str, Meta(min_length=1, max_length=200, pattern=_LINE)]
 Principals = Annotated[tuple[Principal, ...], Meta(max_length=1000)]
+
+
+WrongAnswers = Annotated[float, Meta(gt=0, le=1)]
 
 
 class Chunking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,6 +49,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     answer_model: ModelName = "local"
     language: Annotated[str, Meta(min_length=2, max_length=8)] = "auto"
     """An ISO 639-1 code that words are stemmed by; ``auto``: that of the first documents."""
+    wrong_answers: WrongAnswers = 0.1
+    """Of all questions, the share that may get an answer that the documents do not hold, at the mean."""
+    unsupported: Unsupported = "mark"
+
+
+class SettingsChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Settings that may be changed at any time; ``None``: as it was."""
+
+    answer_model: ModelName | None = None
+    wrong_answers: WrongAnswers | None = None
+    unsupported: Unsupported | None = None
 
 
 class Collection(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +75,8 @@ class Collection(msgspec.Struct, frozen=True, kw_only=True):
     language: str
     """``auto`` until the first documents are there."""
     created_at: dt.datetime
+    relevance: Curve | None = None
+    """How likely results are relevant, by their score; ``None``: the collection is not calibrated."""
 
     def payer(self, caller: Caller) -> Caller:
         """Return the caller with this collection among the tags of its calls, so that costs are known by collection."""
@@ -74,6 +95,10 @@ class CollectionView(msgspec.Struct, frozen=True, kw_only=True):
     answer_model: str
     language: str
     chunking: Chunking
+    wrong_answers: float
+    unsupported: Unsupported
+    calibrated_at: dt.datetime | None
+    """``None``: no labels of its own; relevance and abstention go by what holds elsewhere."""
     generation: int
     created_at: dt.datetime
 
@@ -133,6 +158,58 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True):
     heading: str = ""
     """The headings that it stands under, the outermost first, with `` > `` between them."""
     page: int | None = None
+
+
+class LabelledQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A query by which a collection is calibrated."""
+
+    query: Annotated[str, Meta(min_length=1, max_length=20_000)]
+    relevant: Annotated[tuple[ExternalId, ...], Meta(max_length=1000)] | None = None
+    """External ids of all documents that are relevant to it; ``None``: this is not said."""
+    answerable: bool | None = None
+    """Whether the documents hold an answer; ``None``: this is not said."""
+    principals: Principals = ()
+
+
+class RelevanceCalibration(msgspec.Struct, frozen=True, kw_only=True):
+    """What labels showed of the relevance that is told."""
+
+    results: int
+    """Judged ones: the first ten of each query that names its relevant documents."""
+    relevant: int
+    error_before: float
+    """The mean error of the probabilities without calibration."""
+    error_after: float
+    """With it: each of five parts told by the curve of the other four."""
+
+
+class AnswerCalibration(msgspec.Struct, frozen=True, kw_only=True):
+    """From where on answers are given, as labels showed."""
+
+    questions: int
+    unanswerable: int
+    """Those an answer to which would be wrong, as the documents, or what was found of them, do not hold it."""
+    wrong_answers: float
+    """The share of all questions that may get a wrong answer."""
+    enough: bool
+    """Whether they are enough to show anything for such a share; otherwise the package's own threshold holds on."""
+    threshold: float | None
+    """Of the evidence; ``None``: wrong answers cannot be told from right ones, and none is given."""
+    answered: int
+    """Of these questions, those that are."""
+    wrong: int
+    """Of the answered ones."""
+
+
+class CalibrationView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a collection's labels showed."""
+
+    collection: str
+    generation: int
+    relevance: RelevanceCalibration | None
+    """``None``: no query names its relevant documents, or none of the documents found is one, or all are."""
+    answers: AnswerCalibration | None
+    """``None``: no query says whether it has an answer."""
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
