@@ -135,10 +135,16 @@ def _timeouts(provider: TimeoutsConfig, model: TimeoutsConfig | None) -> Timeout
 
 def describe(models: Models, prices: PriceBook, caller: Caller) -> list[CatalogModel]:
     """Describe the models that a caller may use, each with its targets and their prices in USD per million."""
-    return [
+    answering = [
         CatalogModel(name=model.name, targets=tuple(_describe(target, prices) for target in model.targets))
         for model in models.visible_to(caller)
     ]
+    collections = [
+        CatalogModel(name=name, targets=(), collection=collection)
+        for name in models.collections
+        if (collection := models.collection(name, caller)) is not None
+    ]
+    return [*answering, *collections]
 
 
 def _describe(target: Target, prices: PriceBook) -> CatalogTarget:

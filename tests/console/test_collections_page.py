@@ -113,3 +113,10 @@ async def test_work_on_a_collection_is_shown(site: Site, deps: ConsoleDeps, ente
     page = await editor.get("/collections/handbook")
     assert "&lt;x&gt; is not there." in page and "done" in page
     assert "It is being built: 0 of 2 documents" in page
+
+
+async def test_a_model_that_is_a_collection_leads_there(enter: Enter) -> None:
+    """Who may not open the collection sees its name."""
+    assert '<a href="/collections/handbook">collection handbook</a>' in await (await enter("editor")).get("/models")
+    page = await (await enter("viewer")).get("/models")
+    assert "collection handbook" in page and "/collections/handbook" not in page

@@ -101,6 +101,14 @@ def test_a_collection_is_a_model(wires: Server, client: openai.OpenAI) -> None:
     assert "writer" in {span["model"] for span in trace["spans"]}
 
 
+def test_the_catalog_says_which_models_are_collections(wires: Server) -> None:
+    """For programs and for people."""
+    models = {model["name"]: model for model in wires.ask("models")["models"]}
+    assert (models["docs"]["collection"], models["docs"]["targets"]) == ("handbook", [])
+    assert models["writer"]["collection"] is None
+    assert "collection handbook" in wires.run("models").stdout
+
+
 def test_a_streamed_completion_says_what_the_whole_one_says(client: openai.OpenAI) -> None:
     """By the sentence, each with its annotations; the first, unsupported, waits for one that is supported."""
     whole = client.chat.completions.create(model="docs", messages=[{"role": "user", "content": OPENS}])

@@ -43,7 +43,9 @@ def people(wires: Server) -> dict[str, Person]:
         for number, (name, mark, topic, reader) in enumerate(DOCUMENTS)
     ]  # fmt: skip
     (wires.folder / "rights.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    wires.ask("collections", "create", "rights", "--answer-model", "echo", "--language", "en")
+    # It answers whatever it is asked: a path that says nothing would prove nothing.
+    settings = ("--answer-model", "echo", "--language", "en", "--wrong-answers", "1")
+    wires.ask("collections", "create", "rights", *settings)
     assert wires.ask("ingest", "rights.jsonl", "--collection", "rights")["added"] == len(DOCUMENTS)
     found: dict[str, Person] = {}
     for name, principals in (("ada", ("user:ada",)), ("bob", ("user:bob",)), ("nobody", ())):
@@ -111,13 +113,14 @@ _FILTERS = st.recursive(
 )
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(words=st.lists(_WORDS, min_size=1, max_size=4, unique=True), filters=_FILTERS)
 def test_no_path_leaks_a_hidden_document(
     wires: Server, people: dict[str, Person], words: list[str], filters: dict[str, Any]
 ) -> None:
     """Neither in its text, nor in a name, a citation, or the prompt that a model was given and its trace."""
     query = " ".join(words)
+    traces: list[tuple[Person, str]] = []
     for person in people.values():
         for name, method, path, body in ways(query, filters):
             told, headers = send(wires, person, method, path, body)
@@ -127,8 +130,10 @@ def test_no_path_leaks_a_hidden_document(
             ids = {name for name, mark, _, _ in DOCUMENTS if mark in person.hidden and f'"{name}"' in told}
             assert not ids, f"{name} names {ids} to {person.name}"
             if trace_id := headers["x-backstay-trace-id"]:
-                trace = _trace(wires, person, trace_id)
-                assert not {mark for mark in person.hidden if mark in trace.replace(query, "")}
+                traces.append((person, trace_id))
+    for person, trace_id in traces:
+        trace = _trace(wires, person, trace_id)
+        assert not {mark for mark in person.hidden if mark in trace.replace(query, "")}
 
 
 def _trace(server: Server, person: Person, trace_id: str) -> str:

@@ -41,6 +41,8 @@ class CatalogModel(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     targets: tuple[CatalogTarget, ...]
+    collection: str | None = None
+    """The collection of documents that answers by this name, instead of targets."""
 
 
 @dataclass(frozen=True, kw_only=True)
