@@ -43,7 +43,7 @@ def people(wires: Server) -> dict[str, Person]:
         for number, (name, mark, topic, reader) in enumerate(DOCUMENTS)
     ]  # fmt: skip
     (wires.folder / "rights.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    wires.ask("collections", "create", "rights", "--answer-model", "echo", "--language", "en")
+    wires.ask("collections", "create", "rights", "--answer-model", "echo", "--language", "en", "--wrong-answers", "1")
     assert wires.ask("ingest", "rights.jsonl", "--collection", "rights")["added"] == len(DOCUMENTS)
     found: dict[str, Person] = {}
     for name, principals in (("ada", ("user:ada",)), ("bob", ("user:bob",)), ("nobody", ())):
