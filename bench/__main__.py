@@ -15,7 +15,7 @@ from types import FrameType
 
 import msgspec
 
-from bench import abstention, budgets, console, ledger, overload, plan, relevance, soak, verification
+from bench import abstention, budgets, console, ledger, overload, plan, relevance, search_speed, soak, verification
 from bench.machine import BenchError, allow_open_files, choose_cores, describe, require_tools
 from bench.plot import draw
 from bench.processes import prioritise
@@ -48,6 +48,8 @@ def main(words: Sequence[str] | None = None) -> int:
                 return verification.main(data=asked.data, train=asked.train, is_json=asked.json, cache=asked.cache)
             case "budgets":
                 return budgets.main()
+            case "search":
+                return search_speed.main(chunks=asked.chunks)
             case "soak":
                 chosen = soak.Plan(rounds=asked.rounds, seed=asked.seed, seconds=asked.seconds)
                 if asked.served:
@@ -65,7 +67,7 @@ def read_words(words: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line. What it does not know ends the program with status 2, before anything is run."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Backstay.", epilog=_STATUS)
     whats = parser.add_subparsers(
-        dest="what", metavar="{gateway,console,ledger,overload,budgets,soak,verification,abstention,relevance}"
+        dest="what", metavar="{gateway,console,ledger,overload,budgets,search,soak,verification,abstention,relevance}"
     )
 
     def add(name: str, does: str) -> argparse.ArgumentParser:
@@ -97,6 +99,8 @@ def read_words(words: Sequence[str] | None) -> argparse.Namespace:
     )
     add("overload", "a worker pressed with more long requests than fit")
     add("budgets", "what a budget adds to a call")
+    searches = add("search", "how soon a collection is searched, and what its index of vectors misses")
+    searches.add_argument("--chunks", type=number, default=search_speed.CHUNKS, help="how many it has (%(default)s)")
     _add_retrieval(add)
     rounds = add("soak", "whether budgets hold while workers that spend them are killed")
     rounds.add_argument("--rounds", type=number, default=soak.Plan().rounds, help="budgets to spend (%(default)s)")

@@ -89,10 +89,10 @@ def data_folder(kept: Path | None) -> Generator[Path]:
 
 
 @contextmanager
-def serving(data_dir: Path) -> Generator[tuple[str, int]]:
+def serving(data_dir: Path, *, local_models: bool = False) -> Generator[tuple[str, int]]:
     """Serve a data folder with one worker: give its address, and the id of the supervisor's process."""
     command = [*backstay(), "serve", "--port", "0", "--workers", "1", "--json", "--data-dir", str(data_dir)]
-    environment = {**os.environ, "BACKSTAY_LOCAL_MODELS": "false"}
+    environment = {**os.environ, "BACKSTAY_LOCAL_MODELS": str(local_models).lower()}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
         try:
             assert server.stdout is not None

@@ -274,6 +274,14 @@ class _Soak:
         return {id: (int(spent), int(held)) for id, (spent, held) in before.items()}
 
     async def _ask(self, method: str, path: str, body: Any = None) -> Any:
+        """Ask the server, again where the worker that took the connection was killed a moment ago."""
+        for _ in range(2):
+            with suppress(aiohttp.ClientConnectionError):
+                return await self._ask_once(method, path, body)
+            await asyncio.sleep(_AGAIN_S)
+        return await self._ask_once(method, path, body)
+
+    async def _ask_once(self, method: str, path: str, body: Any) -> Any:
         async with self._session.request(
             method, self._server.url + path, json=body, headers=self._server.operator()
         ) as answer:

@@ -21,8 +21,9 @@ from hypothesis import settings
 
 from backstay.store import Database, EmbeddedPostgres, migrate
 
-settings.register_profile("same", derandomize=True)
-settings.register_profile("other", print_blob=True)
+# No deadlines: how long an example takes says more about the machine than about the code.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("other", print_blob=True, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 """The same examples every time, so that a failure is its change's own; ``make fuzz`` looks for others."""
 

@@ -105,7 +105,8 @@ def _postgres_made_once() -> Path:
 
 @contextmanager
 def serving(folder: Path, *options: str, postgres: str = "copied", **named: str) -> Generator[Server]:
-    """Start a server and stop it at the end, whatever happened. It has no local models and runs no jobs unless told.
+    """Start a server and stop it at the end, whatever happened. It has no local models and runs no jobs unless told;
+    one with local models runs jobs too, as what is ingested is one.
 
     Its Postgres is a copy of one that was migrated before, unless ``postgres`` is ``new``.
     """
@@ -114,7 +115,8 @@ def serving(folder: Path, *options: str, postgres: str = "copied", **named: str)
         data_dir.mkdir(mode=0o700)
         # The files may belong to the account that Postgres runs as, and stay with it.
         subprocess.run(["cp", "-a", str(_postgres_made_once()), str(data_dir / "pg")], check=True)
-    spared = {"BACKSTAY_LOCAL_MODELS": "false", "BACKSTAY_JOBS_CONCURRENCY": "0"}
+    jobs = "2" if named.get("BACKSTAY_LOCAL_MODELS") == "true" else "0"
+    spared = {"BACKSTAY_LOCAL_MODELS": "false", "BACKSTAY_JOBS_CONCURRENCY": jobs}
     env = environment(BACKSTAY_DATA_DIR=str(data_dir), **{**spared, **named})
     with open(folder / "server.log", "a+") as log:
         process = subprocess.Popen(

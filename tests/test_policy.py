@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from backstay.catalog import build_models
 from backstay.core.errors import ConfigError
 from backstay.ledger.price_list import KEPT_AS
 from backstay.live_policy import LivePolicy
 from backstay.policy import load_policy, policy_schema
+from backstay.providers.simulator import Simulator
 
 GOOD = """
 [providers.acme]                 # a dialect, where it is, its credential
@@ -55,6 +57,19 @@ def test_without_a_file_there_are_the_built_in_models(monkeypatch: pytest.Monkey
         ('"env:ACME_KEY"', '"sk-in-clear"', 5, "so that no key stands in this file"),
         ('["acme/gpt-4o-mini", "local/smollm2"]', "[]", 8, "models.fast.targets"),
         ('"acme/gpt-4o-mini", ', '"nobody/gpt", ', 8, "there is no provider 'nobody'. There are: acme"),
+        (
+            '"acme/gpt-4o-mini", ',
+            '"gpt-4o-mini", ',
+            8,
+            "'gpt-4o-mini' names no target: write its provider and its model",
+        ),
+        ("[models.fast]", '[models."my fast"]', 7, "'my fast' cannot name a model"),
+        (
+            "[models.fast] ",
+            '[targets."acmee/x"]\ntools = false\n[models.fast] ',
+            7,
+            "no provider 'acmee'. There are: acme",
+        ),
         ("[models.fast]", "[models.fast", 7, "not TOML"),
         ("input = 0.15", "input = -1", 11, "prices"),
         ('dialect  = "openai"', 'dialect = "openai"\ninference_geo = "us"', 2, "inference_geo is Anthropic's"),
@@ -98,6 +113,7 @@ def test_without_a_file_there_are_the_built_in_models(monkeypatch: pytest.Monkey
         (', "local/smollm2"]', ']\nfallbacks = ["no"]', 9, "there is no model 'no'"),
         (', "local/smollm2"]', ']\nfallbacks = ["fast"]', 9, "they go in a circle: fast → fast"),
         (', "local/smollm2"]', "]\ntimeout = {first_token_s = 9, total_s = 3}", 9, "first_token_s is longer"),
+        (', "local/smollm2"]', "]\ntimeout = {idle_s = 601}", 9, "idle_s is longer than total_s, 600: it could never"),
         (', "local/smollm2"]', "]\ntimeout = {total_s = inf}", 9, "total_s: Input should be a finite number"),
         (', "local/smollm2"]', ']\ndegraded = {target = "who/x"}', 9, "there is no provider 'who'"),
         (', "local/smollm2"]', "]\ndegraded = {cache_stale = true}", 7, "needs cache.exact = true"),
@@ -112,6 +128,19 @@ def test_a_bad_edit_is_named_with_its_line(tmp_path: Path, before: str, after: s
     assert sentence in str(caught.value)
     assert (caught.value.file, caught.value.line) == (str(file), line)
     assert "sk-in-clear" not in str(caught.value)
+
+
+def test_fallbacks_come_in_stages_behind_a_models_own_targets(tmp_path: Path):
+    """Each model's targets are a stage, in the order of the fallbacks; a target that is there already is not again."""
+    file = write(
+        tmp_path,
+        '[models.main]\ntargets = ["sim/a", "sim/b"]\nfallbacks = ["second", "third"]\n'
+        '[models.second]\ntargets = ["sim/b", "sim/c"]\nfallbacks = ["third"]\n[models.third]\ntargets = ["sim/d"]\n',
+    )
+    models = build_models(load_policy(file, {}), {"sim": Simulator("sim"), "local": Simulator("local")})
+    (main,) = [model for model in models if model.name == "main"]
+    stages = [(target.name, target.stage) for target in main.targets]
+    assert stages == [("sim/a", 0), ("sim/b", 0), ("sim/c", 1), ("sim/d", 2)]
 
 
 def test_a_missing_file_is_named(tmp_path: Path):
@@ -152,6 +181,34 @@ async def test_a_running_policy_follows_its_file_all_or_nothing(tmp_path: Path):
     finally:
         watcher.cancel()
         await live.close()
+
+
+async def test_a_worker_that_starts_again_goes_on_with_what_was_in_force(tmp_path: Path) -> None:
+    """A bad edit that it finds is refused, as where it ran before; who has nothing to go on with does not start."""
+    file, kept = write(tmp_path, GOOD), tmp_path / "kept.toml"
+
+    async def start() -> tuple[set[str], ConfigError | None]:
+        live = LivePolicy(file, {"ACME_KEY": "k"})
+        try:
+            live.start(kept)
+            return {model.name for model in live.models}, live.problem
+        finally:
+            await live.close()
+
+    good = {"local", "embed", "sim", "fast"}
+    assert await start() == (good, None)
+    assert kept.stat().st_mode & 0o777 == 0o600
+    file.write_text(GOOD + "\n[models.broken]\ntargets = 7\n")
+    models, problem = await start()
+    assert models == good and problem is not None and problem.line == 15
+    file.write_text(GOOD + '\n[models.more]\ntargets = ["local/smollm2"]\n')
+    assert await start() == (good | {"more"}, None)
+    file.write_text("x")
+    assert (await start())[0] == good | {"more"}
+    for nothing in ("[models.fast]", None):
+        kept.unlink() if nothing is None else kept.write_text(nothing)
+        with pytest.raises(ConfigError, match="not TOML"):
+            await start()
 
 
 async def test_a_missing_credential_is_named_and_changes_nothing(tmp_path: Path):

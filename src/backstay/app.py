@@ -74,6 +74,9 @@ class App:
             database=Database(settings.database_url.get_secret_value(), name=f"backstay worker {slot}"),
             observe=self._metrics.observe,
         )
+        self._retrieval = RetrievalDeps(
+            self._path.database, OwnCalls(self._path.gateway, self._path.gate), keeps_queries=settings.capture == "full"
+        )
         self.asgi = self._build_asgi(api.Authenticator(self._path.ring, read_operator_token(folder) or ""))
 
     async def start(self) -> None:
@@ -86,6 +89,7 @@ class App:
         self._watch_figures()
         self._path.run(self._metrics.run())
         self._path.run(self._mcp.run())
+        self._path.run(self._retrieval.recent.run())
 
     async def stop(self) -> None:
         """Close everything in the reverse order. What the journal holds is for the shipping process to ship."""
@@ -166,7 +170,7 @@ class App:
             currencies=lambda: path.policy.currencies,
             watch=WatchDeps(database, lambda: path.policy.file.anomalies, lambda: path.policy.budgets),
             alerts=self._alerts(mailer, audit),
-            retrieval=RetrievalDeps(database, OwnCalls(path.gateway, path.gate)),
+            retrieval=self._retrieval,
             later=Later(database),
             webhooks=WebhookSecrets(database, secret),
             catalog=self._describe,
@@ -214,6 +218,8 @@ class App:
             collections=manage.retrieval.collections,
             search=manage.retrieval.search,
             answers=manage.retrieval.answers,
+            ingests=manage.retrieval.ingesting.ingests,
+            migrations=manage.retrieval.migration.migrations,
             read_trace=manage.read_call,
             find_savings=find_savings,
             clock=self._path.clock,

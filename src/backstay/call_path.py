@@ -21,10 +21,10 @@ from backstay.core.caller import Caller
 from backstay.core.clock import SystemClock
 from backstay.core.errors import StoreUnavailable
 from backstay.core.settings import Settings
-from backstay.data_folder import read_secret
+from backstay.data_folder import POLICY_IN_FORCE, read_secret
 from backstay.gateway import Capacity, Gate, Gateway, call
 from backstay.gateway.shadows import Shadows
-from backstay.health import HealthSharing
+from backstay.health import Fleet, HealthSharing
 from backstay.idempotency import Claims
 from backstay.idempotency import Terms as IdempotencyTerms
 from backstay.limits import Limiter
@@ -51,6 +51,7 @@ class CallPath:
         database: Database,
         observe: Callable[[Span], None],
         knows_all_keys: bool = True,
+        is_supervised: bool = True,
     ):
         """Build the rooms. Nothing is opened yet but the journal.
 
@@ -58,6 +59,8 @@ class CallPath:
             slot: Name of the journal's folder: no two live processes have the same.
             observe: Called with each finished call's span.
             knows_all_keys: Whether all keys are read beforehand, or each when it is first used.
+            is_supervised: Whether somebody starts the process again when it dies: then it goes on with the policy that
+                was in force, should the file be wrong by then.
 
         Raises:
             ConfigError: A setting or the policy is wrong, or the data folder cannot be used.
@@ -66,6 +69,7 @@ class CallPath:
         self.secret = read_secret(settings.data_dir)
         self.database = database
         self.policy = LivePolicy(settings.config, os.environ, settings.data_dir)
+        self._kept_policy = settings.data_dir / POLICY_IN_FORCE if is_supervised else None
         self.ring = KeyRing(database, self.secret, self.clock, knows_all=knows_all_keys)
         self.journal = Journal.open(settings.data_dir / "journal" / slot)
         self.limiter = Limiter(database, self.clock, worker=self.journal.owner, folder=self.journal.folder)
@@ -80,7 +84,7 @@ class CallPath:
         self.loops = Loops()
         self.alerts = Alerts(database, lambda: self.policy.alerts)
         self.claims = Claims(database, self.clock, _idempotency_terms(settings))
-        self.gateway = self._gateway(observe, capture=settings.capture == "full")
+        self.gateway = self._gateway(observe, settings)
         self.shadows = self.gateway.shadows = Shadows(partial(call, self.gateway), self.cache, self.gateway.chance)
         self._health = HealthSharing(
             self.gateway.fleet, database, self.clock, worker=f"{socket.gethostname()}:{os.getpid()}"
@@ -88,7 +92,7 @@ class CallPath:
         self.gate = Gate(Capacity(calls=settings.max_calls, size_bytes=settings.max_bytes_in_flight), self.clock)
         self._tasks: list[asyncio.Task[None]] = []
 
-    def _gateway(self, observe: Callable[[Span], None], *, capture: bool) -> Gateway:
+    def _gateway(self, observe: Callable[[Span], None], settings: Settings) -> Gateway:
         return Gateway(
             models=self.policy.models,
             prices=self.policy.prices,
@@ -101,7 +105,8 @@ class CallPath:
             loops=self.loops,
             claims=self.claims,
             cache=self.cache,
-            capture=capture,
+            fleet=Fleet(settings.workers),
+            capture=settings.capture == "full",
         )
 
     async def start(self) -> None:
@@ -110,7 +115,10 @@ class CallPath:
         Raises:
             ConfigError: The policy is not valid.
         """
-        self.policy.load()
+        if self._kept_policy is None:
+            self.policy.load()
+        else:
+            self.policy.start(self._kept_policy)
         self._adopt_policy()
         try:
             await self.database.open()

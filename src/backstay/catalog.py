@@ -1,6 +1,6 @@
 """Owns the step from a policy to models and targets, and their description for people."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from backstay.console import CatalogModel, CatalogTarget
 from backstay.core.caller import Caller
@@ -37,7 +37,11 @@ def rate_limits(policy: PolicyFile) -> dict[str, RateLimits]:
 
 
 def _build_model(name: str, config: ModelConfig, policy: PolicyFile, targets: "_Targets") -> Model:
-    built = tuple(targets.build(share, config) for share in _shares(policy, name))
+    built = tuple(
+        targets.build(share, config, stage)
+        for stage, shares in enumerate(_stages(policy, name, set()))
+        for share in shares
+    )
     return Model(
         name=name,
         targets=built,
@@ -61,13 +65,13 @@ def _build_model(name: str, config: ModelConfig, policy: PolicyFile, targets: "_
     )
 
 
-def _shares(policy: PolicyFile, name: str) -> list[TargetShare]:
-    """List a model's own targets, then those of its fallbacks, each once."""
-    shares = list(policy.models[name].targets)
+def _stages(policy: PolicyFile, name: str, known: set[str]) -> Iterator[list[TargetShare]]:
+    """Give a model's own targets, then those of each of its fallbacks, each target once. ``known`` grows by them."""
+    shares = [share for share in policy.models[name].targets if share.target not in known]
+    known |= {share.target for share in shares}
+    yield shares
     for other in policy.models[name].fallbacks:
-        known = {share.target for share in shares}
-        shares += [share for share in _shares(policy, other) if share.target not in known]
-    return shares
+        yield from _stages(policy, other, known)
 
 
 class _Targets:
@@ -82,7 +86,7 @@ class _Targets:
         provider, _, model_id = name.partition("/")
         return self.build(TargetShare(target=name)) if model_id and provider in self._providers else None
 
-    def build(self, share: TargetShare, model: ModelConfig | None = None) -> Target:
+    def build(self, share: TargetShare, model: ModelConfig | None = None, stage: int = 0) -> Target:
         """Make one target of a model."""
         provider_name, _, model_id = share.target.partition("/")
         provider, config = self._providers[provider_name], self._policy.providers[provider_name]
@@ -99,6 +103,7 @@ class _Targets:
             is_free=provider.is_free and config.price_as is None,
             can=self._ability(share),
             weight=share.weight,
+            stage=stage,
             timeouts=timeouts.as_timeouts(),
         )
 
@@ -117,10 +122,16 @@ class _Targets:
 
 def describe(models: Models, prices: PriceBook, caller: Caller) -> list[CatalogModel]:
     """Describe the models that a caller may use, each with its targets and their prices in USD per million."""
-    return [
+    answering = [
         CatalogModel(name=model.name, targets=tuple(_describe(target, prices) for target in model.targets))
         for model in models.visible_to(caller)
     ]
+    collections = [
+        CatalogModel(name=name, targets=(), collection=collection)
+        for name in models.collections
+        if (collection := models.collection(name, caller)) is not None
+    ]
+    return [*answering, *collections]
 
 
 def _describe(target: Target, prices: PriceBook) -> CatalogTarget:

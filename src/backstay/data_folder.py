@@ -25,6 +25,7 @@ LEAST_FREE_BYTES = 64 * 1024 * 1024
 OPERATOR_TOKEN = "operator-token"
 SECRET = "secret"
 RUN_FILE = "run.json"
+POLICY_IN_FORCE = "policy-in-force.toml"
 
 
 class RunningServer(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,18 +27,30 @@ from backstay.core.caller import Caller
 from backstay.core.errors import BackstayError, ConfigError, StoreUnavailable
 from backstay.core.settings import Settings
 from backstay.gateway import Incoming, call
+from backstay.gateway.own_calls import OwnCalls
 from backstay.gateway.whole_answer import WholeAnswer
-from backstay.jobs import Answered, Deliverer, Files, Job, JobStore, Runner, Upkeep
+from backstay.jobs import Answered, Deliverer, Files, Job, JobStore, Runner
+from backstay.jobs import Upkeep as BatchUpkeep
+from backstay.jobs.fetching import Fetcher
 from backstay.jobs.figures import Figures
-from backstay.jobs.posting import Poster
+from backstay.jobs.posting import Poster, trusting
 from backstay.jobs.webhooks import read_hosts
+from backstay.retrieval import Embeddings, Ingest, RetrievalStore
+from backstay.retrieval.building import Builder
+from backstay.retrieval.generation_store import GenerationStore
+from backstay.retrieval.ingest_store import IngestStore
+from backstay.retrieval.parsing import MOST_BYTES
+from backstay.retrieval.taking_in import TakingIn
+from backstay.retrieval.upkeep import Upkeep
 from backstay.store import Database
 from backstay.store.folders import is_left
 from backstay.tracing import CallMetrics
 
 SLOT = "jobs"
-_CONNECTIONS = 6
+_CONNECTIONS = 10
 _LOOK_S = 0.1
+_INGEST_LINES = 2
+"""Files that are read at once: reading one takes a processor."""
 _WORTH_ANOTHER = frozenset({408, 425, 429})
 _STANDS_IN = frozenset({b"message", b"cache_stale"})
 
@@ -74,7 +86,7 @@ async def _run(settings: Settings) -> None:
 
 async def _run_jobs(settings: Settings, path: CallPath, metrics: CallMetrics, end: asyncio.Event) -> None:
     store = JobStore(path.database, f"{socket.gethostname()}:{settings.data_dir.resolve()}")
-    upkeep = Upkeep(store, Files(path.database), longest_line_bytes=settings.max_body_bytes)
+    upkeep = BatchUpkeep(store, Files(path.database), longest_line_bytes=settings.max_body_bytes)
     runner = Runner(store, upkeep, _Asking(path).ask, concurrency=settings.jobs_concurrency)
     deliverer = Deliverer(path.database, path.secret, read_hosts(settings.webhook_hosts), settings.webhook_ca)
 
@@ -85,6 +97,7 @@ async def _run_jobs(settings: Settings, path: CallPath, metrics: CallMetrics, en
     path.database.listen("backstay_jobs", lambda _: wake(), on_gap=wake)
     path.run(deliverer.run())
     _watch_alerts(settings, path, metrics)
+    _keep_collections(settings, path, store.owner)
     figures = Figures(store, runner.tries, deliverer.tries)
     figures.watch(metrics.add_family)
     path.run(figures.run())
@@ -95,6 +108,24 @@ async def _run_jobs(settings: Settings, path: CallPath, metrics: CallMetrics, en
     running.cancel()
     await asyncio.wait((running,))
     await runner.drain(settings.drain_s)
+
+
+def _keep_collections(settings: Settings, path: CallPath, owner: str) -> None:
+    """Build generations of collections, and take in what is sent to them."""
+
+    async def caller_of(tenant_id: str, key_id: str) -> Caller:
+        return await _caller(path, tenant_id, key_id)
+
+    store, ingests = RetrievalStore(path.database), IngestStore(path.database)
+    generations = GenerationStore(path.database, store)
+    ingest = Ingest(store, Embeddings(OwnCalls(path.gateway, path.gate), store))
+    upkeep = Upkeep(Builder(generations, store, ingest, caller_of, owner=owner), generations, ingests, owner=owner)
+    fetcher = Fetcher(read_hosts(settings.ingest_hosts), trusting(settings.webhook_ca), most_bytes=MOST_BYTES)
+    lines = [
+        TakingIn(ingests, ingest, caller_of, fetcher.fetch, owner=owner, wake=upkeep.wake) for _ in range(_INGEST_LINES)
+    ]
+    path.database.listen("backstay_retrieval", lambda _: upkeep.wake(), on_gap=upkeep.wake)
+    path.run(upkeep.run(lines))
 
 
 def _watch_alerts(settings: Settings, path: CallPath, metrics: CallMetrics) -> None:
@@ -142,7 +173,7 @@ class _Asking:
         wire = self._wires[job.path]
         answer = WholeAnswer()
         try:
-            caller = await self._caller(job)
+            caller = await _caller(self._path, job.tenant_id, job.key_id)
             ticket = await self._path.gate.enter(job.tenant_id, "batch", len(job.body))
         except StoreUnavailable:
             raise
@@ -162,6 +193,7 @@ class _Asking:
             trace_id=job.trace_id,
             parent_id=job.terms.parent_id,
             cache_control=read_directives(job.terms.cache_control),
+            max_cost_nanousd=job.terms.max_cost_nanousd,
             job_id=job.job_id,
             batch_id=job.batch_id,
         )
@@ -171,10 +203,12 @@ class _Asking:
             self._path.gate.leave(ticket)
         return _answered(answer)
 
-    async def _caller(self, job: Job) -> Caller:
-        if job.key_id == OPERATOR_ID:
-            return operator(job.tenant_id)
-        return await self._path.ring.caller_of(job.tenant_id, job.key_id)
+
+async def _caller(path: CallPath, tenant_id: str, key_id: str) -> Caller:
+    """Find out who a key makes its holder, now."""
+    if key_id == OPERATOR_ID:
+        return operator(tenant_id)
+    return await path.ring.caller_of(tenant_id, key_id)
 
 
 def _answered(answer: WholeAnswer) -> Answered:

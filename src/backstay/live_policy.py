@@ -11,12 +11,13 @@ from backstay.budgets import Terms
 from backstay.catalog import build_models, rate_limits
 from backstay.core.currencies import Currencies, Rate
 from backstay.core.errors import ConfigError
+from backstay.data_folder import write_private
 from backstay.gateway import Models
 from backstay.health import RateLimits
 from backstay.ledger import PriceBook
 from backstay.ledger.price_list import KEPT_AS, PriceList, list_in_force
 from backstay.limits import LimitRules
-from backstay.policy import DEFAULT_FILE, PolicyFile, load_policy
+from backstay.policy import DEFAULT_FILE, PolicyFile, parse_policy, read_source
 from backstay.providers import Provider, Providers
 
 _log = logging.getLogger("backstay.policy")
@@ -34,6 +35,7 @@ class LivePolicy:
         """``data_dir`` is where a newer public price list may be."""
         self._path = path
         self._data_dir = data_dir
+        self._kept: Path | None = None
         self._environ = environ
         self._providers = Providers(environ)
         self._seen = self._stamp()
@@ -53,13 +55,38 @@ class LivePolicy:
         self.file = PolicyFile()
         self.providers: Mapping[str, Provider] = {}
 
+    def start(self, kept: Path) -> None:
+        """Put the file in force. Where it is wrong, that is what was in force before: a worker dies, and is started
+        again, also while somebody edits the file.
+
+        Args:
+            kept: Where the text of what is in force is kept for that, from now on.
+
+        Raises:
+            ConfigError: It is not valid, and nothing else was in force.
+        """
+        self._kept = kept
+        try:
+            self.load()
+        except ConfigError as problem:
+            try:
+                self._put_in_force(kept.read_text(encoding="utf-8"), str(kept))
+            except (OSError, UnicodeDecodeError, ConfigError):
+                raise problem from None
+            self._refuse(problem)
+
     def load(self) -> None:
         """Read the file and put it in force.
 
         Raises:
             ConfigError: It is not valid. Nothing has changed.
         """
-        policy = load_policy(self._path, self._environ)
+        source, file = read_source(self._path)
+        self._put_in_force(source, file)
+        self._keep(source)
+
+    def _put_in_force(self, source: str, file: str) -> None:
+        policy = parse_policy(source, file, self._environ)
         providers = self._providers.build(policy.providers)
         models = build_models(policy, providers)
         currencies, now = Currencies(policy.currencies), datetime.now(UTC)
@@ -82,8 +109,7 @@ class LivePolicy:
             try:
                 self.load()
             except ConfigError as problem:
-                self.problem = problem
-                _log.error("The new policy is refused and the old one stays in force. %s", problem)
+                self._refuse(problem)
             else:
                 _log.info("A new policy is in force.")
                 on_change()
@@ -94,6 +120,19 @@ class LivePolicy:
 
     async def close(self) -> None:
         await self._providers.close()
+
+    def _refuse(self, problem: ConfigError) -> None:
+        self.problem = problem
+        _log.error("The new policy is refused and the old one stays in force. %s", problem)
+
+    def _keep(self, source: str) -> None:
+        if self._kept is None:
+            return
+        try:
+            if not self._kept.exists() or self._kept.read_bytes() != source.encode():
+                write_private(self._kept, source.encode())
+        except OSError as error:
+            _log.warning("The policy in force is not kept for workers that start again: %s", error)
 
     async def _until_changed(self) -> None:
         while not self._again.is_set() and self._stamp() == self._seen and not self._has_other_rates():

@@ -1,12 +1,21 @@
 """Owns ``backstay.toml``: its schema, reading it, and turning it into models, all or nothing."""
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import CoreSchema
 
 from backstay.alerts import AlertConfig, ChannelConfig
@@ -21,14 +30,35 @@ from backstay.ledger.overrides import DatedPrices, UnknownPrice
 from backstay.limits import LimitConfig
 from backstay.loops import LoopConfig
 from backstay.providers import ProviderConfig, TimeoutsConfig, implicit_providers
+from backstay.providers.catalog import VENDORS
 from backstay.providers.registry import check_provider
 
 DEFAULT_FILE = Path("backstay.toml")
 
-ModelName = Annotated[str, Field(pattern=r"^[^\s]{1,128}$")]
+_MODEL = r"^[^\s]{1,128}$"
 CollectionName = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z_-]{0,62}$")]
 ChannelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-TargetName = Annotated[str, Field(pattern=r"^[^/\s]+/\S+$", description="provider/model, as in `acme/gpt-4o-mini`")]
+_TARGET = r"^[^/\s]+/\S+$"
+
+
+def _is_model(written: Any) -> Any:
+    if isinstance(written, str) and not re.search(_MODEL, written):
+        raise ValueError(f"{written[:128]!r} cannot name a model: a name has 1 to 128 characters and no white space")
+    return written
+
+
+ModelName = Annotated[str, BeforeValidator(_is_model), Field(pattern=_MODEL)]
+
+
+def _is_target(written: Any) -> Any:
+    if isinstance(written, str) and not re.search(_TARGET, written):
+        raise ValueError(f"{written!r} names no target: write its provider and its model, as in `openai/gpt-4o-mini`")
+    return written
+
+
+TargetName = Annotated[
+    str, BeforeValidator(_is_target), Field(pattern=_TARGET, description="provider/model, as in `acme/gpt-4o-mini`")
+]
 
 
 class _Table(BaseModel):
@@ -171,22 +201,35 @@ def load_policy(path: Path | None, environ: Mapping[str, str]) -> PolicyFile:
         ConfigError: The file cannot be read, is not TOML or not a policy, or what it refers to is not there; with its
             line where one is to blame.
     """
-    file = path or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
-    source = "" if file is None else _read(file)
+    return parse_policy(*read_source(path), environ)
+
+
+def parse_policy(source: str, file: str, environ: Mapping[str, str]) -> PolicyFile:
+    """Read a policy's text, as ``load_policy`` does; ``file``: what errors call it."""
     try:
         written = PolicyFile.model_validate(tomllib.loads(source))
     except tomllib.TOMLDecodeError as error:
-        raise not_toml(error, str(file)) from None
+        raise not_toml(error, file) from None
     except ValidationError as error:
-        raise explain(error, source, str(file)) from None
+        raise explain(error, source, file) from None
     policy = _with_defaults(written, environ)
-    _check_targets(policy, source, str(file))
-    _check_fallbacks(policy, source, str(file))
-    _check_channels(policy, source, str(file))
-    _check_currencies(policy, source, str(file))
-    _check_unknown_price(policy, source, str(file))
-    _check_providers(policy, source, str(file), environ)
+    _check_targets(policy, source, file)
+    _check_fallbacks(policy, source, file)
+    _check_channels(policy, source, file)
+    _check_currencies(policy, source, file)
+    _check_unknown_price(policy, source, file)
+    _check_providers(policy, source, file, environ)
     return policy
+
+
+def read_source(path: Path | None) -> tuple[str, str]:
+    """Read the text of a policy and say what it is called; nothing where no path is given and no file is there.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    path = path or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
+    return ("" if path is None else _read(path)), str(path)
 
 
 def _read(path: Path) -> str:
@@ -229,7 +272,16 @@ def _check_providers(policy: PolicyFile, source: str, file: str, environ: Mappin
 
 
 def _check_targets(policy: PolicyFile, source: str, file: str) -> None:
-    """Refuse models without targets, and targets of providers that are not there."""
+    """Refuse models without targets, targets of missing providers, and facts of targets that no provider can ever have.
+
+    A vendor whose key is not in the environment is not there, but may be elsewhere, where the same file is used.
+    """
+    for target in policy.targets:
+        provider = target.partition("/")[0]
+        if provider not in policy.providers and provider not in VENDORS:
+            known = ", ".join(sorted(policy.providers))
+            message = f"targets.{target}: there is no provider {provider!r}. There are: {known}."
+            raise ConfigError(message, file=file, line=line_of(source, ("targets", target)))
     for name, model in policy.models.items():
         if model.collection is None and not model.targets:
             message = f'models.{name}: it needs targets, as in ["acme/gpt-4o-mini"], or a collection.'

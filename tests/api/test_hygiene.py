@@ -5,6 +5,7 @@ import io
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -192,9 +193,10 @@ async def quick_tempered() -> Any:
         head_patience_s = 0.2
         body_patience_s = 0.2
         longest_head_bytes = 2000
+        longest_unwanted_bytes = 200_000
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:
-        while (await receive()).get("more_body"):
+        while scope["path"] != "/unread" and (await receive()).get("more_body"):
             pass
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
@@ -226,6 +228,26 @@ async def test_a_slow_or_endless_request_is_cut_off(quick_tempered: tuple[str, i
         answer = await reader.read()
     assert answer.partition(b"\r\n")[0] == status_line
     assert answer.count(b"HTTP/1.1") == (1 if status_line else 0)
+    writer.close()
+
+
+@pytest.mark.parametrize(("pieces", "is_cut"), [(2, False), (2000, True)])
+async def test_a_body_that_nobody_wants_is_stopped(quick_tempered: tuple[str, int], pieces: int, is_cut: bool):
+    """Who is answered before the body was read, as without a key, may send a little more, and not on and on."""
+    reader, writer = await asyncio.open_connection(*quick_tempered)
+    piece = b"x" * 50_000
+    writer.write(b"POST /unread HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (pieces * len(piece)))
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+    sent = 0
+    async with asyncio.timeout(5):
+        with suppress(ConnectionError):
+            for _ in range(pieces):
+                writer.write(piece)
+                await writer.drain()
+                sent += 1
+            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+    assert (sent < pieces) == is_cut
     writer.close()
 
 

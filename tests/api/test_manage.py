@@ -526,6 +526,7 @@ async def test_the_catalog_shows_models_and_prices(operator: httpx.AsyncClient) 
                         "price_source": "test",
                     }
                 ],
+                "collection": None,
             }
         ]
     }

@@ -98,7 +98,7 @@ def test_a_stream_has_no_usage_unless_asked(client: openai.OpenAI, model: str):
 @WAYS
 @pytest.mark.parametrize("stream", [False, True])
 def test_tools(client: openai.OpenAI, model: str, stream: bool):
-    """A tool call arrives with arguments that fit the schema, and its result can be sent back."""
+    """A tool call arrives with arguments that fit the schema; the SDK's own message and the result can be sent back."""
     with client.chat.completions.stream(model=model, messages=ASK, tools=[WEATHER]) as events:
         completion = events.get_final_completion()
     if not stream:
@@ -106,24 +106,20 @@ def test_tools(client: openai.OpenAI, model: str, stream: bool):
     (call,) = completion.choices[0].message.tool_calls or []
     assert call.type == "function" and completion.choices[0].finish_reason == "tool_calls"
     jsonschema.validate(json.loads(call.function.arguments), WEATHER["function"].get("parameters", {}))
-    after = client.chat.completions.create(
-        model=model,
-        tools=[WEATHER],
-        messages=[
-            *ASK,
-            {"role": "assistant", "tool_calls": [{"id": call.id, "type": "function", "function": {
-                "name": call.function.name, "arguments": call.function.arguments}}]},
-            {"role": "tool", "tool_call_id": call.id, "content": "Sunny."},
-        ],
-    )  # fmt: skip
+    said: Any = completion.choices[0].message  # with the place in the stream and the parsed arguments that the SDK adds
+    result: Any = {"role": "tool", "tool_call_id": call.id, "content": "Sunny."}
+    after = client.chat.completions.create(model=model, tools=[WEATHER], messages=[*ASK, said, result])
     assert after.choices[0].message.content
 
 
 @WAYS
 def test_json_schema(client: openai.OpenAI, model: str):
-    """Structured output is parsed by the SDK into the caller's own class."""
+    """Structured output is parsed by the SDK into the caller's own class, and the SDK's message can be sent back."""
     completion = client.chat.completions.parse(model=model, messages=ASK, response_format=Capital)
-    assert isinstance(completion.choices[0].message.parsed, Capital)
+    said: Any = completion.choices[0].message
+    assert isinstance(said.parsed, Capital)
+    again: Any = [*ASK, said.to_dict(warnings=False), *ASK]
+    assert client.chat.completions.create(model=model, messages=again).choices[0].message.content
 
 
 def test_embeddings(client: openai.OpenAI):

@@ -5,9 +5,11 @@ import datetime as dt
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import msgspec
+import psycopg
 import pytest
 from asking import POLICY, QUESTION, CountedModel, ask, call, keep
 from cache_clock import HandClock
@@ -16,6 +18,7 @@ from backstay.cache import Cache, Hit, Purge
 from backstay.cache.cache import Lead
 from backstay.cache.figures import watch
 from backstay.cache.store import CacheStore
+from backstay.cache.types import Answer
 from backstay.core.chat import FinishReason
 from backstay.core.errors import InvalidRequest, NotCached, ProviderUnreachable
 from backstay.core.ports import Values
@@ -44,6 +47,25 @@ async def keep_one(cache: Cache, **more: Any) -> None:
     assert isinstance(lead, Lead)
     keep(lead)
     await cache.keeper.flush()
+
+
+_KEEP = """
+insert into cache_entries (tenant_id, key, model, dialect, body, usage, target, trace_id, created_at, expires_at)
+values (%(tenant_id)s, %(key)s, 'm', 'openai', 'kept', '{}', 'sim/m', 'ab', now(), now() + interval '1 hour')
+"""
+
+
+async def is_waiting_for_a_lock(database: Database) -> bool:
+    async with database.system() as connection:
+        row = await (await connection.execute("select count(*) as n from pg_locks where not granted")).fetchone()
+    return row is not None and row["n"] > 0
+
+
+async def claims(database: Database) -> int:
+    async with database.system() as connection:
+        row = await (await connection.execute("select count(*) as n from cache_claims")).fetchone()
+    assert row is not None
+    return row["n"]
 
 
 async def test_a_hit_names_its_origin_and_age(cache: Cache, clock: HandClock) -> None:
@@ -121,6 +143,27 @@ async def test_no_cache_asks_and_replaces(cache: Cache) -> None:
     assert isinstance(found, Hit) and found.answer.body == b'{"text": "Paris, still."}'
 
 
+async def test_what_is_replaced_is_forgotten_by_every_worker(
+    cache: Cache, new_worker: NewWorker, clock: HandClock
+) -> None:
+    """A new answer that was asked for is given by the workers that had the old one at hand, too."""
+    other = await new_worker()
+    await keep_one(cache)
+    assert await is_hit(other)
+    clock.advance(1)
+    lead = await cache.recall(ask(cache_control="no-cache"))
+    assert isinstance(lead, Lead)
+    keep(lead, "Still Paris.")
+    await cache.keeper.flush()
+
+    async def has_the_new_one() -> bool:
+        found = await other.recall(ask())
+        return isinstance(found, Hit) and b"Still" in found.answer.body
+
+    await until(has_the_new_one)
+    assert await has_the_new_one() and len(cache.memory) == 1, "who has the new one at hand keeps it"
+
+
 async def test_max_age_refuses_what_is_older(cache: Cache, clock: HandClock) -> None:
     """With ``max-age`` an older answer is not given, and others still get it."""
     await keep_one(cache)
@@ -153,6 +196,24 @@ async def test_four_workers_make_one_call(new_worker: NewWorker) -> None:
     answers = await asyncio.gather(*(call(worker, ask(), model) for worker in workers for _ in range(50)))
     assert model.calls == 1
     assert sum(isinstance(answer, Hit) for answer in answers) == 199
+
+
+async def test_an_answer_that_comes_between_look_and_claim_is_found(
+    database: Database, database_url: str, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who looks just before another worker keeps its answer, and claims just after, has that answer."""
+    monkeypatch.setattr("backstay.cache.store.LOOKUP_S", 30.0)
+    asked = ask(tenant_id=tenant)
+    first, second = CacheStore(database, "wrk_1"), CacheStore(database, "wrk_2")
+    assert await first.find_or_claim(asked) is True
+    async with await psycopg.AsyncConnection[Any].connect(database_url) as other:
+        await other.execute("delete from cache_claims")
+        looking = asyncio.create_task(second.find_or_claim(asked))
+        await until(partial(is_waiting_for_a_lock, database))
+        await other.execute(_KEEP, {"tenant_id": tenant, "key": asked.key})
+    found = await looking
+    assert isinstance(found, Answer) and found.body == b"kept"
+    assert await claims(database) == 0
 
 
 async def test_another_worker_takes_over_from_one_that_fails(new_worker: NewWorker) -> None:

@@ -120,6 +120,8 @@ def test_a_prompt_that_quotes_what_one_may_read_has_no_like() -> None:
     policy = msgspec.structs.replace(POLICY, semantic=True)
     assert ask(policy=policy).question is not None
     fields = msgspec.json.decode(json.dumps({"model": "m", **QUESTION}), type=dict[str, msgspec.Raw])
-    place = {"operation": "chat", "dialect": "openai", "model": "m", "tenant_id": "acme", "key_id": "key_1"}
-    exact = build_ask(policy, fields, **place, feature="search", directives=Directives(exact_only=True))
+    exact = build_ask(
+        policy, fields, operation="chat", dialect="openai", model="m", tenant_id="acme", key_id="key_1",
+        feature="search", directives=Directives(exact_only=True),
+    )  # fmt: skip
     assert exact is not None and (exact.question, exact.key) == (None, ask(policy=policy).key)

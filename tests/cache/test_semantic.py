@@ -110,9 +110,10 @@ async def test_the_same_in_other_words_is_a_semantic_hit(cache: Cache) -> None:
         question("How can I return a parcel?", {"role": "system", "content": "You are a pirate."}),
         question("How can I return a parcel?", {"role": "assistant", "content": "Which parcel?"}),
         question("How can I return a parcel?", tenant_id="rival"),
+        question("How can I return a parcel?", feature="chat"),
         question("How can I return a parcel?", body={"temperature": 0.5}),
     ],
-    ids=["negated", "number", "system", "conversation", "tenant", "parameter"],
+    ids=["negated", "number", "system", "conversation", "tenant", "feature", "parameter"],
 )
 async def test_another_meaning_or_another_context_is_no_hit(cache: Cache, asked: Any) -> None:
     """What says something else, was said after something else, or by somebody else, is asked."""

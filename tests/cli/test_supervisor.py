@@ -96,10 +96,11 @@ def test_a_second_server_is_refused_with_a_sentence(server: Server) -> None:
 
 
 def test_a_killed_worker_is_replaced_and_its_calls_are_in_the_books(tmp_path: Path) -> None:
-    """Answers that were given before `kill -9` are in the books afterwards, once."""
+    """Answers given before `kill -9` are in the books, once; a policy edited badly meanwhile changes nothing."""
     with serving(tmp_path, "--workers", "2") as server:
         asked = [server.ask("ask", f"question {number}", "--model", "sim")["trace_id"] for number in range(5)]
         victims = children(server, "backstay.worker")
+        (tmp_path / "backstay.toml").write_text("[models")
         for victim in victims:
             victim.kill()
         eventually(lambda: len(set(children(server, "backstay.worker")) - set(victims)) == 2)
@@ -190,13 +191,14 @@ def test_a_stream_ends_well_while_the_server_drains(tmp_path: Path) -> None:
 
 
 def test_a_stream_longer_than_the_drain_is_cut_and_in_the_books(tmp_path: Path) -> None:
-    """After BACKSTAY_DRAIN_S the stream breaks, and what was received of it is recorded before the worker ends."""
+    """After BACKSTAY_DRAIN_S its caller is told, and what was received of it is recorded before the worker ends."""
     (tmp_path / "backstay.toml").write_text(SLOW.replace("= 20", "= 1"))
     with serving(tmp_path, BACKSTAY_DRAIN_S="1") as server:
         answer = ask_slowly(server)
         assert server.stop() == 0
         answer.join(5)
-        assert "[DONE]" not in answer.text
+        assert '"code":"draining"' in answer.text.splitlines()[-2] and "[DONE]" not in answer.text
+        assert "Traceback" not in (tmp_path / "server.log").read_text()
     with serving(tmp_path) as server:
         assert traced(server, answer.trace_id) == "cancelled"
 

@@ -86,6 +86,8 @@ def deps(database: Database, tenant: str, policy_budgets: list[Terms]) -> Consol
         collections=retrieval.collections,
         search=retrieval.search,
         answers=retrieval.answers,
+        ingests=retrieval.ingesting.ingests,
+        migrations=retrieval.migration.migrations,
         read_trace=lambda span: read_call(span, dialects),
         find_savings=partial(find_savings, Traffic(database, request_digest), prices.price),
         clock=clock,

@@ -35,6 +35,7 @@ CATALOG = (
         name="embed",
         targets=(CatalogTarget(name="local/minilm", dialect="openai", is_free=True),),
     ),
+    CatalogModel(name="docs", targets=(), collection="handbook"),
 )
 
 

@@ -6,9 +6,12 @@ import msgspec
 from console_site import TENANT, Browser, Site
 
 from backstay.access.types import Role
+from backstay.api.auth import operator
 from backstay.console import ConsoleDeps
 from backstay.retrieval import NewDocument, RetrievalStore, Settings
+from backstay.retrieval.ingest_store import Ended, IngestStore
 from backstay.retrieval.ingesting import hash_of
+from backstay.retrieval.types import Chunking
 
 Enter = Callable[[Role], Awaitable[Browser]]
 
@@ -22,7 +25,8 @@ async def seed(deps: ConsoleDeps, site: Site) -> None:
         NewDocument(external_id="salaries.md", text="On the last day.", principals=("group:hr",)),
     ]
     hashes = {each.external_id: hash_of(each) for each in documents}
-    await store.put(await store.find(TENANT, "handbook"), documents, hashes, [])
+    collection = await store.find(TENANT, "handbook")
+    await store.put(collection, documents, hashes, {collection.generation: []})
 
 
 async def test_collections_are_listed_for_all_and_opened_by_editors(
@@ -73,7 +77,8 @@ async def test_a_long_document_is_shown_in_parts(site: Site, deps: ConsoleDeps, 
     paged = NewDocument(external_id="paged.pdf", text=text, page_starts=(0, 9000, 20_000))
     plain = NewDocument(external_id="plain.txt", text=text)
     hashes = {each.external_id: hash_of(each) for each in (paged, plain)}
-    await store.put(await store.find(TENANT, "handbook"), [paged, plain], hashes, [])
+    collection = await store.find(TENANT, "handbook")
+    await store.put(collection, [paged, plain], hashes, {collection.generation: []})
     editor = await enter("editor")
     page = await editor.get("/collections/handbook/document?id=paged.pdf&start=9100&end=9200")
     assert "page 2 of 3" in page and "from=0" in page and "from=20000" in page
@@ -90,3 +95,28 @@ async def test_an_answer_that_fails_says_why(site: Site, deps: ConsoleDeps, ente
     assert "could not be reached" in page.text and 'value="When are refunds paid?"' in page.text
     asked = await editor.http.post(f"{place}/answer", data={"q": "x"})
     assert asked.status_code == 403
+
+
+async def test_work_on_a_collection_is_shown(site: Site, deps: ConsoleDeps, enter: Enter) -> None:
+    """How far an ingest is, and what could not be taken in and why; and an index that is being built."""
+    await seed(deps, site)
+    ingest = await deps.ingests.begin(operator(TENANT), "handbook", urls=["https://a.example/<x>"])
+    editor = await enter("editor")
+    page = await editor.get("/collections/handbook")
+    assert ingest in page and "being sent" in page and "Another index" not in page
+    store = IngestStore(site.database)
+    (item,) = await store.claim("here", limit=1, most_bytes=1)
+    ended = Ended(external_id=item.external_id, state="unreadable", problem="<x> is not there.")
+    await store.end_alone(item, [ended])
+    await deps.ingests.close(TENANT, ingest)
+    await deps.migrations.start(operator(TENANT), "handbook", chunking=Chunking(max_chars=500), embedding_model=None)
+    page = await editor.get("/collections/handbook")
+    assert "&lt;x&gt; is not there." in page and "done" in page
+    assert "It is being built: 0 of 2 documents" in page
+
+
+async def test_a_model_that_is_a_collection_leads_there(enter: Enter) -> None:
+    """Who may not open the collection sees its name."""
+    assert '<a href="/collections/handbook">collection handbook</a>' in await (await enter("editor")).get("/models")
+    page = await (await enter("viewer")).get("/models")
+    assert "collection handbook" in page and "/collections/handbook" not in page

@@ -12,7 +12,7 @@ from backstay.core.usage import Usage
 from backstay.gateway import Incoming
 from backstay.gateway.recording import Recording
 from backstay.ledger import Cost
-from backstay.providers import OPENAI, ProviderRequest, ReplySummary, Timeouts
+from backstay.providers import ANTHROPIC, OPENAI, ProviderRequest, ReplySummary, Timeouts
 from backstay.providers.simulator import Simulator
 from backstay.providers.simulator.provider import SimulatedExchange
 from backstay.records import interrupted
@@ -83,6 +83,18 @@ async def test_bytes_of_the_same_dialect_pass_untouched(house: House):
     assert b'"x_new":{"n": 1.50, "big": 12345678901234567890123}' in body
     assert b'"a\\u0062\\/c"' in body
     assert json.loads(body)["model"] == "gpt-4o-mini"
+
+
+async def test_thoughts_of_another_vendors_model_do_not_come_to_anthropic(house: House):
+    """They came with a turn that another target answered, and would be refused for their signature."""
+    simulator = Watched("sim", speaks="anthropic")
+    house.offer("m", simulator)
+    thought = {"type": "thinking", "thinking": "Hm.", "signature": "gemini:CpcB"}
+    said = [{"role": "assistant", "content": [thought, {"type": "text", "text": "Paris."}]}]
+    messages = [*ASK["messages"], *said, *ASK["messages"]]
+    assert (await house.call({"max_tokens": 9, "messages": messages}, dialect=ANTHROPIC)).status == 200
+    (body,) = simulator.bodies
+    assert json.loads(body)["messages"][1]["content"] == [{"type": "text", "text": "Paris."}]
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,21 @@ async def test_the_caller_leaves_and_the_others_have_the_answer(cached: House) -
 
 
 @pytest.mark.parametrize("stream", [False, True])
+async def test_a_caller_that_leaves_at_the_end_loses_no_answer(cached: House, stream: bool) -> None:
+    """A caller goes away during the last bytes: the answer is whole and paid, so that an equal call is a hit."""
+
+    def leave(chunk: bytes) -> None:
+        if not stream or b"[DONE]" in chunk:
+            raise asyncio.CancelledError
+
+    body = {**WIRES["openai"][1], "stream": stream}
+    with pytest.raises(asyncio.CancelledError):
+        await cached.call(body, sink=MemorySink(leave))
+    assert (await cached.call(body)).headers["x-backstay-cache"] == "hit"
+    assert [document.spans[0].status for document in cached.documents] == ["ok", "ok"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
 async def test_a_hit_is_kept_for_repeats_too(once: House, stream: bool) -> None:
     """Keys share the cache; the first call of each is a hit, and its repeat gets the very same bytes."""
     body = {**WIRES["openai"][1], "stream": stream}

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import msgspec
 import pytest
 from gateway_house import ASK, CALLER, WIRES, House, MemorySink
 
-from backstay.core.chat import Text
+from backstay.core.chat import ChatResponse, Text, ToolUse
 from backstay.gateway import Ability, Degraded, Incoming, Model, Models, RetryPolicy, Route, Target, call
 from backstay.providers import DIALECTS, OPENAI, Dialect, Timeouts
 from backstay.providers.accumulate import accumulate
@@ -27,12 +28,17 @@ def simulator(name: str, *faults: dict[str, Any], speaks: Speech = "openai", **s
     return Simulator(name, speaks=speaks, script={**TELL, **script, "faults": list(faults)})
 
 
-def text_of(sink: MemorySink, dialect: Dialect) -> str:
-    """Read a stream as the vendor's client would, and return what it says."""
+def answer_of(sink: MemorySink, dialect: Dialect) -> ChatResponse:
+    """Read a stream as the vendor's client would."""
     reader, splitter = dialect.stream_reader(), FrameSplitter()
     events = [event for frame in splitter.feed(sink.body) for event in reader.read(frame)]
     assert reader.finished
-    (choice,) = accumulate(events).choices
+    return accumulate(events)
+
+
+def text_of(sink: MemorySink, dialect: Dialect) -> str:
+    """Return what a stream says."""
+    (choice,) = answer_of(sink, dialect).choices
     return "".join(part.text for part in choice.parts if isinstance(part, Text))
 
 
@@ -116,6 +122,33 @@ async def test_a_stream_that_lost_only_its_end_is_whole(house: House):
     sink = await house.call(STORY_PLEASE)
     assert text_of(sink, OPENAI) == STORY
     assert house.gateway.fleet.of("good/gpt-4o-mini").tries == 0
+
+
+@pytest.mark.parametrize("wire", ["openai", "anthropic"])
+async def test_tool_calls_that_lost_only_the_streams_end_are_whole(house: House, wire: str):
+    """A server may close after the reason to finish, without more: what it called is called."""
+    dialect, ask = WIRES[wire]
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    tool = {"name": "look", "input_schema": schema}
+    if wire == "openai":
+        tool = {"type": "function", "function": {"name": "look", "parameters": schema}}
+    house.offer("m", simulator("bad", {"kind": "cut", "after_tokens": 1000}), simulator("good"))
+    sink = await house.call({**ask, "tools": [tool], "stream": True}, dialect=dialect)
+    (choice,) = answer_of(sink, dialect).choices
+    (use,) = [part for part in choice.parts if isinstance(part, ToolUse)]
+    assert (choice.finish_reason, list(json.loads(use.arguments))) == ("tool_calls", ["city"])
+    assert house.gateway.fleet.of("good/gpt-4o-mini").tries == 0
+
+
+@pytest.mark.parametrize("after_tokens", [1000, 20])
+async def test_several_choices_are_whole_when_each_has_finished(house: House, after_tokens: int):
+    """Where one is still missing, the caller is told; where only the end of the stream is, it is ended."""
+    house.offer("m", simulator("bad", {"kind": "cut", "after_tokens": after_tokens}), simulator("good"))
+    sink = await house.call({**STORY_PLEASE, "n": 2})
+    if after_tokens == 20:
+        assert b'"error"' in sink.body.strip().split(b"\n\n")[-1]
+    else:
+        assert [choice.finish_reason for choice in answer_of(sink, OPENAI).choices] == ["stop", "stop"]
 
 
 async def test_tool_calls_are_not_gone_on_with(house: House):
@@ -217,6 +250,7 @@ async def test_a_target_that_cannot_is_never_asked(house: House):
     image = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://e.org/a.png"}}]}]
     cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({"tools": [tool]}, "no tools"),
+        ({"functions": [tool["function"]]}, "no tools"),
         ({"messages": image}, "no images"),
         ({"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}}, "no JSON schema"),
         ({"messages": [{"role": "user", "content": "a" * 9000}]}, "it takes 1,000"),
@@ -226,6 +260,47 @@ async def test_a_target_that_cannot_is_never_asked(house: House):
         message = sink.json["error"]["message"]
         assert (sink.status, sink.json["error"]["code"]) == (400, "no_capable_target")
         assert why in message and "b/vip: it is not for this tenant" in message
+    asks_for_none: tuple[dict[str, Any], ...] = (
+        {"tools": [], "functions": None},
+        {"messages": [*ASK["messages"], LOOKS_LIKE_AN_IMAGE]},
+    )
+    for more in asks_for_none:
+        assert (await house.call({**ASK, **more})).status == 200
+
+
+LOOKS_LIKE_AN_IMAGE = {"role": "assistant", "content": "", "metadata": {"type": "image"}}
+
+
+async def test_a_target_whose_dialect_cannot_say_it_is_never_asked(house: House):
+    """It is no attempt, and holds nothing up; when none can say it, the error says why for each."""
+    speakers = [Simulator("a", speaks="anthropic"), Simulator("b", speaks="bedrock")]
+    house.offer("m", *speakers, Simulator("c"))
+    sink = await house.call({**ASK, "logit_bias": {"1": 2}})
+    assert (sink.headers["x-backstay-target"], sink.headers["x-backstay-attempts"]) == ("c/gpt-4o-mini", "1")
+    (attempt,) = [span for span in house.documents[0].spans if span.kind == "attempt"]
+    assert attempt.attributes["backstay.attempt.reason"] == "first"
+    house.offer("m", *speakers)
+    error = (await house.call({**ASK, "logit_bias": {"1": 2}})).json["error"]
+    assert (error["code"], error["param"]) == ("no_capable_target", "logit_bias")
+    assert all(f"{name}: logit_bias: " in error["message"] for name in ("a/gpt-4o-mini", "b/gpt-4o-mini"))
+
+
+async def test_all_that_keeps_targets_from_a_call_is_told(house: House):
+    """What one cannot do, what another's dialect cannot say, and that the third is out of use."""
+    speaks: dict[str, Speech] = {"a": "openai", "b": "anthropic", "c": "openai"}
+    targets = tuple(
+        Target(
+            name=name, provider=Simulator(name, speaks=speech), model_id="m", price_model="m",
+            can=Ability(tools=name != "a"),
+        )
+        for name, speech in speaks.items()
+    )  # fmt: skip
+    house.gateway.models = Models({"m": Model(name="m", targets=targets, route=Route(is_conditional=True))})
+    house.gateway.fleet.drain(["c"])
+    sink = await house.call({**ASK, "tools": [{"type": "function", "function": {"name": "f"}}], "seed": 7})
+    message = sink.json["error"]["message"]
+    assert sink.status == 503
+    assert all(why in message for why in ("a: it has no tools", "b: seed: ", "c: it was taken out of use"))
 
 
 def many(strategy: str, house: House, **more: Any) -> None:
@@ -273,6 +348,21 @@ async def test_the_fastest_the_cheapest_the_least_busy(house: House):
     many("least_busy", house)
     shares = await asked_by_many(house, [ASK] * 100, callers=100)
     assert shares["c"] > shares["b"] > shares["a"] > 0
+
+
+@pytest.mark.parametrize("strategy", ["priority", "weighted", "least_latency", "least_busy", "least_cost"])
+@pytest.mark.parametrize("sticky", [False, True])
+async def test_fallbacks_are_tried_after_all_of_a_models_own_targets(house: House, strategy: str, sticky: bool):
+    """Whatever the strategy, and though they be cheaper and faster: all of the traffic is the model's own."""
+    many(strategy, house, sticky=sticky)
+    (model,) = house.gateway.models
+    dear, cheap, slow = model.targets
+    staged = msgspec.structs.replace
+    targets = (staged(dear, stage=0), staged(slow, stage=0), staged(cheap, stage=1))
+    house.gateway.models = Models({"m": staged(model, targets=targets)})
+    assert set(await asked(house, 40)) <= {"a", "c"}
+    house.gateway.fleet.drain([dear.name, slow.name])
+    assert set(await asked(house, 2)) == {"b"}
 
 
 async def test_a_user_stays_with_one_target(house: House):

@@ -1,18 +1,21 @@
 """Tests of the joint between a text that broke off and what another target goes on with."""
 
 import json
+import re
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backstay.core.chat import TextDelta
+from backstay.core.chat import ChatRequest, Reasoning, ReasoningDelta, Started, TextDelta
 from backstay.gateway import Model, Route, Target
 from backstay.gateway.body import read_fields
 from backstay.gateway.resolve import Resolved
-from backstay.gateway.seam import Interrupted, Joint, go_on
+from backstay.gateway.seam import Interrupted, Joint, Resumed, go_on
 from backstay.providers import ANTHROPIC, Timeouts
+from backstay.providers.accumulate import accumulate
+from backstay.providers.signatures import UNSIGNED
 from backstay.providers.simulator import Simulator
 
 BEFORE = "The capital of France is Paris. It lies on the Seine, and has about two million inhabit"
@@ -105,3 +108,21 @@ def test_a_model_that_thinks_first_is_told_to_go_on(fields: dict[str, Any], is_p
 def test_the_callers_limit_holds_for_both_parts(asked: object, left: object) -> None:
     """What was said counts against it; what is no number is left for the provider to refuse."""
     assert asked_on(max_tokens=asked)["max_tokens"] == left
+
+
+def test_thoughts_on_both_sides_of_a_seam_stay_two() -> None:
+    """The first was cut off before it was signed; the second one's signature is for what the second one thought."""
+    said = [Started(id="a", model="m", created_s=0), ReasoningDelta(text="Let me")]
+    request = Resolved(fields={}, model=Model(name="m", targets=(CLAUDE,)), stream=True, user=None)
+    broken = Interrupted.after(said, request, ANTHROPIC)
+    assert broken is not None
+    asked = ChatRequest(model="m", messages=())
+    resumed = Resumed(ANTHROPIC.resumed_writer(asked, broken.said), broken)
+    events = [ReasoningDelta(text="Let us "), ReasoningDelta(text="see."), ReasoningDelta(signature="EqQB")]
+    sent = b"".join([*map(ANTHROPIC.stream_writer(asked).write, said), resumed.carry(b"", list(events)), resumed.end()])
+    assert sent.count(b'"content_block":{"type":"thinking"') == 2
+    assert re.findall(rb'"type":"signature_delta","signature":"([^"]*)"', sent) == [UNSIGNED.encode(), b"EqQB"]
+    assert accumulate(resumed.said).choices[0].parts == (
+        Reasoning(text="Let me", signature=UNSIGNED),
+        Reasoning(text="Let us see.", signature="EqQB"),
+    )

@@ -5,7 +5,21 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backstay.gateway.tries import Began, Event, Failed, Hope, Move, RetryPolicy, Stop, Tries, Try, View, Wait, Waited
+from backstay.gateway.tries import (
+    Began,
+    Event,
+    Failed,
+    Hope,
+    Move,
+    RetryPolicy,
+    Stop,
+    Tries,
+    Try,
+    Unable,
+    View,
+    Wait,
+    Waited,
+)
 from backstay.health import Availability
 
 READY = View(Availability("ready"))
@@ -99,6 +113,15 @@ def test_what_one_target_cannot_do_is_asked_of_another_once() -> None:
     assert tested.step(Failed(1, "elsewhere"), 0.2) == Stop("unavailable", None)
 
 
+def test_a_target_that_cannot_take_the_request_is_no_try() -> None:
+    """It is left out as if it were not there: the next one is still the first, with all its tries."""
+    tested = tries(READY, READY, policy=RetryPolicy(retries=0))
+    assert tested.step(Began(), 0.0) == Try(0, "first")
+    assert tested.step(Unable(0), 0.0) == Try(1, "first")
+    assert tested.made == 1
+    assert tested.step(Unable(1), 0.0) == Stop("unavailable", None)
+
+
 def test_a_try_that_cannot_end_in_time_is_not_begun() -> None:
     """What is left of the deadline decides whether another try is worth it."""
     usual = View(Availability("ready"), usual_s=2.0)
@@ -161,6 +184,10 @@ def _carry_out(move: Try | Wait, weather: list[View], made: list[int], closed: s
     assert move.place not in closed
     assert not made[move.place] or view.may_retry
     assert (move.reason == "retry") == bool(made[move.place])
+    assert (move.reason == "first") == (not any(made))
+    if data.draw(st.booleans()):
+        closed.add(move.place)
+        return Unable(move.place)
     made[move.place] += 1
     hope = data.draw(HOPES)
     if hope == "elsewhere":

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from backstay.core.clock import SystemClock
-from backstay.health import Fleet, HealthSharing, HealthStore
+from backstay.health import Fleet, HealthSharing, HealthStore, RateLimits
 from backstay.store import Database
 
 
@@ -40,6 +40,28 @@ async def test_workers_share_what_they_find_out(database: Database) -> None:
                 await asyncio.sleep(0.1)
 
         await asyncio.wait_for(both_report(), 10.0)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_workers_that_ask_a_target_divide_its_rate_limit(database: Database) -> None:
+    """Each has used half of what the operator says is allowed: together they have used it up, and both know."""
+    clock, fleets = SystemClock(), [Fleet(), Fleet()]
+    now_s = clock.monotonic_ns() * 1e-9
+    for fleet in fleets:
+        fleet.configure({"acme/x": RateLimits(requests_per_min=60)})
+        health = fleet.of("acme/x")
+        for _ in range(30):
+            health.end(health.begin(now_s, stream=False), now_s, "ok")
+        assert health.availability(now_s).readiness == "ready"
+    tasks = [
+        asyncio.create_task(HealthSharing(fleet, database, clock, worker=f"w{number}").run())
+        for number, fleet in enumerate(fleets)
+    ]
+    try:
+        await until(lambda: all(fleet.of("acme/x").availability(now_s).readiness == "limited" for fleet in fleets))
     finally:
         for task in tasks:
             task.cancel()

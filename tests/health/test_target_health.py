@@ -10,7 +10,7 @@ from backstay.core.rate_limit import RateLimit
 from backstay.health.concurrency import ConcurrencyLimit
 from backstay.health.fleet import MOST_UNNAMED, Fleet, RateLimits
 from backstay.health.latency import Latencies
-from backstay.health.quota import Quota
+from backstay.health.quota import Quota, QuotaState
 from backstay.health.retry_budget import RetryBudget
 from backstay.health.target import TargetHealth, Trial
 
@@ -242,6 +242,40 @@ def test_a_fleet_keeps_what_it_knows_when_the_policy_changes() -> None:
     fleet.drain([])
     assert fleet.of("c/d").availability(0.0).readiness == "ready"
     assert [state.target for state in fleet.states(0.0)] == ["a/b", "c/d"]
+
+
+def test_workers_divide_what_the_operator_says_that_a_target_allows() -> None:
+    """At first by how many there are, then by how many ask it; people see the whole limit."""
+    fleet = Fleet(workers=3)
+    fleet.configure({"a/b": RateLimits(requests_per_min=60, tokens_per_min=6000)})
+    health = fleet.of("a/b")
+    for _ in range(20):
+        assert health.availability(0.0, 100).readiness == "ready"
+        health.begin(0.0, stream=False, tokens=100)
+    assert health.quota.free_at_s(0.0, 100) == pytest.approx(3.0)
+    assert health.quota.requests(0.0) == QuotaState(limit=60, left=0)
+    fleet.share({"other/x": 5}, 0.0)
+    assert health.availability(0.0, 100).readiness == "limited"
+    fleet.share({"other/x": 5}, 11.0)
+    assert health.quota.requests(0.0) == QuotaState(limit=60, left=40)
+    fleet.share({"a/b": 1}, 13.0)
+    for _ in range(10):
+        assert health.availability(0.0, 100).readiness == "ready"
+        health.begin(0.0, stream=False, tokens=100)
+    assert health.quota.free_at_s(0.0, 100) == pytest.approx(2.0)
+    fleet.configure({"a/b": RateLimits(requests_per_min=20)})
+    assert fleet.of("a/b").quota.requests(0.0) == QuotaState(limit=20, left=20)
+    assert fleet.of("a/b").quota.free_at_s(0.0, 0) == 0.0
+
+
+def test_what_a_target_tells_of_its_limits_is_not_divided() -> None:
+    """Its headers count the calls of all workers."""
+    fleet = Fleet(workers=2)
+    fleet.configure({"a/b": RateLimits(requests_per_min=60)})
+    health = fleet.of("a/b")
+    health.read_limits(0.0, requests=RateLimit(limit=100, remaining=40, reset_s=60.0))
+    fleet.share({"a/b": 3}, 0.0)
+    assert health.quota.requests(0.0) == QuotaState(limit=100, left=40)
 
 
 def test_targets_that_only_callers_name_are_forgotten_when_idle() -> None:

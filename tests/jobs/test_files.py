@@ -37,6 +37,7 @@ def test_a_file_comes_back_as_it_was(server: Server) -> None:
     for gone in (client.files.retrieve, client.files.content, client.files.delete):
         with pytest.raises(openai.NotFoundError):
             gone(file.id)
+    assert "psycopg" not in (server.folder / "server.log").read_text(), "no query was cut off by the end of a download"
 
 
 def test_a_file_may_say_when_it_goes(server: Server) -> None:

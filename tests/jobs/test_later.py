@@ -193,6 +193,56 @@ def test_a_webhook_tells_of_the_answer(server: Server) -> None:
         assert state() == {"url": url, "status": "delivered", "tries": 2, "error": None}
 
 
+def test_a_call_made_later_costs_no_more_than_it_may(server: Server) -> None:
+    """`x-backstay-max-cost` holds for it as for any call."""
+    key = new_key(server)["key"]
+    taken = ask(server, key, CHAT, chat(), x_backstay_async="true", x_backstay_max_cost="0.000000001")
+    answer = wait(server, key, taken.json["id"])
+    assert (answer["status"], answer["response"]["body"]["error"]["code"]) == ("failed", "budget_exhausted")
+
+
+def test_a_webhook_needs_a_call_that_is_made_later(server: Server) -> None:
+    """Alone it would never be told of anything, and is refused."""
+    refused = ask(server, new_key(server)["key"], CHAT, chat(), x_backstay_webhook="https://example.com/")
+    assert (refused.status, refused.json["error"]["param"]) == (400, "x-backstay-webhook")
+
+
+def test_slow_receivers_hold_up_their_own_tenant_alone(server: Server) -> None:
+    """While 20 receivers of one tenant say nothing, another tenant's is told at once."""
+    told, ended = threading.Semaphore(0), threading.Event()
+
+    class Silent(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.release()
+            ended.wait(60)
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("localhost", 0), Silent) as silent, receiver() as quick:
+        thread = threading.Thread(target=silent.serve_forever)
+        thread.start()
+        try:
+            for tenant, url, calls in (
+                ("slow", f"http://localhost:{silent.server_address[1]}", 20),
+                ("t", quick.url, 1),
+            ):
+                server.ask("webhooks", "secret", "--tenant", tenant)
+                key = new_key(server, "--tenant", tenant)["key"]
+                for _ in range(calls):
+                    assert ask(server, key, CHAT, chat(), x_backstay_async="true", x_backstay_webhook=url).status == 202
+                assert calls == 1 or all(told.acquire(timeout=20) for _ in range(12))
+            eventually(lambda: len(quick.came) == 1, 10)
+            ended.set()
+            assert all(told.acquire(timeout=20) for _ in range(8)), "they come when there is room again"
+        finally:
+            ended.set()
+            silent.shutdown()
+            thread.join()
+
+
 def test_metrics_tell_of_jobs(server: Server) -> None:
     """What was done with calls and webhooks, and that none is left waiting."""
     key = new_key(server)["key"]

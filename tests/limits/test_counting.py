@@ -200,6 +200,20 @@ def test_while_the_book_is_away_workers_keep_to_their_shares() -> None:
     assert 90 <= sum(later) <= 100
 
 
+def test_a_share_of_nothing_is_not_waited_for() -> None:
+    """Without the book, four workers have no share of a limit of two: callers may come back when it may be there."""
+    bench = Bench(4)
+    bench.lose(0)
+    found = bench.desks[0].decide(bench.now_us, [want(2, 1)])
+    assert isinstance(found, Refusal) and found.retry_us == TERMS.gap_us
+    (state,) = bench.desks[0].states(bench.now_us, [want(2, 1)])
+    assert (state.remaining, state.next_us, state.reset_us) == (0, TERMS.gap_us, TERMS.gap_us)
+    assert len(taken(bench.call(0, 4))) == 1
+    found = bench.desks[0].decide(bench.now_us, [want(4, 1)])
+    assert isinstance(found, Refusal) and found.retry_us is not None
+    assert found.retry_us > TERMS.window_us, "what it used itself is known to free then, and not sooner"
+
+
 def test_after_an_outage_nothing_is_admitted_twice() -> None:
     """What workers admitted alone counts in the book before it gives anything to anybody."""
     bench = Bench(2)

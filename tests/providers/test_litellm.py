@@ -365,6 +365,16 @@ async def test_rate_limits_are_read(session: aiohttp.ClientSession, vendor: str)
     assert (requests.limit, requests.remaining) == (60, 12)
 
 
+async def test_a_fault_of_litellms_own_is_not_repeated(session: aiohttp.ClientSession) -> None:
+    """The vendor answered, which costs; litellm cannot read it: that is no broken connection to be tried again."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": "Hi."}, "finish_reason": "stop"}
+    answer = {"id": "c", "model": "m", "created": 1, "choices": [choice]}  # for Groq it wants a `service_tier`
+    async with telltale([], 200, answer) as url:
+        error = await refused(build(session, "groq", url), chat())
+    assert (error.kind, error.retryable) == ("api_error", False)
+    assert "litellm failed at this call by itself" in error.message
+
+
 async def test_an_unknown_vendor(session: aiohttp.ClientSession) -> None:
     """The provider says what is wrong with it, and calls go elsewhere."""
     provider = build(session, "nobody", "http://127.0.0.1:9/v1")

@@ -316,20 +316,26 @@ def test_mishaps_are_worth_another_try(status: int) -> None:
         ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1m30s"}, 90.0),
         ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "20ms"}, 0.02),
         ({"x-ratelimit-remaining-tokens": "5", "x-ratelimit-reset-tokens": "20ms"}, None),
-        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "1h2m3.5s"}, 3723.5),
+        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "59m3.5s"}, 3543.5),
+        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "30h"}, 3600.0),
+        ({"retry-after": "99999999999999999999"}, 3600.0),
+        ({"retry-after": "1e999"}, 3600.0),
+        ({"retry-after-ms": "1e308"}, 3600.0),
+        ({"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT"}, 3600.0),
         ({}, None),
     ],
 )
 def test_waits_are_read_in_every_form(headers: dict[str, str], wait_s: float | None) -> None:
-    """Seconds, milliseconds, a date that has passed, or a limit's reset; nonsense is no wait."""
+    """Seconds, milliseconds, a date, or a limit's reset; nonsense is no wait, and nobody is left alone for ever."""
     assert read_retry_after(headers) == (None if wait_s is None else pytest.approx(wait_s))
 
 
 def test_a_date_to_wait_for_is_read() -> None:
     """An HTTP date in the future is that many seconds away."""
-    wait = read_retry_after({"retry-after": formatdate(time() + 30, usegmt=True)})
-    assert wait is not None
-    assert 28 <= wait <= 31
+    for date in (formatdate(time() + 30, usegmt=True), formatdate(time() + 30)):
+        wait = read_retry_after({"retry-after": date})
+        assert wait is not None
+        assert 28 <= wait <= 31
 
 
 def test_waits_are_handed_on() -> None:

@@ -264,6 +264,7 @@ REFUSED_BY_ANTHROPIC: list[tuple[str, dict[str, Any]]] = [
     ("verbosity", {"verbosity": "low"}),
     ("store", {"store": True}),
     ("web_search_options", {"web_search_options": {"search_context_size": "low"}}),
+    ("web_search_options", {"web_search_options": {}}),
     ("functions", {"functions": [{"name": "f"}]}),
     ("function_call", {"function_call": "auto"}),
     ("service_tier", {"service_tier": "flex"}),

@@ -1,5 +1,6 @@
 """Owns what the tests of retrieval share: the real local embedding model, in this process, for a caller's calls."""
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -10,20 +11,27 @@ from wires_house import wires_server
 
 from backstay.api.auth import operator
 from backstay.core.caller import Caller
+from backstay.core.errors import ProviderUnreachable
 from backstay.core.ports import ModelAnswer
 from backstay.providers.local_embedder import Embedder
 from backstay.providers.local_types import embedding_tokenizer, embedding_weights
 from backstay.retrieval import Collections, Embeddings, Ingest, RetrievalStore, Search, Settings
+from backstay.retrieval.comparing import Comparing
+from backstay.retrieval.generation_store import GenerationStore
+from backstay.retrieval.migrating import Migrations
+from backstay.retrieval.recent import RecentQueries
 from backstay.retrieval.types import Chunking
 from backstay.store import Database
 from serving import Server
 
 
 class LocalCalls:
-    """Makes embeddings calls with the local model, and counts the texts."""
+    """Makes embeddings calls with the local model, and counts the texts. ``short`` is one with fewer dimensions."""
 
     def __init__(self, embedder: Embedder):
         self.texts = 0
+        self.broken: set[str] = set()
+        self.made = asyncio.Event()
         self._embedder = embedder
 
     async def make(
@@ -31,7 +39,11 @@ class LocalCalls:
     ) -> ModelAnswer:
         assert operation == "embeddings"
         self.texts += len(body["input"])
-        vectors = self._embedder.embed(body["input"]).vectors.tolist()
+        self.made.set()
+        if body["model"] in self.broken:
+            raise ProviderUnreachable(f"{body['model']} is away.")
+        size = 128 if body["model"] == "short" else 384
+        vectors = self._embedder.embed(body["input"]).vectors[:, :size].tolist()
         data = [{"index": place, "embedding": vector} for place, vector in enumerate(vectors)]
         return ModelAnswer(body=msgspec.json.encode({"data": data}), trace_id="0" * 32, cost_usd="0")
 
@@ -46,13 +58,20 @@ async def house(database: Database, tenant: str, embedder: Embedder) -> House:
     """A worker's rooms of retrieval, with a collection ``docs`` of the tenant ``acme``."""
     calls, store = LocalCalls(embedder), RetrievalStore(database)
     embeddings = Embeddings(calls, store)
+    generations = GenerationStore(database, store)
+    recent = RecentQueries(generations, keeps_texts=True)
+    search = Search(store, embeddings, recent.hear)
     house = House(
         caller=operator(tenant),
         calls=calls,
         store=store,
         collections=Collections(store),
         ingest=Ingest(store, embeddings),
-        search=Search(store, embeddings),
+        search=search,
+        generations=generations,
+        migrations=Migrations(generations, store, embeddings),
+        comparing=Comparing(generations, store, search),
+        recent=recent,
     )
     await house.collections.create(tenant, "docs", Settings(language="en", chunking=Chunking(max_chars=100)))
     return house

@@ -95,8 +95,18 @@ def test_a_collection_is_a_model(wires: Server, client: openai.OpenAI) -> None:
     assert completion.usage is not None and completion.usage.prompt_tokens > 50
     assert (completion.model_extra or {})["backstay"]["abstained"] is False
     assert float(raw.headers["x-backstay-cost-usd"]) > 0
-    trace = eventually(lambda: wires.ask("traces", "show", raw.headers["x-backstay-trace-id"]))
+    shown = ("traces", "show", raw.headers["x-backstay-trace-id"])
+    assert eventually(lambda: wires.run(*shown).returncode == 0)
+    trace = wires.ask(*shown)
     assert "writer" in {span["model"] for span in trace["spans"]}
+
+
+def test_the_catalog_says_which_models_are_collections(wires: Server) -> None:
+    """For programs and for people."""
+    models = {model["name"]: model for model in wires.ask("models")["models"]}
+    assert (models["docs"]["collection"], models["docs"]["targets"]) == ("handbook", [])
+    assert models["writer"]["collection"] is None
+    assert "collection handbook" in wires.run("models").stdout
 
 
 def test_a_streamed_completion_says_what_the_whole_one_says(client: openai.OpenAI) -> None:

@@ -7,6 +7,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backstay.core.caller import Caller
 from backstay.core.ports import ModelAnswer
 from backstay.retrieval.analysis import Analyzer
 from backstay.retrieval.answering import ABSTENTION, NOTHING, Draft
@@ -24,7 +25,8 @@ PASSAGE = Found(
     start=0,
     end=84,
 )
-DRAFT = Draft(request={}, verifier=Verifier(Analyzer("en"), [PASSAGE]))
+CALLER = Caller(tenant_id="acme", kind="key", id="key_1", name="app", rights=frozenset({"call"}))
+DRAFT = Draft(payer=CALLER, request={}, verifier=Verifier(Analyzer("en"), [PASSAGE]))
 
 _PARTS = st.sampled_from(
     [

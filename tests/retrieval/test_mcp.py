@@ -73,19 +73,18 @@ async def test_whoever_runs_or_reaches_the_server_says_for_whom_it_searches(
 ) -> None:
     """The model cannot: principals are no argument of a tool."""
     asked: dict[str, Any] = {"collection": "handbook", "query": "secret door"}
-    async with connected(way, wires, wires_key) as client:
-        found = told(await client.call_tool("search", asked))["results"]
-        assert all(SECRET not in each["text"] for each in found)
-        forged = await client.call_tool("search", {**asked, "principals": ["user:ada"]})
-        assert forged.is_error and "principals" in told(forged)
     async with connected(way, wires, wires_key, principals="user:ada") as client:
         assert told(await client.call_tool("search", asked))["results"][0]["text"] == SECRET
+        forged = await client.call_tool("search", {**asked, "principals": ["user:bob"]})
+        assert forged.is_error and "principals" in told(forged)
+    async with connected("http", wires, wires_key) as client:
+        found = told(await client.call_tool("search", asked))["results"]
+        assert all(SECRET not in each["text"] for each in found)
 
 
-@WAYS
-async def test_what_is_wrong_is_told_to_the_model(wires: Server, wires_key: str, way: Way) -> None:
+async def test_what_is_wrong_is_told_to_the_model(wires: Server, wires_key: str) -> None:
     """As a result that is an error, in the sentence that anybody gets."""
-    async with connected(way, wires, wires_key) as client:
+    async with connected("http", wires, wires_key) as client:
         for tool, arguments, words in [
             ("search", {"collection": "handbook", "query": ""}, "query"),
             ("search", {"collection": "nothing", "query": "x"}, "no collection nothing"),

@@ -1,6 +1,7 @@
 """Collections on a real server: commands, the API, embeddings as the caller's own calls, answers that are checked."""
 
 import json
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from serving import Server, eventually, serving
+from serving import BACKSTAY, Server, eventually, serving
 
 POLICY = """
 [providers.writer]
@@ -221,6 +222,36 @@ def test_files_that_cannot_be_read_are_named_and_the_others_kept(server: Server)
     assert [each["external_id"] for each in told["unreadable"]] == ["binary.bin", "cut.pdf", "empty.txt"]
 
 
+def test_a_file_is_sent_by_itself_and_a_watched_folder_followed(server: Server, key: str) -> None:
+    """One PUT is an ingest; what comes, changes and goes in a folder that is watched does so in the collection."""
+    server.ask("collections", "create", "watched")
+    admin = server.ask("keys", "create", "--name", "sender", "--rights", "admin")["key"]
+    place = f"{server.url}/v1/collections/watched/files?external_id=port.csv&principals=user:ada"
+    request = urllib.request.Request(place, b"port,depth\nKiel,9\n", {"authorization": f"Bearer {admin}"}, method="PUT")
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        sent = json.load(answer)["ingest"]
+    assert (answer.status, sent["items"]) == (201, 1)
+    told = server.ask("ingests", "show", sent["id"], "--wait")
+    assert (told["state"], told["added"], told["problems"]) == ("done", 1, [])
+    status, _ = post(server, key, "/v1/collections/watched/ingests", {"urls": ["https://a.example/x"]})
+    assert status == 403
+    folder = server.folder / "watched"
+    folder.mkdir()
+    (folder / "a.md").write_text("Alpha.")
+    command = [BACKSTAY, "ingest", str(folder), "--collection", "watched", "--watch", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=server.environment, text=True) as watching:
+        assert watching.stdout is not None
+        assert json.loads(watching.stdout.readline())["added"] == 1
+        (folder / "b.md").write_text("Beta.")
+        (folder / "a.md").unlink()
+        told = json.loads(watching.stdout.readline())
+        assert (told["added"], told["removed"]) == (1, 1)
+        watching.terminate()
+        assert watching.wait(60) == 0
+    _, found = post(server, key, "/v1/collections/watched/search", {"query": "alpha beta", "principals": ["user:ada"]})
+    assert {each["external_id"] for each in found["results"]} == {"b.md", "port.csv"}
+
+
 def test_a_labelled_set_is_measured_by_mode(server: Server) -> None:
     """The figures are those of the rankings, and the collection is gone afterwards."""
     corpus = [{"_id": str(number), "text": f"On {word}."} for number, word in enumerate(("cats", "tax"))]
@@ -235,3 +266,15 @@ def test_a_labelled_set_is_measured_by_mode(server: Server) -> None:
     )
     names = {each["name"] for each in server.ask("collections", "list")["collections"]}
     assert not any(name.startswith("eval-") for name in names)
+
+
+def test_costs_are_known_by_collection(server: Server, handbook: Path, key: str) -> None:
+    """Calls for a collection carry its tag: those that read documents in, and those that answer."""
+    body = {"question": "When does the office open?"}
+    assert post(server, key, "/v1/collections/handbook/answer", body)[0] == 200
+
+    def models() -> set[str]:
+        report = server.ask("costs", "--by", "tag,model", "--since", "1d")["rows"]
+        return {row["model"] for row in report if row["tag"] == "collection:handbook"}
+
+    assert eventually(lambda: {"embed", "writer"} <= models())

@@ -111,7 +111,7 @@ _FILTERS = st.recursive(
 )
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(words=st.lists(_WORDS, min_size=1, max_size=4, unique=True), filters=_FILTERS)
 def test_no_path_leaks_a_hidden_document(
     wires: Server, people: dict[str, Person], words: list[str], filters: dict[str, Any]

@@ -168,12 +168,9 @@ async def test_shipping_twice_changes_nothing(sink: Database, journal: Journal, 
 
 
 async def test_a_poisoned_entry_holds_up_nothing(sink: Database, journal: Journal, journal_root: Path) -> None:
-    """What Postgres refuses is shipped without its messages or put aside; all others arrive whole."""
+    """What Postgres refuses is put aside, or shipped without its messages; all others arrive whole."""
     for number in range(300):
         journal.append("call", id_of(number), call())
-    journal.append("call", id_of(1000), call(text=b'"\x00"'))
-    journal.append("call", id_of(1001), call(text=b"\xff"))
-    journal.append("call", id_of(1002), [b'{"tenant_id": "nul\\u0000"}', b"in", b"out"])
     journal.append("call", id_of(1003), [b"no json", b"in", b"out"])
     journal.append("call", id_of(1004), [])
     journal.append("call", id_of(1005), call(at_ns=10**30))
@@ -181,13 +178,26 @@ async def test_a_poisoned_entry_holds_up_nothing(sink: Database, journal: Journa
         journal.append("call", id_of(number), call())
     async with shipping(journal_root, sink) as shipper:
         assert await shipper.drain(20)
-        assert (shipper.shipped, shipper.rejected) == (603, 3)
-    rows = {int(row.entry_id, 16): row for row in await rows_in(sink)}
-    assert list(rows) == [*range(300), 1000, 1001, 1002, *range(2000, 2300)]
-    assert [rows[number].input for number in (0, 1000, 1001, 1002)] == ["{}", None, None, None]
-    assert rows[1002].tenant_id == "nul\ufffd"
+        assert (shipper.shipped, shipper.rejected) == (600, 3)
+    assert await numbers_in(sink) == [*range(300), *range(2000, 2300)]
     aside = journal_root / "rejected" / f"{id_of(1003).hex()}.frame"
     assert read_frame(aside.read_bytes(), 0).parts == (b"no json", b"", b"")
+
+
+async def test_what_is_no_text_is_kept_as_far_as_it_is(
+    sink: Database, journal: Journal, journal_root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """NUL and bytes that are not UTF-8 become U+FFFD; all else of such a call is there, and it is no error."""
+    for number, text in enumerate((b'"a\x00b"', b"a\xffb \xc3\xa4", b'{"a": "\\u0000"}', b"\xff\xfe\x00")):
+        journal.append("call", id_of(number), call(text=text))
+    journal.append("call", id_of(4), call(tenant_id="nul\0 \\u0000 \\\0"))
+    async with shipping(journal_root, sink) as shipper:
+        assert await shipper.drain(20)
+        assert (shipper.shipped, shipper.rejected) == (5, 0)
+    rows = await rows_in(sink)
+    assert [row.input for row in rows[:4]] == ['"a\ufffdb"', "a\ufffdb \xe4", '{"a": "\\u0000"}', "\ufffd\ufffd\ufffd"]
+    assert (rows[4].tenant_id, rows[4].input) == ("nul\ufffd \\u0000 \\\ufffd", "{}")
+    assert "refuses" not in caplog.text
 
 
 async def test_what_callers_wrote_reaches_no_log(

@@ -117,7 +117,8 @@ def cost_total(row: CostRow) -> CostFigures:
 
 def model_view(model: Any) -> ModelView:
     """Write a model of the catalog, whatever the composition root describes it with."""
-    return ModelView(name=model.name, targets=[_target_view(each) for each in model.targets])
+    targets = [_target_view(each) for each in model.targets]
+    return ModelView(name=model.name, targets=targets, collection=model.collection)
 
 
 def _target_view(target: Any) -> TargetView:

@@ -14,14 +14,10 @@ from backstay.core.money import NanoUSD, from_usd
 from backstay.idempotency import check_key
 
 _PRIORITY, _DEADLINE, _TIMEOUT = b"x-backstay-priority", b"x-backstay-deadline-ms", b"x-request-timeout"
-_FEATURE, _TAGS, _MAX_COST, _ASYNC = (
-    b"x-backstay-feature",
-    b"x-backstay-tags",
-    b"x-backstay-max-cost",
-    b"x-backstay-async",
-)
+_FEATURE, _TAGS, _MAX_COST = b"x-backstay-feature", b"x-backstay-tags", b"x-backstay-max-cost"
+_ASYNC, _WEBHOOK = b"x-backstay-async", b"x-backstay-webhook"
 _CACHE, _TRACE, _KEY = b"cache-control", b"traceparent", b"idempotency-key"
-_NAMES = frozenset((_PRIORITY, _DEADLINE, _TIMEOUT, _FEATURE, _TAGS, _MAX_COST, _ASYNC, _CACHE, _TRACE, _KEY))
+_NAMES = frozenset((_PRIORITY, _DEADLINE, _TIMEOUT, _FEATURE, _TAGS, _MAX_COST, _ASYNC, _WEBHOOK, _CACHE, _TRACE, _KEY))
 
 
 class CallOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,6 +140,11 @@ def _is_later(headers: Mapping[bytes, bytes]) -> bool:
         case b"true" | b"1":
             return True
         case b"false" | b"0":
+            if _WEBHOOK in headers:
+                raise InvalidRequest(
+                    "A webhook tells of a call that is made later. Add `x-backstay-async: true`, or leave it out.",
+                    param="x-backstay-webhook",
+                )
             return False
         case _:
             raise InvalidRequest("x-backstay-async is `true` or `false`.", param="x-backstay-async")

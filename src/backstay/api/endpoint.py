@@ -156,6 +156,32 @@ def post(
     )
 
 
+def put(
+    path: str,
+    summary: str,
+    handle: Callable[[D, Asked[Q, Nothing]], Awaitable[Any]],
+    *,
+    answer: Any,
+    query: type[Q],
+    right: Right | None,
+    status: int = 200,
+    errors: tuple[type[BackstayError], ...] = (),
+) -> Endpoint[D, Q, Nothing]:
+    """Declare what takes a file: its body is bytes, which ``handle`` reads from the request as they come."""
+    return Endpoint(
+        method="PUT",
+        path=path,
+        summary=summary,
+        handle=handle,
+        answer=answer,
+        query=query,
+        body=Nothing,
+        right=right,
+        status=status,
+        errors=errors,
+    )
+
+
 def within(part: Callable[[E], D], endpoints: Iterable[Endpoint[D, Any, Any]]) -> tuple[Endpoint[E, Any, Any], ...]:
     """Make endpoints into those of deps of which theirs are a part."""
 

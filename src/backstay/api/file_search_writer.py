@@ -58,7 +58,6 @@ class FileSearchWriter:
             "status": "in_progress",
             "completed_at": None,
             "output": [],
-            "usage": None,
         }
         call, message = {"output_index": 0, "item_id": self._call_id}, self._message("in_progress", [])
         begun = {**self._call, "id": self._call_id, "status": "in_progress", "results": None}

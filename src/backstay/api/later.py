@@ -57,6 +57,7 @@ class LaterCalls:
                     tags=incoming.tags,
                     parent_id=incoming.parent_id,
                     cache_control=headers.get(b"cache-control", b"").decode("latin-1") or None,
+                    max_cost_nanousd=incoming.max_cost_nanousd,
                 ),
                 trace_id=incoming.trace_id or new_trace_id(),
                 within_s=min(incoming.deadline_s or WINDOW_S, WINDOW_S),

@@ -34,6 +34,8 @@ from backstay.api.cost_shapes import (
 from backstay.api.costs import dearest, export, invoice, waste
 from backstay.api.endpoint import Asked, Endpoint, Nothing, build_routes, get, post, within
 from backstay.api.filters import call_filter, own_key
+from backstay.api.ingests import INGEST_ENDPOINTS
+from backstay.api.migrations import MIGRATION_ENDPOINTS
 from backstay.api.openapi import openapi_document
 from backstay.api.pairs import find_wrong, pair_row
 from backstay.api.reconcile import reconcile
@@ -464,5 +466,7 @@ ENDPOINTS: tuple[Endpoint[ManageDeps, Any, Any], ...] = (
     ),
     *within(lambda deps: deps.alerts, ALERT_ENDPOINTS),
     *within(lambda deps: deps.retrieval, RETRIEVAL_ENDPOINTS),
+    *within(lambda deps: deps.retrieval.ingesting, INGEST_ENDPOINTS),
+    *within(lambda deps: deps.retrieval.migration, MIGRATION_ENDPOINTS),
 )  # fmt: skip
 """Everything that the API serves; its document is made from the same."""

@@ -21,6 +21,7 @@ _PATTERNS = {
     "alert_id": "^[0-9A-Za-z_-]{1,64}$",
     "channel": "^[0-9A-Za-z_-]{1,64}$",
     "collection": "^[0-9A-Za-z_-]{1,64}$",
+    "ingest": "^[0-9A-Za-z_-]{1,64}$",
     "target": "^[0-9A-Za-z._-]+(/[0-9A-Za-z._:-]+)+$",
 }
 _REFERENCE = "#/components/schemas/{name}"
@@ -51,6 +52,8 @@ def openapi_document(endpoints: Sequence[Endpoint[Any, Any, Any]]) -> dict[str, 
                 "required": any(field.required for field in msgspec.structs.fields(endpoint.body)),
                 "content": {"application/json": {"schema": schema_of[id(endpoint.body)]}},
             }
+        if endpoint.method == "PUT":
+            operation["requestBody"] = {"required": True, "content": {"application/octet-stream": {}}}
         paths.setdefault(path, {})[endpoint.method.lower()] = operation
     return {
         "openapi": "3.1.0",

@@ -35,11 +35,16 @@ class GuardedProtocol(HttpToolsProtocol):
 
     longest_head_bytes = 64 * 1024
 
+    longest_unwanted_bytes = 64 * 1024 * 1024
+    """Of a body that still comes once its request was answered, as where its key is none: who sends on is cut off.
+    Until then it is dropped: many clients read no answer before they have sent all."""
+
     _timer: asyncio.TimerHandle | None = None
     _deadline: float | None = None
     _head_bytes = 0
     _unparsed_bytes = 0
     _has_body = False
+    _unwanted_bytes = 0
     _stall: asyncio.TimerHandle | None = None
     _untaken_bytes = 0
 
@@ -67,7 +72,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._bound_head(len(data))
 
     def on_message_begin(self) -> None:
-        self._head_bytes, self._has_body = 0, False
+        self._head_bytes, self._has_body, self._unwanted_bytes = 0, False, 0
         # A further request may begin in the middle of what came at once: before it is the end of another one's body.
         self._unparsed_bytes = 0 if self._deadline is not None else -_CHUNK_BYTES
         self._wait(self.head_patience_s)
@@ -85,6 +90,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self._has_body = True
         self._wait(self.body_patience_s)
         super().on_body(body)
+        if self.cycle.response_complete:
+            self._unwanted_bytes += len(body)
+            if self._unwanted_bytes > self.longest_unwanted_bytes:
+                self.transport.abort()
 
     def on_message_complete(self) -> None:
         self._wait(None)

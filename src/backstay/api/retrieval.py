@@ -10,6 +10,8 @@ from starlette.responses import StreamingResponse
 from backstay.access import AuditLog
 from backstay.api.answer_stream import respond
 from backstay.api.endpoint import Asked, Endpoint, Nothing, get, post
+from backstay.api.ingests import IngestDeps
+from backstay.api.migrations import MigrationDeps
 from backstay.api.on_behalf import on_behalf
 from backstay.api.principals import read_principals
 from backstay.core.caller import Caller
@@ -20,6 +22,8 @@ from backstay.retrieval.answering import Answers
 from backstay.retrieval.calibrating import Calibrations
 from backstay.retrieval.collections import NoVectors
 from backstay.retrieval.filters import to_jsonpath
+from backstay.retrieval.generation_store import GenerationStore
+from backstay.retrieval.recent import RecentQueries
 from backstay.retrieval.streaming import AnswerStreams
 from backstay.retrieval.types import (
     Answer,
@@ -54,13 +58,17 @@ class OwnCalls(ModelCalls, ModelStreams, Protocol):
 class RetrievalDeps:
     """What these endpoints use."""
 
-    def __init__(self, database: Database, calls: OwnCalls):
+    def __init__(self, database: Database, calls: OwnCalls, *, keeps_queries: bool = True):
         store = RetrievalStore(database)
         embeddings = Embeddings(calls, store)
+        generations = GenerationStore(database, store)
+        self.recent = RecentQueries(generations, keeps_texts=keeps_queries)
         self.database = database
         self.collections = Collections(store)
         self.ingest = Ingest(store, embeddings)
-        self.search = Search(store, embeddings)
+        self.search = Search(store, embeddings, self.recent.hear)
+        self.ingesting = IngestDeps(database, store)
+        self.migration = MigrationDeps(database, store, generations, embeddings, self.search)
         self.answers = Answers(store, self.search, calls)
         self.calibrations = Calibrations(store, self.search)
         self.streams = AnswerStreams(self.answers, calls)

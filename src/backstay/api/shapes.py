@@ -259,6 +259,8 @@ class TargetView(msgspec.Struct, frozen=True, kw_only=True):
 class ModelView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     targets: list[TargetView]
+    collection: str | None
+    """The collection of documents that answers, instead of targets."""
 
 
 class CacheQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

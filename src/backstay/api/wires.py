@@ -13,7 +13,7 @@ from backstay.api.call_options import NO_OPTIONS, CallOptions, read_options
 from backstay.api.document_wires import DocumentWires
 from backstay.api.later import LaterCalls
 from backstay.core.caller import Caller
-from backstay.core.errors import BackstayError, InvalidRequest, Overloaded, RequestTooLarge
+from backstay.core.errors import BackstayError, Draining, InvalidRequest, Overloaded, RequestTooLarge
 from backstay.gateway import Gate, Gateway, Headers, Incoming, Ticket, call, record_unread
 from backstay.providers import Dialect, Operation
 
@@ -23,6 +23,9 @@ Send = Callable[[Message], Awaitable[None]]
 WHOLE_ANSWER = "backstay.whole_answer"
 """The ASGI extension by which a server takes a whole answer at once: called with the scope, the status, the headers and
 the body, it writes them, or says ``False``."""
+
+_CUT_S = 0.5
+"""Longest that a caller may take to be told that the worker ends before its answer does."""
 
 _WATCH_AFTER_S = 0.05
 """From when on, at the earliest, it is watched whether the caller is still there; twice this at the latest."""
@@ -41,17 +44,25 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True):
 _NOTHING: Mapping[str, str] = {}
 
 
+def _hold_nothing(_: int) -> None:
+    pass
+
+
 class AsgiSink:
     """Answers one call over ASGI. ``hold`` is told of each piece of the answer."""
 
     def __init__(self, scope: Scope, send: Send, hold: Callable[[int], None]):
-        self.begun = False
+        self.begun = self.ended = False
         self._scope = scope
         self._send = send
         self._hold = hold
 
+    def hold_nothing(self) -> None:
+        """From now on, tell nobody of the pieces."""
+        self._hold = _hold_nothing
+
     async def reply(self, status: int, headers: Headers, body: bytes) -> None:
-        self.begun = True
+        self.begun = self.ended = True
         self._hold(len(body))
         headers = [*headers, (b"content-length", b"%d" % len(body))]
         write_whole = self._scope.get("extensions", _NOTHING).get(WHOLE_ANSWER)
@@ -66,6 +77,7 @@ class AsgiSink:
 
     async def write(self, chunk: bytes, *, end: bool = False) -> None:
         self._hold(len(chunk))
+        self.ended = self.ended or end
         await self._send({"type": "http.response.body", "body": chunk, "more_body": not end})
 
 
@@ -130,13 +142,17 @@ class Wires:
             return
         sink = AsgiSink(asked.scope, send, partial(self._gate.hold, ticket))
         if self._documents is None or not self._documents.may_concern(asked.wire.path, body):
-            await self._watches.during(call(self._gateway, _incoming(asked, body), sink), receive)
+            answering = call(self._gateway, _incoming(asked, body), sink)
         else:
-            await self._watches.during(self._answer_from_documents(asked, body, ticket, sink, send), receive)
+            answering = self._answer_from_documents(asked, body, ticket, sink)
+        try:
+            await self._watches.during(answering, receive)
+        except asyncio.CancelledError:
+            # Its caller is there: the time is over that the worker waits for open calls before it ends.
+            if not await _tell_cut(asked.wire.dialect, sink):
+                raise
 
-    async def _answer_from_documents(
-        self, asked: "_Asked", body: bytes, ticket: Ticket, sink: AsgiSink, send: Send
-    ) -> None:
+    async def _answer_from_documents(self, asked: "_Asked", body: bytes, ticket: Ticket, sink: AsgiSink) -> None:
         """Answer what is to be answered from documents, if this is.
 
         The calls that are made for it take places of their own: who held one here might wait for them.
@@ -147,7 +163,8 @@ class Wires:
             await call(self._gateway, _incoming(asked, body), sink)
         else:
             self._gate.leave(ticket)
-            await answer(AsgiSink(asked.scope, send, lambda _: None))
+            sink.hold_nothing()
+            await answer(sink)
 
     async def _take_for_later(
         self, asked: "_Asked", _ticket: Ticket, grow: Callable[[int], None] | None, receive: Receive, send: Send
@@ -231,6 +248,23 @@ async def _refuse(
     if ends:
         await discard_body(headers, receive)
         await send({"type": "http.response.body", "body": b""})
+
+
+async def _tell_cut(dialect: Dialect, sink: AsgiSink) -> bool:
+    """Tell a caller that the worker ends before the answer does; ``False``: there is nothing to add, or no time."""
+    error = Draining("This server is shutting down, and the answer takes longer than it waits. Try again.")
+    if sink.ended:
+        return False
+    try:
+        async with asyncio.timeout(_CUT_S):
+            if sink.begun:
+                await sink.write(dialect.write_stream_error(error), end=True)
+            else:
+                status, extra, body = dialect.write_error(error)
+                await sink.reply(status, [(b"content-type", b"application/json"), *_encoded(extra)], body)
+    except TimeoutError:
+        return False
+    return True
 
 
 class _Watch:

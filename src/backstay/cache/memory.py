@@ -90,7 +90,8 @@ class Memory:
 
     def purge(self, purge: Purge) -> int:
         """Forget what meets a purge, and return how many that were."""
-        gone = [key for key, kept in self._kept.items() if kept.meets(purge)]
+        asked = self._kept if purge.keys is None else self._kept.keys() & set(purge.keys)
+        gone = [key for key in asked if self._kept[key].meets(purge)]
         for key in gone:
             self.drop(key)
         return len(gone)

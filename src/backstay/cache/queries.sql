@@ -18,6 +18,11 @@ on conflict (tenant_id, key) do update set holder = excluded.holder, expires_at 
 where mine.expires_at < now()
 returning holder;
 
+-- name: replaced
+-- Which answers to the same questions have not expired: workers may still have them at hand.
+select tenant_id, key from cache_entries
+where (tenant_id, key) in (select * from unnest(%(tenant_id)s::text[], %(key)s::bytea[])) and expires_at > now();
+
 -- name: keep
 insert into cache_entries (tenant_id, key, model, feature, dialect, body, usage, target, trace_id, cost_nanousd,
                            created_at, expires_at, keep_until)

@@ -72,7 +72,8 @@ def build_ask(
     except (ValueError, RecursionError):  # not JSON after all, ambiguous, or not UTF-8: for the provider to refuse
         return None
     by_meaning = operation == "chat" and not directives.exact_only
-    question, context = _split(policy, fields, head, ignored) if by_meaning else (None, b"")
+    # An equal request has an equal answer whatever it is for; what only means the same may be asked for another end.
+    question, context = _split(policy, fields, (*head, feature), ignored) if by_meaning else (None, b"")
     return Ask(
         tenant_id=tenant_id,
         key=_digest(head, parts),

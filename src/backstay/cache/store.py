@@ -80,7 +80,14 @@ class CacheStore:
             await connection.execute("set local synchronous_commit = off")
             values = {**_place(ask), "holder": self._holder, "for_s": max(ask.policy.wait_s, 1.0)}
             cursor = await connection.execute(_QUERIES["claim"], values)
-            return await cursor.fetchone() is not None
+            if await cursor.fetchone() is None:
+                return False
+            # Who had the claim keeps the answer as it gives the claim up, which may be after our first look.
+            found = await self._find(connection, ask)
+            if found is None:
+                return True
+            await connection.rollback()  # so that the claim is nobody's
+            return found
 
     async def _find(self, connection: Connection, ask: Ask) -> Answer | None:
         row = await (await connection.execute(_QUERIES["find"], _place(ask))).fetchone()
@@ -92,7 +99,7 @@ class CacheStore:
         """Keep answers, give up claims and add to the counts, all in one transaction."""
         async with self._database.system(timeout_s=_WRITE_S) as connection:
             if kept:
-                await connection.execute(_QUERIES["keep"], _columns([_row(each) for each in kept]))
+                await self._keep(connection, kept)
             vectors = [_vector_row(each) for each in kept if each.vector]
             if vectors:
                 await connection.execute(_QUERIES["keep_vectors"], _columns(vectors))
@@ -101,6 +108,20 @@ class CacheStore:
             if released:
                 places = _columns([{"tenant_id": tenant_id, "key": key} for tenant_id, key in released])
                 await connection.execute(_QUERIES["release"], {**places, "holder": self._holder})
+
+    async def _keep(self, connection: Connection, kept: Sequence[Kept]) -> None:
+        """Keep answers; where one takes the place of another that has not expired, every worker forgets the old one."""
+        rows = _columns([_row(each) for each in kept])
+        places = {"tenant_id": rows["tenant_id"], "key": rows["key"]}
+        replaced = await (await connection.execute(_QUERIES["replaced"], places)).fetchall()
+        await connection.execute(_QUERIES["keep"], rows)
+        made_ns = {(each.tenant_id, each.key): each.answer.created_ns for each in kept}
+        for row in replaced:
+            tenant_id, key = row["tenant_id"], bytes(row["key"])
+            await self._tell(connection, Purge(tenant_id=tenant_id, keys=(key,), before_ns=made_ns[tenant_id, key]))
+
+    async def _tell(self, connection: Connection, purge: Purge) -> None:
+        await connection.execute(_QUERIES["tell"], {"payload": msgspec.json.encode(purge).decode()})
 
     async def add_pair(self, tenant_id: str, pair: Pair) -> None:
         """Keep what is known of two questions; its time is Postgres' own."""
@@ -164,7 +185,7 @@ class CacheStore:
         values = {**msgspec.structs.asdict(purge), "before": before, "keys": keys}
         async with self._database.tenant(purge.tenant_id, timeout_s=_SWEEP_S) as connection:
             gone = (await connection.execute(_QUERIES["purge"], values)).rowcount
-            await connection.execute(_QUERIES["tell"], {"payload": msgspec.json.encode(purge).decode()})
+            await self._tell(connection, purge)
         return gone
 
     async def stats(self, tenant_id: str, *, since: dt.date, model: str | None = None) -> list[CacheGroup]:

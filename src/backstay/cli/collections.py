@@ -6,9 +6,9 @@ from urllib.parse import quote
 import click
 
 from backstay.cli.context import Cli, command
+from backstay.cli.migration import STRATEGIES, migration
 from backstay.cli.output import count, dump, hint, local_time, say, table
 
-STRATEGIES = ("recursive", "sentence", "fixed")
 UNSUPPORTED = ("mark", "cut", "ask_again")
 
 
@@ -24,7 +24,7 @@ def collections() -> None:
 @click.option("--language", default="auto", show_default=True, help="Whose words: en, de, zh, …; auto: the documents'.")
 @click.option("--chunking", "strategy", type=click.Choice(STRATEGIES), default="recursive", show_default=True,
               help="How documents are cut.")  # fmt: skip
-@click.option("--max-chars", type=int, default=1200, show_default=True, help="The longest chunk, in characters.")
+@click.option("--max-chars", type=int, default=800, show_default=True, help="The longest chunk, in characters.")
 @click.option("--overlap-chars", type=int, default=0, show_default=True, help="What two neighbours have in common.")
 @click.option(
     "--wrong-answers",
@@ -115,3 +115,6 @@ def delete(cli: Cli, name: str) -> None:
         dump(answer)
     else:
         say(f"{name} is gone.")
+
+
+collections.add_command(migration)

@@ -4,7 +4,8 @@ import json
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 from urllib.parse import SplitResult, urlencode, urlsplit
 
 from backstay import __version__
@@ -43,14 +44,23 @@ class Client:
         with self.open("GET", path, query=query, timeout_s=timeout_s) as response:
             return _decode(response)
 
-    def post(self, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None) -> Any:
-        with self.open("POST", path, body=body or {}, headers=headers) as response:
+    def post(
+        self, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None, timeout_s: float | None = None
+    ) -> Any:
+        with self.open("POST", path, body=body or {}, headers=headers, timeout_s=timeout_s) as response:
             return _decode(response)
+
+    def put_file(self, path: str, file: Path, *, query: Query, timeout_s: float) -> Any:
+        """Send a file as it is, piece by piece, and return the decoded JSON answer. Raises as ``open``."""
+        with file.open("rb") as data:
+            length = {"content-type": "application/octet-stream", "content-length": str(file.stat().st_size)}
+            with self.open("PUT", path, query=query, headers=length, raw=data, timeout_s=timeout_s) as response:
+                return _decode(response)
 
     @contextmanager
     def open(
         self, method: str, path: str, *, query: Query | None = None, body: Any = None,
-        headers: Mapping[str, str] | None = None, timeout_s: float | None = None,
+        headers: Mapping[str, str] | None = None, timeout_s: float | None = None, raw: IO[bytes] | None = None,
     ) -> Generator[HTTPResponse]:  # fmt: skip
         """Send a request and give the open answer, whose status is good.
 
@@ -66,7 +76,7 @@ class Client:
             sent["content-type"] = b"application/json"
         connection = self._connect(timeout_s or self._timeout_s)
         try:
-            connection.request(method, target, None if body is None else json.dumps(body).encode(), sent)
+            connection.request(method, target, raw if body is None else json.dumps(body).encode(), sent)
             response = connection.getresponse()
             if response.status >= 400:
                 raise _error(response)

@@ -1,107 +1,156 @@
-"""Owns ``backstay ingest``: files and folders into a collection; what is unchanged is not even read."""
+"""Owns ``backstay ingest``: files, folders and addresses into a collection; what is unchanged is not even sent."""
 
-import asyncio
-import hashlib
-import json
+import signal
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import click
 
 from backstay.cli.context import Cli, command
-from backstay.cli.http import Client
-from backstay.cli.output import count, dump, say
+from backstay.cli.http import Client, ServerError
+from backstay.cli.ingests import draw, follow, problems_of
+from backstay.cli.output import count, dump, printable, say
+from backstay.cli.sources import Source, Sources, is_url
 from backstay.core.errors import InvalidRequest
-
-if TYPE_CHECKING:
-    from backstay.retrieval.parsing import Parser
 
 _BATCH = 64
 _BATCH_CHARS = 2_000_000
 _COMPARED = 5000
 _ANSWER_S = 600.0
-
-
-@dataclass(frozen=True)
-class Source:
-    """A document before it is read: a file, or a line of one."""
-
-    external_id: str
-    content_hash: str
-    path: Path
-    line: dict[str, Any] | None = None
+_WATCH_S = 2.0
+_SENT_BEFORE_LOOK = 16
+_NOT_TAKEN = frozenset({400, 413})
 
 
 @dataclass
-class Progress:
+class Outcome:
     """What came of the documents so far."""
 
     figures: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(("added", "changed", "unchanged", "removed", "chunks", "embedded"), 0)
     )
     unreadable: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    ingest: str | None = None
 
-    def add(self, told: dict[str, int]) -> None:
-        for name, number in told.items():
-            self.figures[name] += number
+    def add(self, told: dict[str, Any]) -> None:
+        for name in self.figures.keys() & told.keys():
+            self.figures[name] += told[name]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where documents go, and who may read them."""
+
+    client: Client
+    collection: str
+    principals: Sequence[str]
+
+    @property
+    def place(self) -> str:
+        return f"/v1/collections/{quote(self.collection)}"
 
 
 @click.command()
-@click.argument("paths", metavar="PATH…", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.argument("paths", metavar="PATH|URL…", nargs=-1, required=True)
 @click.option("--collection", required=True, metavar="NAME", help="Where to; `backstay collections create` makes it.")
 @click.option("--principal", "principals", multiple=True, help="Who may read these documents; none: everybody.")
 @click.option("--prune", is_flag=True, help="Delete documents of the collection that are not among these.")
+@click.option("--no-wait", is_flag=True, help="End once all is sent; `backstay ingests show` tells of the rest.")
+@click.option("--watch", is_flag=True, help="Go on, and follow what changes in these folders, until interrupted.")
 @command
-def ingest(cli: Cli, paths: tuple[Path, ...], collection: str, principals: tuple[str, ...], prune: bool) -> None:
-    """Keep files and folders in a collection: text, Markdown, HTML, PDF and office formats.
+def ingest(
+    cli: Cli, paths: tuple[str, ...], collection: str, principals: tuple[str, ...], prune: bool, no_wait: bool,
+    watch: bool,
+) -> None:  # fmt: skip
+    """Keep files, folders and web pages in a collection: text, Markdown, HTML, PDF, office formats, CSV.
 
     A .jsonl file has a document a line: `_id`, `text`, and if you like `title`, `metadata`, `principals`.
     """
-    place = f"/v1/collections/{quote(collection)}/documents"
-    client = cli.client()
-    sources = _distinct(list(_sources(paths, principals)))
-    progress = Progress()
-    asyncio.run(_ingest(client, place, sources, principals, progress))
+    target = Target(client=cli.client(), collection=collection, principals=principals)
+    urls, files = [path for path in paths if is_url(path)], _existing([path for path in paths if not is_url(path)])
+    if no_wait and (prune or watch):
+        raise InvalidRequest("--no-wait goes with neither --prune nor --watch: these wait for what is taken in.")
+    sources = Sources(files, principals)
+    before = sources.state()
+    found = sources.documents()
+    outcome = _take_in(target, found, urls, wait=not no_wait)
     if prune:
-        kept = {"external_ids": [source.external_id for source in sources]}
-        progress.add(client.post(f"{place}/prune", kept))
-    _tell(cli, progress)
+        kept = {"external_ids": [*(source.external_id for source in found), *urls]}
+        outcome.add(target.client.post(f"{target.place}/documents/prune", kept))
+    _tell(cli, outcome)
+    if watch:
+        _watch(cli, target, sources, before, {source.external_id for source in found})
+    if outcome.unreadable:
+        raise SystemExit(1)
 
 
-async def _ingest(
-    client: Client, place: str, sources: Sequence[Source], principals: Sequence[str], progress: Progress
-) -> None:
-    from backstay.retrieval.parsing import Parser
-
-    changed = _wanted(client, place, sources)
+def _take_in(target: Target, sources: Sequence[Source], urls: Sequence[str], *, wait: bool) -> Outcome:
+    outcome = Outcome()
+    changed = _wanted(target, sources)
     wanted = [source for source in sources if source.external_id in changed]
-    progress.figures["unchanged"] = len(sources) - len(wanted)
-    parser = Parser()
-    try:
-        for batch in _batches(wanted):
-            documents = [each for source in batch if (each := await _read(parser, source, principals, progress))]
-            if documents:
-                progress.add(await asyncio.to_thread(_send, client, place, documents))
-    finally:
-        await parser.close()
+    outcome.figures["unchanged"] = len(sources) - len(wanted)
+    for batch in _batches([source for source in wanted if source.line is not None]):
+        documents = [_document(source, target.principals) for source in batch]
+        outcome.add(target.client.post(f"{target.place}/documents", {"documents": documents}, timeout_s=_ANSWER_S))
+    files = [source for source in wanted if source.line is None]
+    if files or urls:
+        _send(target, files, urls, outcome, wait=wait)
+    return outcome
 
 
-def _wanted(client: Client, place: str, sources: Sequence[Source]) -> set[str]:
+def _wanted(target: Target, sources: Sequence[Source]) -> set[str]:
     """Ask which documents are new or changed."""
     wanted: set[str] = set()
     for start in range(0, len(sources), _COMPARED):
         hashes = {source.external_id: source.content_hash for source in sources[start : start + _COMPARED]}
-        wanted.update(client.post(f"{place}/compare", {"hashes": hashes})["external_ids"])
+        wanted.update(target.client.post(f"{target.place}/documents/compare", {"hashes": hashes})["external_ids"])
     return wanted
 
 
-def _send(client: Client, place: str, documents: Sequence[dict[str, Any]]) -> dict[str, int]:
-    with client.open("POST", place, body={"documents": documents}, timeout_s=_ANSWER_S) as response:
-        return json.load(response)
+def _send(target: Target, files: Sequence[Source], urls: Sequence[str], outcome: Outcome, *, wait: bool) -> None:
+    """Send files to an ingest of their own, and follow it to its end."""
+    begun: dict[str, Any] = {"is_open": True, "urls": list(urls)}
+    if target.principals:
+        begun["principals"] = list(target.principals)
+    client = target.client
+    told = client.post(f"{target.place}/ingests", begun)["ingest"]
+    outcome.ingest = told["id"]
+    place = f"/v1/ingests/{told['id']}"
+    for number, source in enumerate(files, 1):
+        _send_file(client, place, source, outcome)
+        if number % _SENT_BEFORE_LOOK == 0:
+            draw(client.get(place)["ingest"], total=len(files) + len(urls))
+    client.post(f"{place}/close")
+    if not wait:
+        return
+    told = follow(client, told["id"])
+    outcome.add(told)
+    outcome.unreadable = sorted([*outcome.unreadable, *problems_of(client, told)], key=lambda each: each["external_id"])
+    if told["problem"]:
+        raise InvalidRequest(told["problem"])
+
+
+def _send_file(client: Client, place: str, source: Source, outcome: Outcome) -> None:
+    """Send one file; what the server does not take is told, and the others go on."""
+    from backstay.retrieval.parsing import MOST_BYTES
+
+    size = source.path.stat().st_size
+    if size > MOST_BYTES:
+        most = f"{MOST_BYTES // 1024**2} MiB is the most that is taken of one file. Split it."
+        told = f"{source.external_id} has {size / 1024**2:,.0f} MiB, and {most}"
+        outcome.unreadable.append({"external_id": source.external_id, "problem": told})
+        return
+    query = {"external_id": source.external_id, "content_hash": source.content_hash}
+    try:
+        client.put_file(f"{place}/files", source.path, query=query, timeout_s=_ANSWER_S)
+    except ServerError as error:
+        if error.status not in _NOT_TAKEN:
+            raise
+        outcome.unreadable.append({"external_id": source.external_id, "problem": str(error)})
 
 
 def _batches(sources: Sequence[Source]) -> Iterator[list[Source]]:
@@ -109,7 +158,7 @@ def _batches(sources: Sequence[Source]) -> Iterator[list[Source]]:
     batch: list[Source] = []
     size = 0
     for source in sources:
-        own = len(source.line.get("text", "")) if source.line else source.path.stat().st_size
+        own = len((source.line or {}).get("text", ""))
         if batch and (len(batch) == _BATCH or size + own > _BATCH_CHARS):
             yield batch
             batch, size = [], 0
@@ -119,90 +168,54 @@ def _batches(sources: Sequence[Source]) -> Iterator[list[Source]]:
         yield batch
 
 
-async def _read(
-    parser: "Parser", source: Source, principals: Sequence[str], progress: Progress
-) -> dict[str, Any] | None:  # fmt: skip
-    from backstay.retrieval.parsing import Unreadable
-
+def _document(source: Source, principals: Sequence[str]) -> dict[str, Any]:
+    line = source.line or {}
     known = {"external_id": source.external_id, "content_hash": source.content_hash}
     named = {"principals": list(principals)} if principals else {}
-    if source.line is not None:
-        taken = {name: source.line[name] for name in ("title", "text", "metadata", "principals") if name in source.line}
-        return {**known, **named, **taken}
+    taken = {name: line[name] for name in ("title", "text", "metadata", "principals") if name in line}
+    return {**known, **named, **taken}
+
+
+def _watch(cli: Cli, target: Target, sources: Sources, state: dict[Path, tuple[int, int]], known: set[str]) -> None:
+    """Take in what changes, and delete what goes, once it has been still for a moment."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    say("Watching. Ctrl-C ends it; what is there stays.", err=True)
     try:
-        parsed = await parser.parse(source.path.name, source.path.read_bytes())
-    except Unreadable as error:
-        progress.unreadable.append({"external_id": source.external_id, "problem": error.message})
-        return None
-    return {
-        **known, **named, "text": parsed.text, "title": parsed.title or source.path.stem,
-        "media_type": parsed.media_type, "page_starts": parsed.page_starts,
-    }  # fmt: skip
-
-
-def _sources(paths: Sequence[Path], principals: Sequence[str]) -> Iterator[Source]:
-    """Find documents: files by their names, those of folders by their paths in them, hidden ones left out."""
-    salt = json.dumps(sorted(principals)).encode() if principals else b""
-    for path in paths:
-        if path.is_dir():
-            for file in sorted(path.rglob("*")):
-                inner = file.relative_to(path)
-                if file.is_file() and not any(part.startswith(".") for part in inner.parts):
-                    yield from _of_file(file, inner.as_posix(), salt)
-        else:
-            yield from _of_file(path, path.name, salt)
-
-
-def _of_file(path: Path, external_id: str, salt: bytes) -> Iterator[Source]:
-    if path.suffix.lower() == ".jsonl":
-        yield from _of_lines(path, salt)
-        return
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
-    digest.update(salt)
-    yield Source(external_id=external_id, content_hash=digest.hexdigest(), path=path)
-
-
-def _of_lines(path: Path, salt: bytes) -> Iterator[Source]:
-    with closing(path.open("rb")) as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
+        while True:
+            time.sleep(_WATCH_S)
+            now = sources.state()
+            if now == state or now != _after(sources, _WATCH_S / 2):
                 continue
-            told: Any = None
-            try:
-                told = json.loads(line)
-                external_id, text = told["_id"], told["text"]
-            except (ValueError, KeyError, TypeError):
-                external_id = text = None
-            if not isinstance(external_id, str | int) or not isinstance(text, str):
-                raise InvalidRequest(f"{path}, line {number}: a line must be a JSON object with `_id` and `text`.")
-            content_hash = hashlib.sha256(line.strip() + salt).hexdigest()
-            yield Source(external_id=str(external_id), content_hash=content_hash, path=path, line=told)
+            state = now
+            found = sources.documents()
+            outcome = _take_in(target, found, [], wait=True)
+            there = {source.external_id for source in found}
+            if gone := sorted(known - there):
+                outcome.add(target.client.post(f"{target.place}/documents/delete", {"external_ids": gone}))
+            known = there
+            _tell(cli, outcome)
+    except KeyboardInterrupt:
+        say(err=True)
 
 
-def _distinct(sources: Sequence[Source]) -> Sequence[Source]:
-    """Hold that no two documents have one id. Raises ``InvalidRequest``."""
-    seen: dict[str, Path] = {}
-    for source in sources:
-        if source.external_id in seen:
-            where = f"in {seen[source.external_id]} and in {source.path}"
-            raise InvalidRequest(
-                f"Two documents have the id {source.external_id!r}: {where}. Name one folder above both."
-            )
-        seen[source.external_id] = source.path
-    return sources
+def _after(sources: Sources, pause_s: float) -> dict[Path, tuple[int, int]]:
+    time.sleep(pause_s)
+    return sources.state()
 
 
-def _tell(cli: Cli, progress: Progress) -> None:
+def _existing(paths: Sequence[str]) -> list[Path]:
+    for path in paths:
+        if not Path(path).exists():
+            raise click.BadParameter(f"There is no file or folder {path}.", param_hint="PATH")
+    return [Path(path) for path in paths]
+
+
+def _tell(cli: Cli, outcome: Outcome) -> None:
     if cli.json:
-        dump({**progress.figures, "unreadable": progress.unreadable})
-    else:
-        told = [
-            f"{count(number)} {name}" for name, number in progress.figures.items() if name not in ("chunks", "embedded")
-        ]
-        say(", ".join(told) + ".")
-        say(f"{count(progress.figures['chunks'])} chunks, {count(progress.figures['embedded'])} embedded.")
-        for each in progress.unreadable:
-            say(each["problem"], err=True)
-    if progress.unreadable:
-        raise SystemExit(1)
+        dump({**outcome.figures, "unreadable": outcome.unreadable, "ingest": outcome.ingest})
+        return
+    told = [f"{count(number)} {name}" for name, number in outcome.figures.items() if name not in ("chunks", "embedded")]
+    say(", ".join(told) + ".")
+    say(f"{count(outcome.figures['chunks'])} chunks, {count(outcome.figures['embedded'])} embedded.")
+    for each in outcome.unreadable:
+        say(printable(each["problem"]), err=True)

@@ -17,6 +17,7 @@ from backstay.cli.costs import costs
 from backstay.cli.demo import demo
 from backstay.cli.drill import drill
 from backstay.cli.ingest import ingest
+from backstay.cli.ingests import ingests
 from backstay.cli.keys import keys
 from backstay.cli.mcp import mcp
 from backstay.cli.models import models
@@ -67,6 +68,6 @@ def version(cli: Cli) -> None:
 
 for _command in (
     serve, demo, check, ask, keys, traces, costs, budgets, alerts, audit, workers, reconcile, prices, models, routes,
-    cache, collections, ingest, retrieval, mcp, simulate, drill, people, login, webhooks, completion, version,
+    cache, collections, ingest, ingests, retrieval, mcp, simulate, drill, people, login, webhooks, completion, version,
 ):  # fmt: skip
     main.add_command(_command)

@@ -21,6 +21,11 @@ def models(cli: Cli) -> None:
         for model in answer["models"]
         for first, target in zip([True] + [False] * len(model["targets"]), model["targets"], strict=False)
     ]
+    rows += [
+        [model["name"], f"collection {model['collection']}", "", "", ""]
+        for model in answer["models"]
+        if model["collection"] is not None
+    ]
     table(["model", "target", "input", "output", "problem"], rows, right=["input", "output"])
     hint('backstay ask "…" --model NAME', "models are named in backstay.toml")
 

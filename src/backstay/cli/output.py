@@ -60,6 +60,12 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "�" for character in text)
 
 
+def bar(done: int, total: int, width: int = 24) -> str:
+    """Draw how much of something is done."""
+    full = width if total <= 0 else width * min(done, total) // total
+    return "━" * full + "·" * (width - full)
+
+
 def money(usd: str | None) -> str:
     return "unknown" if usd is None else f"${usd}"
 

@@ -1,27 +1,26 @@
-"""Owns ``backstay retrieval eval``: how well a labelled set is searched, by mode."""
+"""Owns ``backstay retrieval`` and its ``eval``: how well a labelled set is searched, by mode."""
 
 import secrets
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from backstay.cli.calibrate import calibrate
+from backstay.cli.compare import compare
 from backstay.cli.context import Cli, command
 from backstay.cli.http import Client
 from backstay.cli.labelled import read_lines, read_qrels
 from backstay.cli.output import dump, say, table
+from backstay.cli.trial import MODES, as_document, fill
 
 if TYPE_CHECKING:
     from backstay.retrieval.evaluation import Rankings
 
-MODES = ("hybrid", "lexical", "dense")
 _DEPTH = 100
-_BATCH = 64
 _AT_ONCE = 2
-_LONGEST_S = 600.0
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
@@ -32,6 +31,9 @@ def retrieval() -> None:
 
 
 retrieval.add_command(calibrate)
+
+
+retrieval.add_command(compare)
 
 
 @retrieval.command("eval")
@@ -54,7 +56,7 @@ def evaluate_set(
     wanted = {"name": name, "embedding_model": embedding_model, "language": language}
     client.post("/v1/collections", wanted)
     try:
-        _fill(client, name, read_lines(corpus))
+        fill(client, name, [as_document(line) for line in read_lines(corpus)])
         found = {
             mode: evaluate(
                 _search(client, name, mode, {query: asked[query] for query in judged if query in asked}), judged
@@ -70,17 +72,6 @@ def evaluate_set(
     rows = [[mode, *(f"{figures[measure]:.4f}" for measure in measures)] for mode, figures in found.items()]
     table(["mode", *measures], rows, right=measures)
     say(f"{len(judged)} queries.", err=True)
-
-
-def _fill(client: Client, name: str, documents: Sequence[dict[str, Any]]) -> None:
-    taken = [
-        {"external_id": str(each["_id"]), "title": str(each.get("title") or ""), "text": str(each["text"])}
-        for each in documents
-    ]
-    for start in range(0, len(taken), _BATCH):
-        body = {"documents": taken[start : start + _BATCH]}
-        with client.open("POST", f"/v1/collections/{name}/documents", body=body, timeout_s=_LONGEST_S) as response:
-            response.read()
 
 
 def _search(client: Client, name: str, mode: str, queries: dict[str, str]) -> "Rankings":

@@ -151,6 +151,7 @@ class Engine:
                 database=Database(url, max_connections=_CONNECTIONS, name="backstay client"),
                 observe=_ignore,
                 knows_all_keys=False,
+                is_supervised=False,
             )
             opened.push_async_callback(path.stop)
             await path.start()

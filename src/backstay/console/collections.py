@@ -7,6 +7,7 @@ from typing import Any, get_args
 import msgspec
 from starlette.responses import Response
 
+from backstay.console.ingests import work
 from backstay.console.render import href
 from backstay.console.visit import Visit
 from backstay.core.errors import BackstayError
@@ -79,6 +80,7 @@ async def _page(visit: Visit, **more: Any) -> Response:
         "collection.html",
         collection=collection,
         stages=STAGES,
+        **await work(visit, name),
         documents=[(each, _address(name, each.external_id)) for each in documents[:_PAGE]],
         older=visit.link(after=documents[_PAGE - 1].external_id) if len(documents) > _PAGE else None,
         newest=visit.link(after=None) if visit.query.get("after") else None,

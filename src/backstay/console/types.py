@@ -18,6 +18,8 @@ from backstay.ledger.forecasts import Forecasts
 from backstay.ledger.savings import FoundSavings
 from backstay.retrieval import Collections, Search
 from backstay.retrieval.answering import Answers
+from backstay.retrieval.ingests import Ingests
+from backstay.retrieval.migrating import Migrations
 from backstay.tracing import CallReading, StoredSpan, TraceStore
 
 
@@ -39,6 +41,8 @@ class CatalogModel(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     targets: tuple[CatalogTarget, ...]
+    collection: str | None = None
+    """The collection of documents that answers by this name, instead of targets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +67,8 @@ class ConsoleDeps:
     collections: Collections
     search: Search
     answers: Answers
+    ingests: Ingests
+    migrations: Migrations
     read_trace: Callable[[StoredSpan], CallReading]
     """Reads what a call's root span holds of its input and output into neutral form."""
     find_savings: Callable[..., Awaitable[FoundSavings]]

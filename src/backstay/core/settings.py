@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     webhook_ca: FilePath | None = Field(
         default=None, description="PEM file of authorities whose certificates webhooks trust beside the system's."
     )
+    ingest_hosts: str = Field(
+        default="", description="Hosts inside the network that documents may be fetched from, between commas."
+    )
     capture: Literal["full", "metadata"] = Field(
         default="full", description="Whether traces keep messages, or only figures."
     )

@@ -4,14 +4,22 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator
 
-from backstay.core.errors import BackstayError, DeadlineExceeded, ProviderError, TargetsUnavailable
+from backstay.core.errors import (
+    BackstayError,
+    DeadlineExceeded,
+    NoCapableTarget,
+    ProviderError,
+    TargetsUnavailable,
+    Untranslatable,
+)
 from backstay.gateway import hedging
 from backstay.gateway.attempt import Answer, Call, end_broken, try_target
 from backstay.gateway.lines import Waiter
+from backstay.gateway.needs import Needs, read_needs, why_not
 from backstay.gateway.seam import Interrupted
 from backstay.gateway.standing_in import fixed_answer, stale_answer
 from backstay.gateway.stream import Piece
-from backstay.gateway.tries import Began, Event, Failed, Late, Stop, Tries, Try, View, Wait, Waited
+from backstay.gateway.tries import Began, Event, Failed, Late, Stop, Tries, Try, Unable, View, Wait, Waited
 from backstay.gateway.trying import hope_after
 from backstay.gateway.types import Target
 from backstay.health import Availability
@@ -49,6 +57,8 @@ class Answering:
         self._targets = targets
         self._place = 0
         self._error: BackstayError | None = None
+        self._unable: dict[str, Untranslatable] = {}
+        """Targets that cannot take the request, and why."""
         self._outlook = _Outlook(call, targets)
         self._tries = Tries(
             len(targets),
@@ -145,6 +155,9 @@ class Answering:
                         if move.reason == "first" and self._may_hedge():
                             return await self._hedge(move)
                         return await self._try(move, broken)
+                    except Untranslatable as error:
+                        self._unable[self._targets[move.place].name] = error
+                        event = Unable(move.place)
                     except BackstayError as error:
                         self._error = error
                         event = Failed(move.place, hope_after(error))
@@ -210,27 +223,48 @@ class Answering:
     def _why(self, stop: Stop) -> BackstayError:
         if self._error is not None:
             return self._error
+        if len(self._unable) == len(self._targets):
+            return self._why_nobody_can()
         if stop.why == "time":
             return DeadlineExceeded()
-        now_s = self._call.now_s()
-        each = [
-            f"{target.name} {_SAID[self._call.fleet.of(target.name).availability(now_s).readiness]}"
-            for target in self._targets
-        ]
         return TargetsUnavailable(
-            f"No target of {self._call.request.model.name!r} can be asked now: {'; '.join(each)}.",
+            f"No target of {self._call.request.model.name!r} can be asked now. {self._why_not_each()}.",
             retry_after_s=stop.retry_after_s,
         )
+
+    def _why_nobody_can(self) -> BackstayError:
+        """Say of each target why it cannot take the request; of a model's only one in its own words."""
+        model, reasons = self._call.request.model, tuple(self._unable.values())
+        if len(model.targets) == 1:
+            return reasons[0]
+        params = {reason.param for reason in reasons}
+        return NoCapableTarget(
+            f"No target of {model.name!r} can take this request. {self._why_not_each()}.",
+            param=params.pop() if len(params) == 1 else "model",
+        )
+
+    def _why_not_each(self) -> str:
+        request, incoming = self._call.request, self._call.incoming
+        needs = read_needs(request.fields, len(incoming.body))
+        reasons = [(target, self._why_not(target, needs)) for target in request.model.targets]
+        return "; ".join(f"{target.name}: {reason}" for target, reason in reasons)
+
+    def _why_not(self, target: Target, needs: Needs) -> str:
+        if target.name in self._unable:
+            return self._unable[target.name].message.rstrip(".")
+        call = self._call
+        readiness = call.fleet.of(target.name).availability(call.now_s()).readiness
+        return why_not(target, needs, call.incoming) or _SAID[readiness]
 
 
 _NOT_ITS_TURN = Availability("busy")
 """Of a target that has room, for which others have waited longer."""
 
 _SAID = {
-    "ready": "is over its limits",
-    "slow": "is slow",
-    "busy": "has no room",
-    "limited": "is over its rate limit",
-    "open": "is down",
-    "drained": "was taken out of use",
+    "ready": "it is over its limits",
+    "slow": "it is slow",
+    "busy": "it has no room",
+    "limited": "it is over its rate limit",
+    "open": "it is down",
+    "drained": "it was taken out of use",
 }

@@ -37,6 +37,7 @@ from backstay.providers import (
     spoken,
 )
 from backstay.providers.counting import OUTPUT_LIMITS
+from backstay.providers.thoughts import without_foreign_thoughts
 
 _OUTPUT_FIELD = {"openai": "max_completion_tokens", "responses": "max_output_tokens"}
 
@@ -93,18 +94,21 @@ async def try_target(call: Call, target: Target, reason: Reason, broken: Interru
         broken: A stream that broke after the caller had seen some of it, to be gone on with.
 
     Raises:
+        Untranslatable: The target cannot take the request: it was not asked, and nothing was reserved for it.
         BackstayError: It failed. Nothing of it was passed on, and nothing of it is open any more.
     """
+    is_counted_here = _is_counted_here(call, target)
+    body = b"" if is_counted_here else _body(call, target, broken, None)
     hold = await _reserve(call, target, broken)
+    if hold is not None and hold.output_limit is not None:
+        body = _body(call, target, broken, hold.output_limit)
     trying = Trying(call.recording, call.fleet, call.room, target, reason)
     if hold is not None:
         hold.attempt = trying.attempt
     if broken is not None:
         trying.attempt.seam = len(broken.text)
     try:
-        if _is_counted_here(call, target):
-            return _count_tokens(call, trying)
-        return await _try(call, target, trying, broken, hold.output_limit if hold is not None else None)
+        return _count_tokens(call, trying) if is_counted_here else await _try(call, target, trying, broken, body)
     except BaseException as failure:
         trying.end(failure)
         raise
@@ -118,10 +122,8 @@ async def _reserve(call: Call, target: Target, broken: Interrupted | None) -> Ho
     return await call.spending.reserve(target, more_bytes=more_bytes, for_s=call.give_up_at_s - call.now_s())
 
 
-async def _try(
-    call: Call, target: Target, trying: Trying, broken: Interrupted | None, output_limit: int | None
-) -> Answer:
-    exchange = await target.provider.send(_provider_request(call, target, broken, output_limit))
+async def _try(call: Call, target: Target, trying: Trying, broken: Interrupted | None, body: Body) -> Answer:
+    exchange = await target.provider.send(_provider_request(call, target, body))
     trying.attempt.http_status = exchange.status
     trying.headers_came(exchange.headers)
     try:
@@ -137,21 +139,23 @@ async def _try(
         raise
 
 
-def _provider_request(
-    call: Call, target: Target, broken: Interrupted | None, output_limit: int | None
-) -> ProviderRequest:
-    incoming, request = call.incoming, call.request
+def _provider_request(call: Call, target: Target, body: Body) -> ProviderRequest:
+    incoming = call.incoming
     dialect = spoken(target.provider, incoming.dialect).name
-    native = dialect == incoming.dialect.name
     return ProviderRequest(
         dialect=dialect,
         operation=incoming.operation,
         model_id=target.model_id,
-        body=(_native_body if native else _translated_body)(call, target, broken, output_limit),
-        stream=request.stream,
-        headers=incoming.forward if native else {},
+        body=body,
+        stream=call.request.stream,
+        headers=incoming.forward if dialect == incoming.dialect.name else {},
         timeouts=_timeouts(call, target.timeouts),
     )
+
+
+def _body(call: Call, target: Target, broken: Interrupted | None, output_limit: int | None) -> Body:
+    native = spoken(target.provider, call.incoming.dialect).name == call.incoming.dialect.name
+    return (_native_body if native else _translated_body)(call, target, broken, output_limit)
 
 
 def _timeouts(call: Call, timeouts: Timeouts) -> Timeouts:
@@ -170,7 +174,8 @@ def _timeouts(call: Call, timeouts: Timeouts) -> Timeouts:
 
 def _native_body(call: Call, target: Target, broken: Interrupted | None, output_limit: int | None) -> Body:
     """Write the caller's own fields with the target's name for the model: every other byte of a value is as it came."""
-    fields: Fields = {**call.request.fields, "model": msgspec.Raw(msgspec.json.encode(target.model_id))}
+    asked = without_foreign_thoughts(call.request.fields, call.incoming.dialect.name)
+    fields: Fields = {**asked, "model": msgspec.Raw(msgspec.json.encode(target.model_id))}
     if broken is not None:
         fields = go_on(fields, broken, target)
     if output_limit is not None:

@@ -206,11 +206,9 @@ async def _ask(gateway: Gateway, recording: Recording, request: Resolved, lead: 
             write_intent()
         answer = await answering.answer()
         if answer.is_stream:
-            await _relay(gateway, recording, answering.pieces(answer), sink)
+            await _relay(gateway, recording, answering.pieces(answer), lead, sink)
         else:
-            await _reply(gateway, recording, answer, sink)
-        if lead is not None and recording.degraded is None:
-            hand_in(lead, recording)
+            await _reply(gateway, recording, answer, lead, sink)
     except Exception as problem:
         if lead is not None:
             lead.fail(problem if isinstance(problem, BackstayError) else BackstayError())
@@ -328,12 +326,14 @@ def settle_and_record(gateway: Gateway, recording: Recording) -> None:
         recording.incoming.observe(span)
 
 
-async def _reply(gateway: Gateway, recording: Recording, answer: Answer, sink: Sink) -> None:
-    """Answer as a whole, once it is recorded."""
+async def _reply(gateway: Gateway, recording: Recording, answer: Answer, lead: Lead | None, sink: Sink) -> None:
+    """Answer as a whole, once it is recorded and handed in to the cache: its caller may leave before the end."""
     recording.output, recording.http_status = answer.body, 200
     if recording.keeper is not None or recording.claim is not None:
         await _keep(recording, [_JSON, *_route_headers(recording)], answer.body, is_stream=False)
     settle_and_record(gateway, recording)
+    if lead is not None:
+        hand_in(lead, recording)
     headers = [_JSON, *_call_headers(recording)]
     cost = recording.cost_nanousd
     if cost is not None:
@@ -341,8 +341,10 @@ async def _reply(gateway: Gateway, recording: Recording, answer: Answer, sink: S
     await sink.reply(200, headers, answer.body)
 
 
-async def _relay(gateway: Gateway, recording: Recording, stream: AsyncGenerator[Piece], sink: Sink) -> None:
-    """Pass a stream on piece by piece. The last piece waits for the record."""
+async def _relay(
+    gateway: Gateway, recording: Recording, stream: AsyncGenerator[Piece], lead: Lead | None, sink: Sink
+) -> None:
+    """Pass a stream on piece by piece. The last piece waits for the record, and for the cache."""
     recording.http_status = 200
     headers = [*_SSE_HEADERS, *_call_headers(recording)]
     async with aclosing(stream) as pieces:
@@ -351,6 +353,8 @@ async def _relay(gateway: Gateway, recording: Recording, stream: AsyncGenerator[
             if piece.last:
                 await _keep(recording, headers, piece.data, is_stream=True)
                 settle_and_record(gateway, recording)
+                if lead is not None:
+                    hand_in(lead, recording)
             elif recording.claim is not None:
                 recording.claim.add(piece.data)
             await sink.write(piece.data, end=piece.last)

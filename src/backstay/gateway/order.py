@@ -45,7 +45,7 @@ def order_targets(
             return _sorted(targets, lambda target: _weighted_rank(target, 1.0 - chance.random()))
         case "least_latency":
             if chance.random() < _EXPLORED:
-                return tuple(chance.sample(targets, len(targets)))
+                return _sorted(targets, lambda target: chance.random())
             return _sorted(targets, lambda target: _latency_rank(target, request, fleet))
         case "least_busy":
             return _sorted(targets, lambda target: fleet.of(target.name).in_flight / max(target.weight, 1e-9))
@@ -65,7 +65,7 @@ def _capable(request: Resolved, incoming: Incoming) -> tuple[Target, ...]:
 
 
 def _sorted(targets: Sequence[Target], rank: Callable[[Target], float]) -> tuple[Target, ...]:
-    return tuple(sorted(targets, key=rank))
+    return tuple(sorted(targets, key=lambda target: (target.stage, rank(target))))
 
 
 def _weighted_rank(target: Target, drawn: float) -> float:

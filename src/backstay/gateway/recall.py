@@ -51,10 +51,12 @@ def read_hit(recording: Recording, hit: Hit) -> tuple[bytes, bytes | None]:
 
 
 def hand_in(lead: Lead, recording: Recording) -> None:
-    """Hand a whole, settled answer in: to all who wait for it, and to be kept.
+    """Hand a whole, settled answer in, before its caller gets the last of it: to all who wait for it, and to be kept.
 
-    The caller has the answer already: one that cannot be read is let go, and the next in line asks.
+    What stood in for an answer is none. One that cannot be read is let go, and the next in line asks.
     """
+    if recording.degraded is not None:
+        return
     incoming, attempt = recording.incoming, recording.attempts[-1]
     body = recording.output
     response: ChatResponse | None = None

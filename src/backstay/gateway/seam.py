@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -27,6 +28,7 @@ from backstay.gateway.tries import Reason
 from backstay.gateway.types import Target
 from backstay.providers import RESPONSES, Dialect, Fields, StreamWriter
 from backstay.providers.responses import ResponsesDialect
+from backstay.providers.signatures import UNSIGNED
 
 _PREFILLED = re.compile(r"claude-(?:3|instant|2|(?:opus|sonnet|haiku)-4-(?:[015](?:\D|$)|2025))")
 """Models that go on with a last message of the assistant's. Later ones refuse it.
@@ -61,26 +63,17 @@ class Interrupted(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def after(cls, said: Sequence[ChatEvent], request: Resolved, dialect: Dialect) -> "Interrupted | None":
         """Look at what the caller has seen; ``None`` where none could go on: amid tool calls, JSON, several choices."""
-        text: list[str] = []
-        is_finished = isinstance(dialect, ResponsesDialect) and dialect.has_all(request.fields)
-        for event in said:
-            match event:
-                case TextDelta(choice=0, logprobs=None):
-                    text.append(event.text)
-                case Finished(choice=0):
-                    is_finished = True
-                case Started() | UsageReported() | ReasoningDelta(choice=0) | StreamFailed():
-                    pass
-                case _:
-                    return None
-        if not is_finished and _asks_for_json(request.fields):
+        ended = {event.choice for event in said if isinstance(event, Finished)}
+        is_finished = len(ended) >= _candidates(request.fields)
+        is_finished = is_finished or (isinstance(dialect, ResponsesDialect) and dialect.has_all(request.fields))
+        if not is_finished and (_asks_for_json(request.fields) or not all(map(_can_be_gone_on_with, said))):
             return None
         mode = request.model.route.on_broken_stream
         seen = [event for event in said if not isinstance(event, StreamFailed)]
         return cls(
             mode=mode,
             said=seen,
-            text="".join(text),
+            text="".join(event.text for event in said if isinstance(event, TextDelta)),
             is_finished=is_finished,
             may_think=not _THINKING.isdisjoint(request.fields),
         )
@@ -140,6 +133,24 @@ def go_on(fields: Fields, broken: Interrupted, target: Target) -> Fields:
     return {**fields, **{name: msgspec.Raw(text) for name, text in changed.items()}}
 
 
+def _can_be_gone_on_with(event: ChatEvent) -> bool:
+    match event:
+        case TextDelta(choice=0, logprobs=None) | ReasoningDelta(choice=0) | Finished(choice=0):
+            return True
+        case _:
+            return isinstance(event, Started | UsageReported | StreamFailed)
+
+
+def _is_open_thought(event: ChatEvent) -> bool:
+    return isinstance(event, ReasoningDelta) and event.signature is None and event.redacted is None
+
+
+def _candidates(fields: Fields) -> int:
+    """Return how many choices were asked for."""
+    n: Any = msgspec.json.decode(fields.get("n", b"1"))
+    return n if isinstance(n, int) else 1
+
+
 def _asks_for_json(fields: Fields) -> bool:
     return not _FORMATS.isdisjoint(fields) or b'"json_' in bytes(fields.get("text", b""))
 
@@ -160,6 +171,7 @@ class Resumed:
         """``writer`` stands where the stream broke."""
         self.said: list[ChatEvent] = list(broken.said)
         """What the caller has seen, once these bytes are passed on."""
+        self._ends_thought = bool(self.said) and _is_open_thought(self.said[-1])
         self._writer = writer
         self._joint = Joint(broken.text, anew=broken.mode == "restart")
         self._tokens_before = broken.tokens
@@ -192,6 +204,9 @@ class Resumed:
                 return [TextDelta(text=rest), event] if rest else [event]
             case UsageReported():
                 return [self._with_what_was_before(event)]
+            case ReasoningDelta() if self._ends_thought:
+                self._ends_thought = False  # what the next one thinks, and signs, is a thought of its own
+                return [ReasoningDelta(signature=UNSIGNED), event]
             case _:
                 return [event]
 

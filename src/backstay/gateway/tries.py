@@ -4,7 +4,7 @@
 """
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import msgspec
@@ -58,13 +58,19 @@ class Failed(msgspec.Struct, frozen=True):
     hope: Hope
 
 
+class Unable(msgspec.Struct, frozen=True):
+    """The target at a place cannot take the request, so that it was not asked."""
+
+    place: int
+
+
 class Late(msgspec.Struct, frozen=True):
     """The try at a place takes longer than most, and another target may be asked beside it."""
 
     place: int
 
 
-Event = Began | Waited | Failed | Late
+Event = Began | Waited | Failed | Unable | Late
 
 
 class Try(msgspec.Struct, frozen=True):
@@ -126,6 +132,9 @@ class Tries:
             if event.hope == "nowhere":
                 return Stop("hopeless")
             self._note(event, now_s)
+        if isinstance(event, Unable):
+            self._closed[event.place] = True
+            self.made -= 1
         if self.made >= len(self._tries) + self._policy.retries:
             return Stop("tries")
         if now_s >= self.give_up_at_s:
@@ -166,12 +175,10 @@ class Tries:
             Stop("time") if is_out_of_time else Stop("unavailable", self._back_in_s(others, now_s))
         )
 
-    def _in_order(self) -> Iterable[int]:
+    def _in_order(self) -> Sequence[int]:
         """List the places that may still help, those that were tried least first."""
-        if not self.made:
-            return range(len(self._tries))
         places = [place for place, closed in enumerate(self._closed) if not closed]
-        return sorted(places, key=self._tries.__getitem__)
+        return sorted(places, key=self._tries.__getitem__) if self.made else places
 
     def _otherwise(self, others: Sequence[tuple[int, View]], now_s: float) -> Move | None:
         """Choose between waiting and a slow target."""

@@ -54,6 +54,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     can: Ability = ANYTHING
     weight: float = 1.0
     """Its share of the traffic beside the other targets' weights."""
+    stage: int = 0
+    """Targets of a later stage, which are those of fallbacks, are tried after all of an earlier one."""
     timeouts: Timeouts = Timeouts()
 
 

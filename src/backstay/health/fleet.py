@@ -11,6 +11,9 @@ from backstay.health.target import TargetHealth, TargetState
 MOST_UNNAMED = 256
 """Idle targets that are remembered though the policy does not name them: callers may ask any ``provider/model``."""
 
+_SETTLED_S = 10.0
+"""After so long all workers that ask a target have said so, several times."""
+
 
 class RateLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What the operator says that a target allows in a minute; ``None``: only its headers tell."""
@@ -22,7 +25,11 @@ class RateLimits(msgspec.Struct, frozen=True, kw_only=True):
 class Fleet:
     """The targets that this worker has asked, by name: all in use or in the policy, and the last few others."""
 
-    def __init__(self) -> None:
+    def __init__(self, workers: int = 1) -> None:
+        """Args: ``workers``: how many may ask a target, until it is known how many do."""
+        self._workers = workers
+        self._askers: Mapping[str, int] = {}
+        self._shared_since_s: dict[str, float] = {}
         self._targets: dict[str, TargetHealth] = {}
         self._named: frozenset[str] = frozenset()
         self._limits: Mapping[str, RateLimits] = {}
@@ -54,6 +61,13 @@ class Fleet:
         for name in changed:
             self._targets[name].quota = self._quota(name)
 
+    def share(self, askers: Mapping[str, int], now_s: float) -> None:
+        """Divide the operator's rate limits. ``askers``: how many other workers ask a target, by its name."""
+        self._askers = dict(askers)
+        self._shared_since_s = {name: self._shared_since_s.get(name, now_s) for name in self._targets}
+        for name, target in self._targets.items():
+            target.quota.divide(self._parts(name, now_s))
+
     def drain(self, names: Iterable[str]) -> None:
         """Take exactly these targets out of use."""
         self._drained = frozenset(names)
@@ -78,4 +92,12 @@ class Fleet:
 
     def _quota(self, name: str) -> Quota:
         limits = self._limits.get(name, RateLimits())
-        return Quota(requests_per_min=limits.requests_per_min, tokens_per_min=limits.tokens_per_min)
+        quota = Quota(requests_per_min=limits.requests_per_min, tokens_per_min=limits.tokens_per_min)
+        quota.divide(self._parts(name, 0.0))
+        return quota
+
+    def _parts(self, name: str, now_s: float) -> int:
+        """Among how many a target's limit is divided: others may have begun to ask it and not said so yet."""
+        asking = 1 + self._askers.get(name, 0)
+        is_settled = now_s - self._shared_since_s.get(name, now_s) > _SETTLED_S
+        return asking if is_settled else max(asking, self._workers)

@@ -10,6 +10,12 @@ from target_states
 where at > now() - make_interval(secs => %(age_s)s)
 order by target, worker;
 
+-- name: askers
+select target, count(*)::int as askers
+from target_states
+where worker <> %(worker)s and at > now() - make_interval(secs => %(age_s)s) and (state ->> 'recent_tries')::int > 0
+group by target;
+
 -- name: forget_old
 delete from target_states where at < now() - interval '1 hour';
 

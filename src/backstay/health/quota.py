@@ -19,18 +19,28 @@ class QuotaState(msgspec.Struct, frozen=True, kw_only=True):
 class _Bucket:
     """One limit, as far as it is known."""
 
-    __slots__ = ("_at_s", "_left", "_limit", "_rate")
+    __slots__ = ("_at_s", "_left", "_limit", "_parts", "_rate")
 
     def __init__(self, per_min: float | None):
         self._limit = per_min
         self._left = per_min or 0.0
         self._rate = (per_min or 0.0) / _REFILL_S
         self._at_s: float | None = None
+        self._parts: int | None = 1
+        """Among how many workers it is divided; ``None``: the target itself tells what is left for all."""
+
+    def divide(self, parts: int) -> None:
+        if self._parts is None or self._limit is None:
+            return
+        scale, used = self._parts / parts, self._limit - self._left
+        self._limit, self._rate = self._limit * scale, self._rate * scale
+        self._left, self._parts = self._limit - used, parts
 
     def read(self, now_s: float, reading: RateLimit) -> None:
         self._limit, self._left, self._at_s = reading.limit, reading.remaining, now_s
         missing = reading.limit - reading.remaining
         self._rate = missing / reading.reset_s if reading.reset_s and missing > 0 else reading.limit / _REFILL_S
+        self._parts = None
 
     def take(self, now_s: float, amount: float) -> None:
         if self._limit is not None:
@@ -47,7 +57,10 @@ class _Bucket:
         return missing / self._rate if self._rate > 0 else _REFILL_S
 
     def state(self, now_s: float) -> QuotaState | None:
-        return None if self._limit is None else QuotaState(limit=self._limit, left=max(0.0, self._now(now_s)))
+        if self._limit is None:
+            return None
+        parts = self._parts or 1
+        return QuotaState(limit=self._limit * parts, left=max(0.0, self._now(now_s)) * parts)
 
     def _now(self, now_s: float) -> float:
         assert self._limit is not None
@@ -65,6 +78,11 @@ class Quota:
         self._requests = _Bucket(requests_per_min)
         self._tokens = _Bucket(tokens_per_min)
         self._calm_until_s = 0.0
+
+    def divide(self, parts: int) -> None:
+        """Leave this worker its part of what the operator says that the target allows, as so many ask it."""
+        self._requests.divide(parts)
+        self._tokens.divide(parts)
 
     def free_at_s(self, now_s: float, tokens: int) -> float:
         """When a call of so many tokens may go: now, or later."""

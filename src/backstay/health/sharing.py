@@ -1,6 +1,7 @@
 """Owns the exchange of health among workers: a breaker that opens is known to all, and so is what is drained.
 
 Each worker decides for itself: a peer's word makes it check, with one call, what it would have found out with a dozen.
+Rate limits that the operator has named are divided among those that ask a target.
 Without Postgres nothing is exchanged, and each goes on alone.
 """
 
@@ -62,6 +63,7 @@ class HealthSharing:
         if states and (now_s - self._reported_s > _REPORT_S or breakers != self._reported):
             self._reported_s, self._reported = now_s, breakers
             await self._store.report(self._worker, states)
+            self._fleet.share(await self._store.askers(self._worker), now_s)
 
     def _newly_opened(self) -> list[str]:
         """Name the targets whose breaker this worker itself has opened since the last look."""

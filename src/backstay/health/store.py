@@ -57,6 +57,12 @@ class HealthStore:
                 for row in await cursor.fetchall()
             ]
 
+    async def askers(self, worker: str) -> dict[str, int]:
+        """Count the other workers that live and ask a target, by its name."""
+        async with self._database.system() as connection:
+            cursor = await connection.execute(self._queries["askers"], {"worker": worker, "age_s": _REPORT_AGE_S})
+            return {row["target"]: row["askers"] for row in await cursor.fetchall()}
+
     async def tell(self, word: str) -> None:
         """Send a word to all workers."""
         async with self._database.system() as connection:

@@ -68,6 +68,8 @@ class Files:
             if row is None:
                 return
             yield row["data"]
+            if row["is_last"]:
+                return
             number += 1
 
 

@@ -37,7 +37,7 @@ class Poster:
             ConfigError: The file is none of certificates.
         """
         self._named_hosts = named_hosts
-        self._tls = _trusting(ca_file)
+        self._tls = trusting(ca_file)
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Posted:
         """Post a body, with these headers beside those that it needs. It never raises for what a receiver does."""
@@ -66,7 +66,8 @@ class Poster:
             return await _exchange(place, await find_address(place), self._tls, head, body)
 
 
-def _trusting(ca_file: Path | None) -> ssl.SSLContext:
+def trusting(ca_file: Path | None) -> ssl.SSLContext:
+    """Trust the system's authorities and those of a file. Raises ``ConfigError`` if it is none of certificates."""
     context = ssl.create_default_context()
     if ca_file is not None:
         try:

@@ -56,7 +56,11 @@ order by created_at, file_id
 limit %(limit)s
 
 -- name: read_chunk
-select data from file_chunks
+-- Whether it is the last is told with it: who has all bytes of a download leaves, and would cut a further look off.
+select data, not exists (select from file_chunks as later
+                         where later.tenant_id = chunk.tenant_id and later.file_id = chunk.file_id
+                           and later.number = chunk.number + 1) as is_last
+from file_chunks as chunk
 where tenant_id = %(tenant_id)s and file_id = %(file_id)s and number = %(number)s
 
 -- name: sweep_files
@@ -453,12 +457,21 @@ select salt from webhook_secrets where tenant_id = %(tenant_id)s
 
 -- name: claim_webhooks
 -- Those that are due. One that is being tried is due again when its try must be over, should its process die.
-with due as (
-  select tenant_id, job_id from job_calls
+-- Who has the fewest under way is next, and nobody has more than a part of all: receivers that take their time hold up
+-- their own tenant alone.
+with busy as (
+  select tenant_id, count(*) as under_way from unnest(%(busy)s::text[]) as tenant_id group by tenant_id
+), turns as (
+  select tenant_id, job_id, webhook_due_at,
+         coalesce(under_way, 0) + row_number() over (partition by tenant_id order by webhook_due_at) as turn
+  from job_calls left join busy using (tenant_id)
   where webhook_state = 'waiting' and webhook_due_at <= now()
-  order by webhook_due_at
+  order by turn, webhook_due_at
   limit %(most)s
-  for update skip locked
+), due as (
+  select tenant_id, job_id from job_calls join turns using (tenant_id, job_id)
+  where job_calls.webhook_due_at = turns.webhook_due_at and turn <= %(of_one_tenant)s
+  for update of job_calls skip locked
 )
 update job_calls c
 set webhook_tries = webhook_tries + 1, webhook_due_at = now() + make_interval(secs => %(lease_s)s)

@@ -31,7 +31,8 @@ class JobStore:
 
     def __init__(self, database: Database, owner: str):
         self._database = database
-        self._owner = owner
+        self.owner = owner
+        """The installation whose runner this is."""
 
     async def beat(self) -> None:
         """Say that this runner is there, take over from those that are not, and let go of what is old.
@@ -39,8 +40,8 @@ class JobStore:
         A runner that was not heard of itself, as Postgres was away, takes nothing: the others may be about to speak.
         """
         async with self._database.system(timeout_s=_LONG_S) as connection:
-            before = await (await connection.execute(_QUERIES["last_beat"], {"owner": self._owner})).fetchone()
-            await connection.execute(_QUERIES["beat"], {"owner": self._owner})
+            before = await (await connection.execute(_QUERIES["last_beat"], {"owner": self.owner})).fetchone()
+            await connection.execute(_QUERIES["beat"], {"owner": self.owner})
             if before is not None and before["ago_s"] < SILENCE_S / 2:
                 await connection.execute(_QUERIES["take_over"], {"silence_s": SILENCE_S})
             await connection.execute(_QUERIES["sweep_calls"])
@@ -51,14 +52,14 @@ class JobStore:
     async def take_back(self) -> int:
         """Let the calls that were under way here before be made again; return how many those are."""
         async with self._database.system(timeout_s=_LONG_S) as connection:
-            row = await (await connection.execute(_QUERIES["take_back"], {"owner": self._owner})).fetchone()
+            row = await (await connection.execute(_QUERIES["take_back"], {"owner": self.owner})).fetchone()
         assert row is not None
         return row["calls"]
 
     async def claim_batch(self) -> Batch | None:
         """Take a batch whose file is to be read, or whose results are to be written."""
         async with self._database.system() as connection:
-            row = await (await connection.execute(_QUERIES["claim_batch"], {"owner": self._owner})).fetchone()
+            row = await (await connection.execute(_QUERIES["claim_batch"], {"owner": self.owner})).fetchone()
         return None if row is None else read_batch(row)
 
     async def add_lines(self, batch: Batch, lines: Sequence[Line | BadLine]) -> None:
@@ -144,7 +145,7 @@ class JobStore:
 
     async def claim_calls(self, most: int, paused: Iterable[str]) -> list[Job]:
         """Take up to so many calls that are due; ``paused`` are keys, as ``tenant/key``, of which none is."""
-        values = {"owner": self._owner, "most": most, "paused": list(paused)}
+        values = {"owner": self.owner, "most": most, "paused": list(paused)}
         async with self._database.system() as connection:
             rows = await (await connection.execute(_QUERIES["claim_calls"], values)).fetchall()
         return msgspec.convert(rows, list[Job])
@@ -158,7 +159,7 @@ class JobStore:
 
     async def put_back(self, job: Job, after_s: float, *, counts: bool = True) -> None:
         """Let a call be tried again; ``counts``: whether this was a try."""
-        values = {**_of_job(job), "owner": self._owner, "after_s": after_s, "uncounted": 0 if counts else 1}
+        values = {**_of_job(job), "owner": self.owner, "after_s": after_s, "uncounted": 0 if counts else 1}
         async with self._database.system() as connection:
             await connection.execute(_QUERIES["put_back"], values)
 
@@ -166,7 +167,7 @@ class JobStore:
         """End a call that has no good answer, with the last bad one or with a reason."""
         values = {
             **_of_job(job),
-            "owner": self._owner,
+            "owner": self.owner,
             "http_status": None if answered is None else answered.http_status,
             "answer": None if answered is None else answered.body,
             "error": None if failure is None else _json(failure),

@@ -147,6 +147,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     parent_id: str | None = None
     cache_control: str | None = None
     """The header's text."""
+    max_cost_nanousd: NanoUSD | None = None
+    """The most that it may cost."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):

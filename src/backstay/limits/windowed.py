@@ -66,7 +66,9 @@ class Windowed:
         share = self._share_of(workers)
         if self._own_sum + amount <= share:
             return HAS
-        return max(1, next(iter(self._own), book_us + self._terms.window_us) - book_us)
+        if amount > share:
+            return self._terms.gap_us  # no time helps, only the book, which may be back any moment
+        return max(1, next(iter(self._own)) - book_us)
 
     def take(self, now_us: int, book_us: int, amount: int, *, alone: bool) -> int:
         """Use permits that ``look`` said are there. Return when they free."""
@@ -208,16 +210,16 @@ class Windowed:
     def state(self, now_us: int, book_us: int, workers: int, *, alone: bool) -> LimitState:
         self._expire(book_us)
         if alone:
-            remaining = self._share_of(workers) - self._own_sum
+            soonest_us, remaining = self._terms.gap_us, self._share_of(workers) - self._own_sum
         else:
-            remaining = self._free + (self._stock if now_us < self._ends_us else 0)
+            soonest_us, remaining = 1, self._free + (self._stock if now_us < self._ends_us else 0)
         window_us = self._terms.window_us
         return LimitState(
             id=self.id,
             limit=self.limit,
             remaining=max(0, min(self.limit, remaining)),
-            next_us=max(1, min(self._next_at_us - now_us, window_us)),
-            reset_us=max(1, min(self._used_at_us + window_us - now_us, window_us)),
+            next_us=max(soonest_us, min(self._next_at_us - now_us, window_us)),
+            reset_us=max(soonest_us, min(self._used_at_us + window_us - now_us, window_us)),
         )
 
     def _share_of(self, workers: int) -> int:

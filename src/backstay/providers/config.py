@@ -26,8 +26,8 @@ class TimeoutsConfig(BaseModel):
     @model_validator(mode="after")
     def _possible(self) -> "TimeoutsConfig":
         for name in ("connect_s", "first_token_s", "idle_s"):
-            if {name, "total_s"} <= self.model_fields_set and getattr(self, name) > self.total_s:
-                raise ValueError(f"{name} is longer than total_s: it could never be reached")
+            if name in self.model_fields_set and getattr(self, name) > self.total_s:
+                raise ValueError(f"{name} is longer than total_s, {self.total_s:g}: it could never be reached")
         return self
 
     def as_timeouts(self) -> Timeouts:

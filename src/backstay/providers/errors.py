@@ -4,12 +4,16 @@ import math
 import re
 import time
 from collections.abc import Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from backstay.core.errors import BackstayError
 
 LONGEST_ERROR_TEXT = 2000
 """Characters of a provider's error text that are kept."""
+
+LONGEST_WAIT_S = 3600.0
+"""The longest that a provider is left alone because it says so: who asks for more is asked again each hour."""
 
 KIND_OF_STATUS: Mapping[int, str] = {
     400: "invalid_request",
@@ -75,14 +79,17 @@ def _number(text: str | None, unit_s: float) -> float | None:
         value = float(text or "") * unit_s
     except ValueError:
         return None
-    return value if math.isfinite(value) and value >= 0 else None
+    return min(value, LONGEST_WAIT_S) if value >= 0 else None
 
 
 def _until(date: str | None) -> float | None:
     try:
-        return max(0.0, parsedate_to_datetime(date or "").timestamp() - time.time())
+        moment = parsedate_to_datetime(date or "")
+        # RFC 9110, section 5.6.7: always in UTC; -0000 and no zone at all are read as local time without this.
+        moment_s = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
+    return min(max(0.0, moment_s - time.time()), LONGEST_WAIT_S)
 
 
 def read_duration(text: str | None) -> float | None:
@@ -91,7 +98,7 @@ def read_duration(text: str | None) -> float | None:
     if match is None or not any(match.groups()):
         return _number(text, 1.0)
     hours, minutes, seconds, milliseconds = (float(group or 0) for group in match.groups())
-    return hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
+    return min(hours * 3600 + minutes * 60 + seconds + milliseconds / 1000, LONGEST_WAIT_S)
 
 
 def retry_headers(error: BackstayError) -> dict[str, str]:

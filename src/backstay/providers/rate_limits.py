@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from backstay.core.rate_limit import RateLimit
-from backstay.providers.errors import read_duration
+from backstay.providers.errors import LONGEST_WAIT_S, read_duration
 
 
 def read_rate_limits(headers: Mapping[str, str]) -> tuple[RateLimit | None, RateLimit | None]:
@@ -42,6 +42,7 @@ def _limit(limit: str | None, remaining: str | None, reset_s: float | None) -> R
 
 def _until(moment: str | None) -> float | None:
     try:
-        return max(0.0, datetime.fromisoformat(moment or "").timestamp() - time.time())
-    except ValueError:
+        wait_s = datetime.fromisoformat(moment or "").timestamp() - time.time()
+    except (ValueError, OverflowError):
         return None
+    return min(max(0.0, wait_s), LONGEST_WAIT_S)

@@ -69,21 +69,21 @@ class Answers:
         draft = await self.prepare(caller, name, query, messages)
         if isinstance(draft, Answer):
             return draft
-        answer, _ = await self.settle(caller, draft)
+        answer, _ = await self.settle(draft)
         return answer
 
-    async def settle(self, caller: Caller, draft: "Draft") -> tuple[Answer, Sequence[ModelAnswer]]:
+    async def settle(self, draft: "Draft") -> tuple[Answer, Sequence[ModelAnswer]]:
         """Ask the model, once more where the collection says so, and return the answer and what was told each time.
 
         Raises:
             BackstayError: What the calls of the model may end with.
         """
-        told = await self._calls.make(caller, "chat", draft.request)
+        told = await self._calls.make(draft.payer, "chat", draft.request)
         answer = draft.read(told)
         again = asked_again(draft.request, answer) if draft.unsupported == "ask_again" else None
         if again is None:
             return answer, [told]
-        retold = await self._calls.make(caller, "chat", again)
+        retold = await self._calls.make(draft.payer, "chat", again)
         return better(answer, draft.read(retold)), [told, retold]
 
     async def prepare(
@@ -102,6 +102,7 @@ class Answers:
             return Answer(answer=ABSTENTION, abstained=True, sentences=[], trace_id=None, cost_usd="0")
         passages = _packed(found)
         return Draft(
+            payer=collection.payer(caller),
             request=_request(collection, query.text, passages, messages, manner.instructions) | _in_manner(manner),
             verifier=Verifier(analyzer, passages),
             unsupported=collection.settings.unsupported,
@@ -116,6 +117,8 @@ class Answers:
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """An answer whose passages are found and whose model is to be asked."""
 
+    payer: Caller
+    """As whom the model is asked."""
     request: dict[str, Any]
     """On OpenAI's chat wire."""
     verifier: Verifier

@@ -7,7 +7,7 @@ import msgspec
 from backstay.core.errors import BackstayError, InvalidRequest, NotFound
 from backstay.retrieval.languages import LANGUAGES
 from backstay.retrieval.store import RetrievalStore
-from backstay.retrieval.types import CollectionView, DocumentPart, KeptDocument, Settings, SettingsChange
+from backstay.retrieval.types import Chunking, CollectionView, DocumentPart, KeptDocument, Settings, SettingsChange
 
 
 class NoVectors(BackstayError):
@@ -34,10 +34,7 @@ class Collections:
         if settings.language not in LANGUAGES and settings.language != "auto":
             known = ", ".join(["auto", *LANGUAGES])
             raise InvalidRequest(f"`{settings.language}` is no known language; those are {known}.", param="language")
-        if 2 * settings.chunking.overlap_chars > settings.chunking.max_chars:
-            raise InvalidRequest(
-                "Chunks may overlap by half of `max_chars` at most.", param="chunking.overlap_chars"
-            )  # fmt: skip
+        check_chunking(settings.chunking)
         if not await self._store.ensure():
             raise NoVectors
         await self._store.create(tenant_id, name, settings)
@@ -89,3 +86,9 @@ class Collections:
         collection = await self._store.find(tenant_id, name)
         absent = await self._store.absent(collection, kept)
         return await self._store.remove(collection, absent) if absent else 0
+
+
+def check_chunking(chunking: Chunking) -> None:
+    """Hold what no field of a chunking says alone. Raises ``InvalidRequest``."""
+    if 2 * chunking.overlap_chars > chunking.max_chars:
+        raise InvalidRequest("Chunks may overlap by half of `max_chars` at most.", param="chunking.overlap_chars")

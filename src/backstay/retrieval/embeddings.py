@@ -48,7 +48,7 @@ class Embeddings:
         missing.sort(key=lambda pair: len(pair[1]))  # texts of like length share a batch with little padding
         for start in range(0, len(missing), BATCH):
             batch = missing[start : start + BATCH]
-            vectors = await self._embed(caller, collection.embedding_model, [text for _, text in batch])
+            vectors = await self._embed(caller, collection, [text for _, text in batch])
             found |= {each: literal(vector) for (each, _), vector in zip(batch, vectors, strict=True)}
         return [found[each] for each in hashes], len(missing)
 
@@ -58,15 +58,16 @@ class Embeddings:
         if (known := self._queries.get(place)) is not None:
             self._queries.move_to_end(place)
             return known
-        (vector,) = await self._embed(caller, collection.embedding_model, [text])
+        (vector,) = await self._embed(caller, collection, [text])
         self._queries[place] = vector
         if len(self._queries) > _QUERIES_KEPT:
             self._queries.popitem(last=False)
         return vector
 
-    async def _embed(self, caller: Caller, model: str, texts: Sequence[str]) -> list[Vector]:
+    async def _embed(self, caller: Caller, collection: Collection, texts: Sequence[str]) -> list[Vector]:
+        model = collection.embedding_model
         body = {"model": model, "input": [text or " " for text in texts], "encoding_format": "base64"}
-        answer = await self._calls.make(caller, "embeddings", body)
+        answer = await self._calls.make(collection.payer(caller), "embeddings", body)
         try:
             items = sorted(msgspec.json.decode(answer.body, type=_Answer).data, key=lambda item: item.index)
             vectors = [_unit(item.embedding) for item in items]

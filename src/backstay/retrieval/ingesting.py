@@ -1,22 +1,68 @@
 """Owns the taking in of documents: those that changed are cut, embedded and written, others cost nothing."""
 
 import hashlib
-from collections.abc import Sequence
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
 from backstay.core.caller import Caller
-from backstay.core.errors import InvalidRequest
+from backstay.core.errors import BackstayError, InvalidRequest
 from backstay.retrieval.analysis import Analyzer, detect
 from backstay.retrieval.chunking import cut
 from backstay.retrieval.embeddings import Embeddings, text_hash
-from backstay.retrieval.store import ChunkRow, RetrievalStore
+from backstay.retrieval.store import ChunkRow, GenerationsMoved, RetrievalStore, Witness
 from backstay.retrieval.types import Collection, Kept, Known, NewDocument, Piece
+from backstay.store import Connection
 
 INDEX_FROM = 5000
 """Chunks from which vectors have an index. Below, looking at each takes a few milliseconds, and misses none."""
 _SAMPLE = 50
 """Documents by which a language is told."""
+
+_log = logging.getLogger(__name__)
+
+
+class Written(msgspec.Struct, frozen=True, kw_only=True):
+    """What is written, in one transaction."""
+
+    added: Sequence[str]
+    """External ids."""
+    changed: Sequence[str]
+    chunks: Counter[str]
+    """How many of each."""
+    embedded: int
+
+
+Tell = Callable[[Connection, Written], Awaitable[None]]
+
+
+class _Write(msgspec.Struct, frozen=True, kw_only=True):
+    """Documents that are to be written."""
+
+    documents: Sequence[NewDocument]
+    hashes: Known
+    known: Known
+    tell: Tell | None
+
+    def witness(self, chunks: Sequence[ChunkRow], embedded: int) -> Witness | None:
+        """Return what is to be done in the transaction that writes them."""
+        tell = self.tell
+        if tell is None:
+            return None
+        names = [each.external_id for each in self.documents]
+        written = Written(
+            added=[name for name in names if name not in self.known],
+            changed=[name for name in names if name in self.known],
+            chunks=Counter(chunk.external_id for chunk in chunks),
+            embedded=embedded,
+        )
+
+        async def witness(connection: Connection) -> None:
+            await tell(connection, written)
+
+        return witness
 
 
 class Ingest:
@@ -27,8 +73,12 @@ class Ingest:
         self._embeddings = embeddings
         self._analyzers: dict[str, Analyzer] = {}
 
-    async def put(self, caller: Caller, name: str, documents: Sequence[NewDocument]) -> Kept:
+    async def put(
+        self, caller: Caller, name: str, documents: Sequence[NewDocument], tell: Tell | None = None
+    ) -> Kept:  # fmt: skip
         """Keep documents in the place of those that have their external ids; all of them or none.
+
+        ``tell`` is told what is written of which, within the transaction that writes it; nothing of what is unchanged.
 
         Raises:
             NotFound: There is no such collection, or it was deleted meanwhile.
@@ -45,13 +95,32 @@ class Ingest:
         if not changed:
             return Kept(unchanged=unchanged)
         collection = await self._with_language(collection, changed)
-        chunks, embedded = await self._chunks(caller, collection, changed)
-        await self._store.put(collection, changed, hashes, chunks)
-        await self._store.index_vectors(collection, from_chunks=INDEX_FROM)
+        write = _Write(documents=changed, hashes=hashes, known=known, tell=tell)
+        chunks, embedded = await self._write(caller, collection, write)
         added = sum(each.external_id not in known for each in changed)
-        return Kept(
-            added=added, changed=len(changed) - added, unchanged=unchanged, chunks=len(chunks), embedded=embedded
-        )
+        return Kept(added=added, changed=len(changed) - added, unchanged=unchanged, chunks=chunks, embedded=embedded)
+
+    async def _write(self, caller: Caller, collection: Collection, write: "_Write") -> tuple[int, int]:
+        """Write documents into every generation, and return how many chunks the live one got, and how many vectors
+        were made. What another generation's model cannot do now is left to who builds it."""
+        while True:
+            live, *others = await self._store.generations(collection.tenant_id, collection.name)
+            rows, embedded = await self.chunks(caller, live, write.documents)
+            chunks: dict[int, list[ChunkRow] | None] = {live.generation: rows}
+            for other in others:
+                try:
+                    chunks[other.generation], more = await self.chunks(caller, other, write.documents)
+                    embedded += more
+                except BackstayError as error:
+                    _log.warning("%s: generation %d is to be built on: %s", live.name, other.generation, error.message)
+                    chunks[other.generation] = None
+            try:
+                await self._store.put(live, write.documents, write.hashes, chunks, write.witness(rows, embedded))
+            except GenerationsMoved:
+                continue
+            for each in (live, *others):
+                await self._store.index_vectors(each, from_chunks=INDEX_FROM)
+            return len(rows), embedded
 
     async def wanted(self, tenant_id: str, name: str, hashes: Known) -> list[str]:
         """Return the external ids whose documents are not kept with the hash that is named. Raises ``NotFound``."""
@@ -66,9 +135,14 @@ class Ingest:
         await self._store.set_language(collection, language)
         return await self._store.find(collection.tenant_id, collection.name)
 
-    async def _chunks(
+    async def chunks(
         self, caller: Caller, collection: Collection, documents: Sequence[NewDocument]
     ) -> tuple[list[ChunkRow], int]:
+        """Cut and embed documents as a generation does, and return its chunks, and how many vectors were made.
+
+        Raises:
+            BackstayError: What the calls of the embedding model may end with.
+        """
         analyzer = self._analyzers.setdefault(collection.language, Analyzer(collection.language))
         pieces = [
             (document, ordinal, piece)

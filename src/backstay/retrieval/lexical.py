@@ -44,8 +44,14 @@ class _Part:
         self._counts = counts.astype(np.float32)
         bounds = np.arange(len(self._numbers) + 1, dtype=np.int64) * max(len(chunks), 1)
         self._bounds = np.searchsorted(keys, bounds)
-        readable = [place for place, principals in enumerate(self.principals) if principals is not None]
-        self._restricted = np.array(readable, dtype=np.int64)
+        readers = {principals: number for number, principals in enumerate(dict.fromkeys(self.principals))}
+        self._readers = np.array([readers[principals] for principals in self.principals], dtype=np.int32)
+        self._public = readers.get(None)
+        self._read_by: dict[str, list[int]] = {}
+        for principals, number in readers.items():
+            for principal in principals or ():
+                self._read_by.setdefault(principal, []).append(number)
+        self._kinds = len(readers)
 
     def postings(self, term: str) -> tuple[npt.NDArray[np.int32], Floats]:
         """Return the places of the chunks with a term, and how often each has it."""
@@ -57,12 +63,12 @@ class _Part:
 
     def readable(self, principals: Some[str]) -> npt.NDArray[np.bool_]:
         """Say which chunks are there and may be read."""
-        may = self.alive.copy()
-        for place in self._restricted:
-            held = self.principals[int(place)]
-            if held is not None and held.isdisjoint(principals):
-                may[place] = False
-        return may
+        may = np.zeros(self._kinds, dtype=bool)
+        if self._public is not None:
+            may[self._public] = True
+        for principal in principals:
+            may[self._read_by.get(principal, [])] = True
+        return self.alive & may[self._readers]
 
     def words(self) -> Iterable[Words]:
         """Return the chunks that are there."""
@@ -142,16 +148,17 @@ class LexicalIndex:
         What may not be read is as if it were not there: no count of it goes into a score.
         """
         may = [part.readable(principals) for part in self._parts]
-        size = sum(int(each.sum()) for each in may)
-        length = sum(float(part.lengths[each].sum()) for part, each in zip(self._parts, may, strict=True))
-        norms = [K1 * (1 - B + B * part.lengths / max(length / max(size, 1), 1e-9)) for part in self._parts]
+        size = sum(int(np.count_nonzero(each)) for each in may)
+        length = sum(float(part.lengths @ each) for part, each in zip(self._parts, may, strict=True))
+        spread = K1 * B / max(length / max(size, 1), 1e-9)
         values = [np.zeros(len(part.ids), dtype=np.float32) for part in self._parts]
         for term in terms:
             found = [part.postings(term) for part in self._parts]
-            holders = sum(int(each[owners].sum()) for each, (owners, _) in zip(may, found, strict=True))
+            holders = sum(int(np.count_nonzero(each[owners])) for each, (owners, _) in zip(may, found, strict=True))
             weight = np.float32(np.log1p((size - holders + 0.5) / (holders + 0.5)))
-            for (owners, counts), norm, value in zip(found, norms, values, strict=True):
-                value[owners] += weight * counts / (counts + norm[owners])
+            for part, (owners, counts), value in zip(self._parts, found, values, strict=True):
+                norms = np.float32(K1 * (1 - B)) + np.float32(spread) * part.lengths[owners]
+                value[owners] += weight * counts / (counts + norms)
         return Scores(
             ids=np.concatenate([np.zeros(0, np.int64), *(p.ids[m] for p, m in zip(self._parts, may, strict=True))]),
             values=np.concatenate([np.zeros(0, np.float32), *(v[m] for v, m in zip(values, may, strict=True))]),

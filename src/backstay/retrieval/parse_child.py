@@ -4,17 +4,22 @@ It reads an order and a file on its standard input, writes what it read on its s
 """
 
 import os
+import re
 import resource
 import sys
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import kreuzberg
 import msgspec
 
-from backstay.retrieval.parsing import LENGTH, Order, Parsed, Told
+from backstay.retrieval.parsing import LENGTH, RICH, TABLES, Order, Parsed, Told, decode
+from backstay.retrieval.tables import text_of_csv, text_of_markdown_tables
 
 _BETWEEN_PAGES = "\n\n"
 _LONGEST_TITLE = 500
+_FRONT_MATTER = re.compile(r"\A---\n(?:[\w:-]+: .*\n)*\n?## [\w:-]+: .*\n+")
+"""What is in a page's head, as kreuzberg 4.10 writes it above its text; its last line comes out as a heading."""
 
 
 def main() -> int:
@@ -26,10 +31,7 @@ def main() -> int:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     orders = sys.stdin.buffer
     while (head := _read(orders)) is not None:
-        data = _read(orders)
-        if data is None:
-            break
-        told = msgspec.msgpack.encode(_answer(msgspec.msgpack.decode(head, type=Order), data))
+        told = msgspec.msgpack.encode(_answer(msgspec.msgpack.decode(head, type=Order)))
         answers.write(LENGTH.pack(len(told)) + told)
         answers.flush()
     return 0
@@ -40,16 +42,19 @@ def _read(source: BinaryIO) -> bytes | None:
     return source.read(LENGTH.unpack(size)[0]) if len(size) == LENGTH.size else None
 
 
-def _answer(order: Order, data: bytes) -> Told:
+def _answer(order: Order) -> Told:
     try:
-        return Told(parsed=_extract(order.media_type, data))
+        return Told(parsed=_extract(order.suffix, Path(order.path).read_bytes()))
     except MemoryError:
         return Told(problem="it needs more memory than it may have.")
     except Exception as error:  # noqa: BLE001 - the edge of a file: whatever is wrong with it, it is told
         return Told(problem=str(error)[:500] or type(error).__name__)
 
 
-def _extract(media_type: str, data: bytes) -> Parsed:
+def _extract(suffix: str, data: bytes) -> Parsed:
+    if suffix in TABLES:
+        return Parsed(text=text_of_csv(decode(data) or ""), media_type=TABLES[suffix])
+    media_type = RICH[suffix]
     config = kreuzberg.ExtractionConfig(
         use_cache=False, output_format="markdown", pages=kreuzberg.PageConfig(extract_pages=True)
     )  # fmt: skip
@@ -60,7 +65,13 @@ def _extract(media_type: str, data: bytes) -> Parsed:
     for page in pages:
         starts.append(at)
         at += len(page) + len(_BETWEEN_PAGES)
+    if not any(map(str.strip, pages)) and result.content.strip():
+        starts, pages = [], []  # sheets, which count as pages that have no text of their own
     text = _BETWEEN_PAGES.join(pages) if pages else result.content
+    if media_type == "text/html":
+        text = _FRONT_MATTER.sub("", text)
+    if suffix == ".xlsx":
+        text = text_of_markdown_tables(text)
     title = cast(dict[str, Any], result.metadata).get("title")
     # With pages, headings are only as good as a guess by size; without, they are the format's own.
     return Parsed(

@@ -4,21 +4,24 @@ A hostile file harms nothing: the child has so much memory and so much time, and
 """
 
 import asyncio
+import os
 import struct
 import sys
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 import msgspec
 
 from backstay.core.errors import InvalidRequest
+from backstay.retrieval.file_faults import HEAD_BYTES, fault_by_content, fault_by_report, no_text
 
 MOST_BYTES = 256 * 1024 * 1024
 """Of one file."""
 MEMORY_BYTES = 4 * 1024**3
 """Address space of the child, its libraries included."""
-LONGEST_S = 120.0
+LONGEST_S = 300.0
 LENGTH = struct.Struct(">I")
 
 MARKDOWN = frozenset({".md", ".markdown", ".mdx"})
@@ -38,6 +41,11 @@ RICH: Mapping[str, str] = {
 """Formats that are read in the child, by the ends of files' names. Source: kreuzberg 4.10's formats (2026-09)."""
 
 
+TABLES: Mapping[str, str] = {".csv": "text/csv", ".tsv": "text/tab-separated-values"}
+MOST_CHARS = 20_000_000
+"""Of one document's text."""
+
+
 class Unreadable(InvalidRequest):
     """The file cannot be read as what its name says it is."""
 
@@ -54,9 +62,10 @@ class Parsed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What the child is to read next; the file's bytes follow."""
+    """What the child is to read next."""
 
-    media_type: str
+    suffix: str
+    path: str
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,23 +85,50 @@ class Parser:
         self._turn = asyncio.Lock()
 
     async def parse(self, name: str, data: bytes) -> Parsed:
+        """Read a file that is in memory. Raises as ``parse_file``."""
+        with tempfile.NamedTemporaryFile(prefix="backstay-") as file:
+            await asyncio.to_thread(file.write, data)
+            file.flush()
+            return await self.parse_file(name, Path(file.name))
+
+    async def parse_file(self, name: str, path: Path) -> Parsed:
         """Read a file.
+
+        Args:
+            name: What people know it by; its end says its format.
 
         Raises:
             Unreadable: It is empty, too large, binary, broken, encrypted, or more than the child could bear.
         """
-        if not data:
-            raise Unreadable(f"{name} is empty.")
-        if len(data) > MOST_BYTES:
-            raise Unreadable(f"{name} has more than {MOST_BYTES // 1024**2} MiB, the most that is read of one file.")
+        size = os.stat(path).st_size
+        if size == 0:
+            raise Unreadable(f"{name} is empty: there is nothing to read.")
+        if size > MOST_BYTES:
+            raise Unreadable(
+                f"{name} has {size / 1024**2:,.0f} MiB, and {MOST_BYTES // 1024**2} MiB is the most that is read of "
+                "one file. Split it."
+            )
         suffix = PurePath(name).suffix.lower()
-        if suffix in RICH:
-            async with self._turn:
-                parsed = await self._ask(name, RICH[suffix], data)
-            if not parsed.text.strip():
-                raise Unreadable(f"{name} has no text: its pages may be pictures, which are not read.")
-            return parsed
-        return _plain(name, suffix, data)
+        if suffix in RICH or suffix in TABLES:
+            parsed = await self._in_child(name, suffix, path)
+        else:
+            parsed = await asyncio.to_thread(_plain, name, suffix, path)
+        if not parsed.text.strip():
+            raise Unreadable(no_text(name, len(parsed.page_starts)))
+        if len(parsed.text) > MOST_CHARS:
+            raise Unreadable(
+                f"{name} has {len(parsed.text):,} characters of text, and {MOST_CHARS:,} is the most of one document. "
+                "Split it."
+            )
+        return parsed
+
+    async def _in_child(self, name: str, suffix: str, path: Path) -> Parsed:
+        with path.open("rb") as file:
+            fault = fault_by_content(name, suffix, file.read(HEAD_BYTES))
+        if fault is not None:
+            raise Unreadable(fault)
+        async with self._turn:
+            return await self._ask(name, Order(suffix=suffix, path=str(path)))
 
     async def close(self) -> None:
         """End the child."""
@@ -102,27 +138,29 @@ class Parser:
             await self._child.wait()
             self._child = None
 
-    async def _ask(self, name: str, media_type: str, data: bytes) -> Parsed:
+    async def _ask(self, name: str, order: Order) -> Parsed:
         try:
             async with asyncio.timeout(self._longest_s):
-                told = await self._exchange(Order(media_type=media_type), data)
+                told = await self._exchange(order)
         except TimeoutError:
             await self.close()
-            raise Unreadable(f"{name} could not be read within {self._longest_s:g} s.") from None
+            raise Unreadable(
+                f"{name} could not be read within {self._longest_s:g} s. Split it, or save it in another format."
+            ) from None
         except (EOFError, OSError):
             await self.close()
             raise Unreadable(
                 f"{name} ended the process that read it, by its faults or for want of memory "
-                f"({self._memory_bytes // 1024**2} MiB)."
+                f"({self._memory_bytes // 1024**2} MiB). Split it, or save it in another format."
             ) from None
         except BaseException:
             await self.close()
             raise
         if told.parsed is None:
-            raise Unreadable(f"{name} cannot be read: {told.problem}")
+            raise Unreadable(fault_by_report(name, told.problem))
         return told.parsed
 
-    async def _exchange(self, order: Order, data: bytes) -> Told:
+    async def _exchange(self, order: Order) -> Told:
         child = self._child
         if child is None or child.returncode is not None:
             child = self._child = await asyncio.create_subprocess_exec(
@@ -131,16 +169,17 @@ class Parser:
             )  # fmt: skip
         assert child.stdin is not None and child.stdout is not None
         head = msgspec.msgpack.encode(order)
-        child.stdin.writelines([LENGTH.pack(len(head)), head, LENGTH.pack(len(data)), data])
+        child.stdin.write(LENGTH.pack(len(head)) + head)
         await child.stdin.drain()
         (size,) = LENGTH.unpack(await child.stdout.readexactly(LENGTH.size))
         return msgspec.msgpack.decode(await child.stdout.readexactly(size), type=Told)
 
 
-def _plain(name: str, suffix: str, data: bytes) -> Parsed:
-    text = decode(data)
+def _plain(name: str, suffix: str, path: Path) -> Parsed:
+    text = decode(path.read_bytes())
     if text is None:
-        raise Unreadable(f"{name} is no text, and its format is not known. Known are text and {', '.join(RICH)}.")
+        known = ", ".join([*RICH, *TABLES])
+        raise Unreadable(f"{name} is no text, and its format is not known. Known are text and {known}.")
     media_type = "text/markdown" if suffix in MARKDOWN else "text/plain"
     return Parsed(text=text, title=_title(text) if suffix in MARKDOWN else "", media_type=media_type)
 

@@ -48,7 +48,7 @@ delete from retrieval_collections where tenant_id = %(tenant_id)s and collection
 
 -- name: set_language
 update retrieval_generations set language = %(language)s
-where tenant_id = %(tenant_id)s and generation = %(generation)s and language = 'auto'
+where tenant_id = %(tenant_id)s and collection = %(collection)s and language = 'auto'
 returning language;
 
 -- name: known

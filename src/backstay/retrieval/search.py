@@ -1,6 +1,6 @@
 """Owns a search: candidates by words and by meaning, read again as those may who ask, ranked and shown."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
@@ -19,12 +19,17 @@ _MOST_READ = 100_000
 """Hits of words that are read again where rights or a filter leave few of them."""
 
 
+Hear = Callable[[Collection, Query], None]
+
+
 class Search:
     """Searches the collections of one worker."""
 
-    def __init__(self, store: RetrievalStore, embeddings: Embeddings):
+    def __init__(self, store: RetrievalStore, embeddings: Embeddings, hear: Hear | None = None):
+        """Search. ``hear`` is told of each query."""
         self._store = store
         self._embeddings = embeddings
+        self._hear = hear
         self._indexes = WordIndexes(store)
 
     async def find(self, caller: Caller, name: str, query: Query) -> list[Found]:
@@ -36,6 +41,19 @@ class Search:
             BackstayError: What a call of the embedding model may end with.
         """
         collection = await self._store.find(caller.tenant_id, name)
+        if self._hear is not None:
+            self._hear(collection, query)
+        while True:
+            found = await self.within(caller, collection, query)
+            if len(found) >= query.limit:
+                return found
+            # Where another generation became the live one meanwhile, this one may have been dropped under our hands.
+            earlier, collection = collection, await self._store.find(caller.tenant_id, name)
+            if collection.generation == earlier.generation:
+                return found
+
+    async def within(self, caller: Caller, collection: Collection, query: Query) -> list[Found]:
+        """Search one generation of a collection, whether or not it is live. Else as ``find``."""
         by_meaning = query.mode != "lexical"
         vector = await self._vector(caller, collection, query) if by_meaning else None
         index = await self._indexes.of(collection)

@@ -1,6 +1,6 @@
 """Owns retrieval's SQL: collections, documents and chunks, read as whom a search is for and written as their keeper."""
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -32,8 +32,11 @@ SEPARATOR = "\x1f"
 _WRITE_S = 60.0
 _LOAD_S = 120.0
 _QUERIES = load_queries("backstay.retrieval")
+_GENERATIONS = load_queries("backstay.retrieval", "generations.sql")
 
 Vector = npt.NDArray[np.float32]
+Witness = Callable[[Connection], Awaitable[None]]
+"""Does something within a transaction."""
 
 
 class ChunkRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +52,10 @@ class ChunkRow(msgspec.Struct, frozen=True, kw_only=True):
     terms: str
     principals: Sequence[str] | None
     embedding: str
+
+
+class GenerationsMoved(Exception):
+    """Another set of generations is to be written into than chunks were made for. Nothing was written."""
 
 
 class TermRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +94,15 @@ class RetrievalStore:
             }
             await connection.execute(_QUERIES["begin_generation"], {**place, **generation})
 
+    async def generations(self, tenant_id: str, name: str) -> list[Collection]:
+        """Read a collection as each of its generations has it, the live one first. Raises ``NotFound``."""
+        async with self._database.tenant(tenant_id) as connection:
+            values = {"tenant_id": tenant_id, "collection": name}
+            rows = await (await connection.execute(_GENERATIONS["generations"], values)).fetchall()
+        if not rows:
+            raise NotFound(f"There is no collection {name}. `backstay collections create {name}` makes it.")
+        return msgspec.convert(rows, list[Collection])
+
     async def find(self, tenant_id: str, name: str) -> Collection:
         """Read a collection. Raises ``NotFound``."""
         async with self._database.tenant(tenant_id) as connection:
@@ -120,10 +136,14 @@ class RetrievalStore:
 
     async def delete(self, tenant_id: str, name: str) -> None:
         """Delete a collection and all that is in it. Raises ``NotFound``."""
-        async with self._keeper(tenant_id, timeout_s=_WRITE_S) as connection:
+        async with self.keeper(tenant_id, timeout_s=_WRITE_S) as connection:
             place = {"tenant_id": tenant_id, "collection": name}
             if await (await connection.execute(_QUERIES["delete_collection"], place)).fetchone() is None:
                 raise NotFound(f"There is no collection {name}.")
+        await self.sweep_indexes()
+
+    async def sweep_indexes(self) -> None:
+        """Drop the indexes of generations that are gone."""
         async with self._database.system(timeout_s=_WRITE_S) as connection:
             await connection.execute(_QUERIES["sweep_indexes"])
 
@@ -149,19 +169,19 @@ class RetrievalStore:
     async def set_language(self, collection: Collection, language: str) -> None:
         """Keep the language of a collection that had none yet."""
         async with self._database.tenant(collection.tenant_id) as connection:
-            values = {"generation": collection.generation, "language": language, "tenant_id": collection.tenant_id}
+            values = {**_place(collection), "language": language}
             await connection.execute(_QUERIES["set_language"], values)
 
     async def known(self, collection: Collection, external_ids: Sequence[str] | None = None) -> Known:
         """Read the content hashes of a collection's documents, or of some of them, by external id."""
-        async with self._keeper(collection.tenant_id, timeout_s=_WRITE_S) as connection:
+        async with self.keeper(collection.tenant_id, timeout_s=_WRITE_S) as connection:
             values = {**_place(collection), "external_ids": None if external_ids is None else list(external_ids)}
             rows = await (await connection.execute(_QUERIES["known"], values)).fetchall()
         return {row["external_id"]: row["content_hash"] for row in rows}
 
     async def documents(self, collection: Collection, *, after: str, limit: int) -> list[KeptDocument]:
         """Read documents by their external ids, those after one first."""
-        async with self._keeper(collection.tenant_id) as connection:
+        async with self.keeper(collection.tenant_id) as connection:
             values = {**_place(collection), "generation": collection.generation, "after": after, "limit": limit}
             return msgspec.convert(
                 await (await connection.execute(_QUERIES["documents"], values)).fetchall(), list[KeptDocument]
@@ -170,28 +190,42 @@ class RetrievalStore:
     async def part(self, collection: Collection, external_id: str, *, start: int, length: int) -> DocumentPart | None:
         """Read a part of a document's text, whoever may read it; ``None``: there is no such document."""
         place = {**_place(collection), "generation": collection.generation, "external_id": external_id}
-        async with self._keeper(collection.tenant_id) as connection:
+        async with self.keeper(collection.tenant_id) as connection:
             values = {**place, "start": start, "length": length}
             row = await (await connection.execute(_QUERIES["document_part"], values)).fetchone()
         return None if row is None else msgspec.convert(row, DocumentPart)
 
     async def vectors_of_texts(self, collection: Collection, hashes: Sequence[bytes]) -> dict[bytes, str]:
         """Read the vectors that equal texts have in any collection of the same embedding model, by the text's hash."""
-        async with self._keeper(collection.tenant_id) as connection:
+        async with self.keeper(collection.tenant_id) as connection:
             values = {"tenant_id": collection.tenant_id, "model": collection.embedding_model, "hashes": list(hashes)}
             rows = await (await connection.execute(_QUERIES["vectors_of_texts"], values)).fetchall()
         return {bytes(row["text_hash"]): row["embedding"] for row in rows}
 
     async def put(
-        self, collection: Collection, documents: Sequence[NewDocument], hashes: Known, chunks: Sequence[ChunkRow]
+        self,
+        collection: Collection,
+        documents: Sequence[NewDocument],
+        hashes: Known,
+        chunks: Mapping[int, Sequence[ChunkRow] | None],
+        witness: Witness | None = None,
     ) -> None:
         """Write documents with their chunks in the place of what was kept of them, in one transaction.
 
+        Args:
+            chunks: By generation, for each that the collection has; ``None``: they could not be made, so that the
+                generation is to be built on.
+            witness: What else is to be done in that transaction, or nothing of it.
+
         Raises:
             NotFound: The collection is gone.
+            GenerationsMoved: A generation came or went since the chunks were made.
         """
-        async with self._keeper(collection.tenant_id, timeout_s=_WRITE_S) as connection:
-            change = await self._change(connection, collection)
+        async with self.keeper(collection.tenant_id, timeout_s=_WRITE_S) as connection:
+            change = await self.change(connection, collection.tenant_id, collection.name)
+            found = await (await connection.execute(_GENERATIONS["generations"], _place(collection))).fetchall()
+            if {row["generation"] for row in found} != set(chunks):
+                raise GenerationsMoved
             names = [document.external_id for document in documents]
             await connection.execute(
                 _QUERIES["clear_chunks"], {**_place(collection), "external_ids": names, "change": change}
@@ -199,31 +233,60 @@ class RetrievalStore:
             rows = [_document_row(document, hashes[document.external_id]) for document in documents]
             written = await connection.execute(_QUERIES["put_documents"], {**_place(collection), **_columns(rows)})
             ids = {row["external_id"]: row["document_id"] for row in await written.fetchall()}
-            if chunks:
-                values = _columns([_chunk_row(chunk, ids[chunk.external_id]) for chunk in chunks])
-                place = {"tenant_id": collection.tenant_id, "generation": collection.generation, "change": change}
-                await connection.execute(_QUERIES["put_chunks"], {**place, **values})
+            for generation, made in chunks.items():
+                place = msgspec.structs.replace(collection, generation=generation)
+                if made is None:
+                    await self._unbuild(connection, place)
+                else:
+                    await self.put_chunks(connection, place, made, ids, change)
+            if witness is not None:
+                await witness(connection)
+
+    async def put_chunks(
+        self,
+        connection: Connection,
+        collection: Collection,
+        chunks: Sequence[ChunkRow],
+        ids: Mapping[str, int],
+        change: int,
+    ) -> None:
+        """Write chunks into a generation, within a transaction; ``ids`` are their documents', by external id."""
+        if chunks:
+            values = _columns([_chunk_row(chunk, ids[chunk.external_id]) for chunk in chunks])
+            place = {"tenant_id": collection.tenant_id, "generation": collection.generation, "change": change}
+            await connection.execute(_QUERIES["put_chunks"], {**place, **values})
+
+    async def _unbuild(self, connection: Connection, place: Collection) -> None:
+        values = {"tenant_id": place.tenant_id, "generation": place.generation}
+        await connection.execute(_GENERATIONS["unbuilt"], values)
+        await connection.execute(_GENERATIONS["notify"])
 
     async def remove(self, collection: Collection, external_ids: Sequence[str]) -> int:
         """Delete documents and return how many there were."""
-        async with self._keeper(collection.tenant_id, timeout_s=_WRITE_S) as connection:
-            change = await self._change(connection, collection)
+        async with self.keeper(collection.tenant_id, timeout_s=_WRITE_S) as connection:
+            change = await self.change(connection, collection.tenant_id, collection.name)
             values = {**_place(collection), "external_ids": list(external_ids)}
             await connection.execute(_QUERIES["clear_chunks"], {**values, "change": change})
             return (await connection.execute(_QUERIES["delete_documents"], values)).rowcount
 
     async def absent(self, collection: Collection, external_ids: Sequence[str]) -> list[str]:
         """Return the external ids of documents that are not among those named."""
-        async with self._keeper(collection.tenant_id, timeout_s=_WRITE_S) as connection:
+        async with self.keeper(collection.tenant_id, timeout_s=_WRITE_S) as connection:
             values = {**_place(collection), "external_ids": list(external_ids)}
             return [
                 row["external_id"] for row in await (await connection.execute(_QUERIES["absent"], values)).fetchall()
             ]
 
-    async def _change(self, connection: Connection, collection: Collection) -> int:
-        row = await (await connection.execute(_QUERIES["change"], _place(collection))).fetchone()
+    async def change(self, connection: Connection, tenant_id: str, name: str) -> int:
+        """Raise a collection's number of changes, within a transaction that holds its lock from here on.
+
+        Raises:
+            NotFound: The collection is gone.
+        """
+        place = {"tenant_id": tenant_id, "collection": name}
+        row = await (await connection.execute(_QUERIES["change"], place)).fetchone()
         if row is None:
-            raise NotFound(f"The collection {collection.name} was deleted meanwhile.")
+            raise NotFound(f"The collection {name} was deleted meanwhile.")
         return row["changes"]
 
     async def index_vectors(self, collection: Collection, *, from_chunks: int) -> None:
@@ -242,7 +305,7 @@ class RetrievalStore:
         Removals are remembered for a day.
         """
         place = {"tenant_id": collection.tenant_id, "generation": collection.generation}
-        async with self._keeper(collection.tenant_id, timeout_s=_LOAD_S) as connection:
+        async with self.keeper(collection.tenant_id, timeout_s=_LOAD_S) as connection:
             gone = await (await connection.execute(_QUERIES["removals_since"], {**place, "since": since})).fetchall()
             rows = await (await connection.execute(_QUERIES["terms_since"], {**place, "since": since})).fetchall()
         return msgspec.convert(rows, list[TermRow]), [row["chunk_id"] for row in gone]
@@ -250,7 +313,7 @@ class RetrievalStore:
     async def some_vectors(self, collection: Collection, limit: int) -> tuple[Vector, list[frozenset[str] | None]]:
         """Read the vectors of so many chunks at most, whichever, and who may read each; ``None``: everybody."""
         values = {"tenant_id": collection.tenant_id, "generation": collection.generation, "limit": limit}
-        async with self._keeper(collection.tenant_id, timeout_s=_LOAD_S) as connection:
+        async with self.keeper(collection.tenant_id, timeout_s=_LOAD_S) as connection:
             rows = await (await connection.execute(_QUERIES["some_vectors"], values)).fetchall()
         readers = [None if row["principals"] is None else frozenset[str](row["principals"]) for row in rows]
         return np.array([row["vector"] for row in rows], dtype=np.float32), readers
@@ -264,7 +327,7 @@ class RetrievalStore:
             yield Reading(connection, collection, query)
 
     @asynccontextmanager
-    async def _keeper(self, tenant_id: str, *, timeout_s: float = 10.0) -> AsyncGenerator[Connection]:
+    async def keeper(self, tenant_id: str, *, timeout_s: float = 10.0) -> AsyncGenerator[Connection]:
         """Begin a transaction that sees all documents of a tenant, to keep them."""
         async with self._database.tenant(tenant_id, timeout_s=timeout_s) as connection:
             await connection.execute(_QUERIES["keep_documents"])

@@ -59,11 +59,11 @@ class AnswerStreams:
             yield Whole(answer=draft, usage=None)
             return
         if draft.unsupported != "mark":
-            for event in await self._once_settled(caller, draft):
+            for event in await self._once_settled(draft):
                 yield event
             return
         events: asyncio.Queue[str | None] = asyncio.Queue()  # as long as an answer may be at most
-        task = asyncio.create_task(self._ask(caller, draft, events))
+        task = asyncio.create_task(self._ask(draft, events))
         writing = Writing(draft)
         try:
             while (text := await events.get()) is not None:
@@ -78,18 +78,18 @@ class AnswerStreams:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _once_settled(self, caller: Caller, draft: Draft) -> list[Event]:
+    async def _once_settled(self, draft: Draft) -> list[Event]:
         """Tell nothing that may yet be taken back: where sentences are cut or asked for again, all comes at the end."""
-        answer, told = await self._answers.settle(caller, draft)
+        answer, told = await self._answers.settle(draft)
         whole = Whole(answer=answer, usage=_sum(list(map(_usage, told))))
         if answer.abstained:
             return [whole]
         kept = [sentence for sentence in answer.sentences if sentence.text in answer.answer]
         return [Piece(text=answer.answer), *kept, whole]
 
-    async def _ask(self, caller: Caller, draft: Draft, events: "asyncio.Queue[str | None]") -> ModelAnswer:
+    async def _ask(self, draft: Draft, events: "asyncio.Queue[str | None]") -> ModelAnswer:
         try:
-            return await self._streams.stream(caller, draft.request, events.put)
+            return await self._streams.stream(draft.payer, draft.request, events.put)
         finally:
             events.put_nowait(None)
 

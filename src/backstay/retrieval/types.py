@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from backstay.core.caller import Caller
 from backstay.statistics.logistic import Curve
 
 Mode = Literal["hybrid", "dense", "lexical"]
@@ -36,7 +37,7 @@ class Chunking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How documents are cut."""
 
     strategy: Strategy = "recursive"
-    max_chars: Annotated[int, Meta(ge=100, le=20_000)] = 1200
+    max_chars: Annotated[int, Meta(ge=100, le=20_000)] = 800
     overlap_chars: Annotated[int, Meta(ge=0, le=2000)] = 0
 
 
@@ -76,6 +77,10 @@ class Collection(msgspec.Struct, frozen=True, kw_only=True):
     created_at: dt.datetime
     relevance: Curve | None = None
     """How likely results are relevant, by their score; ``None``: the collection is not calibrated."""
+
+    def payer(self, caller: Caller) -> Caller:
+        """Return the caller with this collection among the tags of its calls, so that costs are known by collection."""
+        return msgspec.structs.replace(caller, tags=(*caller.tags, f"collection:{self.name}"))
 
 
 class CollectionView(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,7 +20,8 @@ _BYTES_PER_S = 1_000_000
 """Slowest link that a large batch is given time for, beyond ``TIMEOUT_S``."""
 _TIMES = re.compile(rb'"(?:started_at|at)_ns":(\d+)')
 _NS_PER_DAY = 86_400 * 1_000_000_000
-_NUL = re.compile(rb"\\u0000|\x00")
+_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+"""In JSON: not where the backslash is itself escaped."""
 _FIELDS = struct.Struct("!h")
 _LENGTH = struct.Struct("!i")
 _NULL = _LENGTH.pack(-1)
@@ -45,10 +46,13 @@ class Shipment:
     async def ship(self, entries: Sequence[Entry]) -> int:
         """Bring entries into Postgres and return how many it took; those that were there already change nothing.
 
+        What no text of Postgres can hold, NUL and bytes that are not UTF-8, becomes U+FFFD.
+
         Raises:
             StoreUnavailable: Postgres is away. Some of the entries may be there.
             psycopg.Error: It refuses for a reason that lies not in the entries, such as a missing table.
         """
+        entries = [_storable(entry) for entry in entries]
         try:
             await self._ensure_partitions(entries)
             await self._transfer(entries)
@@ -82,7 +86,7 @@ class Shipment:
             middle = len(entries) // 2
             return await self.ship(entries[:middle]) + await self.ship(entries[middle:])
         (entry,) = entries
-        bare = Entry(entry_id=entry.entry_id, parts=(_NUL.sub(rb"\\ufffd", entry.parts[0]), b"", b""))
+        bare = Entry(entry_id=entry.entry_id, parts=(entry.parts[0], b"", b""))
         if bare == entry:
             self.reject(entry, error)
             return 0
@@ -100,6 +104,20 @@ class Shipment:
             file.write(encode_frame("call", entry.entry_id, entry.parts))
         self.rejected += 1
         _log.error("call %s cannot be shipped (%s); it is kept in %s", entry.entry_id.hex(), type(error).__name__, path)
+
+
+def _storable(entry: Entry) -> Entry:
+    document, given, answered = entry.parts
+    if b"\\u0000" in document:
+        document = _NUL.sub(rb"\1\\ufffd", document)
+    parts = (document, _as_text(given), _as_text(answered))
+    return entry if parts == entry.parts else Entry(entry_id=entry.entry_id, parts=parts)
+
+
+def _as_text(written: bytes) -> bytes:
+    if not written.isascii():
+        written = written.decode(errors="replace").encode()
+    return written.replace(b"\0", "\ufffd".encode()) if b"\0" in written else written
 
 
 def _copy_of(entries: Sequence[Entry]) -> bytes:

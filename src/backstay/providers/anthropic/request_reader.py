@@ -27,6 +27,7 @@ from backstay.core.errors import InvalidRequest
 from backstay.providers.anthropic.tool_input import read_input
 from backstay.providers.cache_markers import read_cache_marker
 from backstay.providers.fields import ObjectReader, decode_fields, read_objects
+from backstay.providers.signatures import read_unmarked
 from backstay.providers.types import Fields
 
 _ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "system": "system"}
@@ -192,7 +193,8 @@ def _read_block(block: ObjectReader) -> Part | None:
         case "tool_result":
             found = _read_tool_result(block, cache)
         case "thinking":
-            found = Reasoning(text=block.required("thinking", str), signature=block.optional("signature", str))
+            signature = read_unmarked(block.optional("signature", str))
+            found = Reasoning(text=block.required("thinking", str), signature=signature)
         case "redacted_thinking":
             found = Reasoning(redacted=block.required("data", str))
         case _:

@@ -9,6 +9,7 @@ from backstay.core.clock import Clock
 from backstay.providers.anthropic import wire
 from backstay.providers.anthropic.tool_input import read_input, write_input
 from backstay.providers.decoding import decode_answer
+from backstay.providers.signatures import UNSIGNED, read_unmarked
 from backstay.providers.types import ReplySummary
 
 _summary = msgspec.json.Decoder(wire.Summary)
@@ -52,7 +53,7 @@ def _read_block(block: wire.Block) -> Part | None:
         case "text":
             return Text(text=block.text)
         case "thinking":
-            return Reasoning(text=block.thinking, signature=block.signature)
+            return Reasoning(text=block.thinking, signature=read_unmarked(block.signature))
         case "redacted_thinking":
             return Reasoning(redacted=block.data)
         case "tool_use":
@@ -98,7 +99,7 @@ def _write_part(part: Part) -> dict[str, Any]:
         case Reasoning(redacted=str() as data):
             return {"type": "redacted_thinking", "data": data}
         case Reasoning():
-            return {"type": "thinking", "thinking": part.text, "signature": part.signature or ""}
+            return {"type": "thinking", "thinking": part.text, "signature": part.signature or UNSIGNED}
         case ToolUse():
             return {"type": "tool_use", "id": part.id, "name": part.name, "input": write_input(part.arguments)}
         case _:

@@ -23,6 +23,7 @@ from backstay.providers.anthropic.errors import read_error_object
 from backstay.providers.anthropic.response import message_head
 from backstay.providers.anthropic.tool_input import is_object
 from backstay.providers.decoding import decode_answer
+from backstay.providers.signatures import UNSIGNED, read_unmarked
 from backstay.providers.sse import data_of, write_frame
 
 _event = msgspec.json.Decoder(wire.Event)
@@ -75,7 +76,8 @@ class AnthropicStreamReader:
             case "thinking_delta":
                 return [ReasoningDelta(text=delta.thinking)]
             case "signature_delta":
-                return [ReasoningDelta(signature=delta.signature)]
+                signature = read_unmarked(delta.signature)
+                return [ReasoningDelta(signature=signature)] if signature is not None else []
             case _:
                 return []
 
@@ -121,7 +123,7 @@ class AnthropicStreamWriter:
 
     def __init__(self) -> None:
         self._blocks = 0
-        self._open: Literal["text", "thinking", "tool"] | None = None
+        self._open: Literal["text", "thinking", "redacted", "tool"] | None = None
         self._tools: dict[int, _Tool] = {}
         """Tool calls not yet closed, in order; the first is the one whose block is open, if one is."""
         self._live: int | None = None
@@ -179,14 +181,14 @@ class AnthropicStreamWriter:
 
     def _reasoning(self, event: ReasoningDelta) -> bytes:
         if event.redacted is not None:
-            opened = self._open_block("thinking", {"type": "redacted_thinking", "data": event.redacted})
+            opened = self._open_block("redacted", {"type": "redacted_thinking", "data": event.redacted})
             return opened + self._close()
         block = {"type": "thinking", "thinking": "", "signature": ""}
         opened = b"" if self._open == "thinking" else self._open_block("thinking", block)
         if event.text:
             opened += self._delta("thinking_delta", thinking=event.text)
         if event.signature is not None:  # it ends its block
-            opened += self._delta("signature_delta", signature=event.signature) + self._close()
+            opened += self._sign(event.signature)
         return opened
 
     def _tool_delta(self, event: ToolUseDelta) -> bytes:
@@ -219,7 +221,7 @@ class AnthropicStreamWriter:
         arguments = "".join(tool.texts)
         return opened + self._delta("input_json_delta", partial_json=arguments) if arguments else opened
 
-    def _open_block(self, kind: Literal["text", "thinking", "tool"], block: dict[str, Any]) -> bytes:
+    def _open_block(self, kind: Literal["text", "thinking", "redacted", "tool"], block: dict[str, Any]) -> bytes:
         closed = self._close()
         self._open = kind
         return closed + _write("content_block_start", index=self._blocks, content_block=block)
@@ -228,8 +230,19 @@ class AnthropicStreamWriter:
         return _write("content_block_delta", index=self._blocks, delta={"type": kind, **fields})
 
     def _close(self) -> bytes:
-        if self._open is None:
-            return b""
+        match self._open:
+            case None:
+                return b""
+            case "thinking":
+                return self._sign(UNSIGNED)
+            case _:
+                return self._stop()
+
+    def _sign(self, signature: str) -> bytes:
+        """End a thought."""
+        return self._delta("signature_delta", signature=signature) + self._stop()
+
+    def _stop(self) -> bytes:
         self._open = None
         self._blocks += 1
         return _write("content_block_stop", index=self._blocks - 1)

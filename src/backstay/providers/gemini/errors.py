@@ -11,7 +11,7 @@ from typing import Any, cast
 import msgspec
 
 from backstay.core.errors import BackstayError, ProviderError
-from backstay.providers.errors import is_retryable, kind_of, read_retry_after, retry_headers, shorten
+from backstay.providers.errors import LONGEST_WAIT_S, is_retryable, kind_of, read_retry_after, retry_headers, shorten
 from backstay.providers.secrets import redact
 from backstay.providers.sse import write_frame
 
@@ -122,7 +122,7 @@ def _retry_delay(details: list[dict[str, Any]]) -> float | None:
     for detail in details:
         match = _DELAY.fullmatch(str(detail.get("retryDelay")))
         if match is not None:
-            return float(match[1])
+            return min(float(match[1]), LONGEST_WAIT_S)
     return None
 
 

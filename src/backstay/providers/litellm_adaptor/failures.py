@@ -24,6 +24,10 @@ _KINDS: Mapping[str, str] = {
     "insufficient_quota": "quota",
 }
 
+_OF_ITS_OWN = (AttributeError, LookupError, TypeError)
+"""What litellm's own code raises where it cannot write a request, or read an answer that has come, and calls a broken
+connection. The same again would fail again, and may be billed again."""
+
 _NAMES = re.compile(r"^(?:litellm\.)?(?:\w+(?:Error|Exception|Timeout)(?::| -) *)+")
 """What litellm puts before a vendor's own words."""
 
@@ -42,6 +46,8 @@ def explain(library: Any, error: Exception, secrets: tuple[Secret, ...]) -> Back
         return ProviderTimeout(f"The vendor did not answer in time: {words}")
     headers: Mapping[str, str] | None = getattr(error, "litellm_response_headers", None)
     status = _status(error)
+    if isinstance(error, library.APIConnectionError) and isinstance(error.__context__, _OF_ITS_OWN):
+        return ProviderError(f"litellm failed at this call by itself: {words}", status=502, kind="api_error")
     if isinstance(error, library.APIConnectionError) or (headers is None and status >= 500):
         return ProviderUnreachable(f"The connection to the vendor broke: {words}")
     code = _code(error)

@@ -39,6 +39,11 @@ _ROLES: dict[str, Role] = {
     "tool": "tool",
 }
 
+_HANDED_BACK = ("annotations", "parsed")
+"""What an answer's message has beside what it says, of no use to a model: SDKs hand the message back whole. ``parsed``
+is the openai SDK's own reading of the text.
+Source: openai Python SDK 3.54.0, ``types/chat/parsed_chat_completion.py``."""
+
 
 def read_request(fields: Fields) -> ChatRequest:
     """Read a caller's request. Raises ``InvalidRequest`` with the path of the field that is wrong."""
@@ -82,6 +87,8 @@ def read_request(fields: Fields) -> ChatRequest:
     )
     if options is not None:
         options.finish()
+    if (search := body.raw("web_search_options")) is not None:
+        extras["web_search_options"] = search  # an empty object asks for a search, too
     body.finish()
     return request
 
@@ -134,6 +141,8 @@ def _read_assistant(message: ObjectReader) -> tuple[Part, ...]:
     refusal = message.optional("refusal", str)
     if refusal:
         parts.append(Refusal(text=refusal))
+    for name in _HANDED_BACK:
+        message.raw(name)
     for call in message.objects("tool_calls"):
         signature = _read_thought_signature(call)
         if signature is not None:
@@ -162,6 +171,8 @@ def _read_tool_call(call: ObjectReader) -> ToolUse:
         call.finish()
         return ToolUse(id=call.required("id", str), name=kind, arguments="")
     arguments = function.optional("arguments", str) or ""
+    function.raw("parsed_arguments")  # the SDK's reading of them
+    call.raw("index")  # its place in the stream that it came by
     use = ToolUse(id=call.required("id", str), name=function.required("name", str), arguments=arguments)
     function.finish()
     call.finish()

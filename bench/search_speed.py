@@ -1,0 +1,165 @@
+"""Owns ``python -m bench search``: how soon searches answer among 100,000 chunks, and what the vector index misses."""
+
+import asyncio
+import json
+import os
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from http.client import HTTPConnection
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from backstay.providers.local_embedder import Embedder
+from backstay.providers.local_types import embedding_tokenizer, embedding_weights
+from backstay.retrieval import Query, RetrievalStore
+from backstay.retrieval.filters import to_jsonpath
+from backstay.retrieval.store import literal
+from backstay.store import Database, EmbeddedPostgres, migrate
+from bench.console import bearer, data_folder, serving
+from bench.machine import BenchError
+from bench.measured import percentile
+from bench.processes import prioritise
+from bench.search_books import GROUPS, NAME, TENANT, Large, Vectors, fill_collection
+
+CHUNKS = 100_000
+P50_MS, P95_MS, RECALL = 15.0, 40.0, 0.98
+_QUERIES = 300
+_CUT = 10
+_DEPTH = 100
+"""Chunks that a search asks the index for."""
+_DATA = Path(os.environ.get("BACKSTAY_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+class Kind(msgspec.Struct, frozen=True, kw_only=True):
+    """A kind of search."""
+
+    name: str
+    filter: Mapping[str, object] | None = None
+    groups: Sequence[int] = ()
+    parts: range = range(100)
+
+    def body(self, query: str) -> bytes:
+        told = {"query": query, "limit": _CUT, "principals": self.principals()}
+        return json.dumps({**told, **({"filter": self.filter} if self.filter else {})}).encode()
+
+    def principals(self) -> list[str]:
+        return [f"group:{number}" for number in self.groups]
+
+    def fits(self, large: Large) -> npt.NDArray[np.bool_]:
+        """Say which chunks may be found."""
+        readable = (large.group < 0) | np.isin(large.group, self.groups)
+        return readable & (large.part >= self.parts.start) & (large.part < self.parts.stop)
+
+
+KINDS = (
+    Kind(name="public documents"),
+    Kind(name="rights of three groups", groups=(1, 2, 3)),
+    Kind(name="rights, and a filter that half meet", groups=(1, 2, 3), filter={"part": {"lt": 50}}, parts=range(50)),
+    Kind(name="rights, and a filter that 1 % meet", groups=(4, 5), filter={"part": 7}, parts=range(7, 8)),
+    Kind(name="rights to all", groups=tuple(range(GROUPS))),
+)
+
+
+def main(*, chunks: int) -> int:
+    """Fill a collection, measure, and print a table: 0 if every target holds, 1 if one does not.
+
+    Raises:
+        BenchError: It could not be measured.
+    """
+    prioritise(os.getpid())
+    embedder = Embedder(embedding_weights(), embedding_tokenizer(), threads=2)
+    queries = _queries()
+    with data_folder(None) as data_dir:
+        recalls = asyncio.run(_fill_and_compare(data_dir, embedder, queries, chunks))
+        with serving(data_dir, local_models=True) as (url, _):
+            headers = bearer(url, data_dir)
+            times = {kind.name: _time(url, headers, kind, queries) for kind in KINDS}
+    print("\n".join(_lines(chunks, times, recalls)))
+    return 0 if all(map(_is_quick, times.values())) and all(each >= RECALL for each in recalls.values()) else 1
+
+
+def _queries() -> list[str]:
+    lines = (_DATA / "xquad" / "en" / "queries.jsonl").read_text().splitlines()
+    return [json.loads(line)["text"] for line in lines[:: len(lines) // _QUERIES]][:_QUERIES]
+
+
+async def _fill_and_compare(
+    data_dir: Path, embedder: Embedder, queries: Sequence[str], chunks: int
+) -> Mapping[str, float]:
+    """Fill the collection, and return for each kind of search the share of the nearest ten that the index finds."""
+    server = EmbeddedPostgres(data_dir)
+    url = await server.start()
+    try:
+        await migrate(url)
+        database = Database(url)
+        try:
+            large = await fill_collection(database, embedder, _DATA, chunks)
+            asked = embedder.embed(queries).vectors
+            return {kind.name: await _recall(database, kind, large, asked) for kind in KINDS}
+        finally:
+            await database.close()
+    finally:
+        await server.stop()
+
+
+async def _recall(database: Database, kind: Kind, large: Large, asked: Vectors) -> float:
+    store = RetrievalStore(database)
+    collection = await store.find(TENANT, NAME)
+    jsonpath = to_jsonpath(kind.filter) if kind.filter else None
+    first = await _first_id(store)
+    fits = kind.fits(large)
+    met = 0.0
+    for vector in asked:
+        query = Query(text="", filter=jsonpath, principals=kind.principals())
+        async with store.reading(collection, query) as reading:
+            found = await reading.nearest(literal(vector), _DEPTH)
+        exact = np.where(fits, large.vectors @ vector, -2.0)
+        best = np.argpartition(-exact, _CUT)[:_CUT]
+        met += len({int(place) + first for place in best}.intersection(found)) / _CUT
+    return met / len(asked)
+
+
+async def _first_id(store: RetrievalStore) -> int:
+    collection = await store.find(TENANT, NAME)
+    rows, _ = await store.terms_since(collection, 0)
+    return min(row.chunk_id for row in rows)
+
+
+def _time(url: str, headers: Mapping[str, str], kind: Kind, queries: Sequence[str]) -> list[float]:
+    """Search for each query once, one after the other, and return how long each took, in milliseconds."""
+    parts = urlsplit(url)
+    connection = HTTPConnection(str(parts.hostname), parts.port, timeout=120)
+    took_ms = list[float]()
+    for number, query in enumerate([*queries[:5], *queries]):
+        # Each kind asks in other words, as the vectors of the last queries are remembered.
+        body = kind.body(f"{query} ({kind.name}{' once more' if number >= 5 else ''})")
+        began = time.perf_counter()
+        connection.request(
+            "POST", f"/v1/collections/{NAME}/search", body, {**headers, "content-type": "application/json"}
+        )
+        answer = connection.getresponse()
+        told = answer.read()
+        if number >= 5:
+            took_ms.append(1000 * (time.perf_counter() - began))
+        if answer.status != 200 or not json.loads(told)["results"]:
+            raise BenchError(f"A search was answered {answer.status}: {told[:300]!r}")
+    connection.close()
+    return took_ms
+
+
+def _is_quick(times_ms: Sequence[float]) -> bool:
+    return statistics.median(times_ms) <= P50_MS and percentile(times_ms, 95) <= P95_MS
+
+
+def _lines(chunks: int, times: Mapping[str, Sequence[float]], recalls: Mapping[str, float]) -> Iterator[str]:
+    yield f"{f'{chunks:,} chunks, hybrid, over HTTP':<44}{'p50 ms':>10}{'p95 ms':>10}{f'recall@{_CUT}':>12}"
+    for name, times_ms in times.items():
+        p50, p95 = statistics.median(times_ms), percentile(times_ms, 95)
+        verdict = "" if _is_quick(times_ms) and recalls[name] >= RECALL else "  misses its target"
+        yield f"  {name:<42}{p50:>10.1f}{p95:>10.1f}{recalls[name]:>12.4f}{verdict}"
+    yield f"  {'target':<42}{P50_MS:>10.1f}{P95_MS:>10.1f}{RECALL:>12.2f}"
