@@ -129,6 +129,26 @@ def test_a_streamed_completion_says_what_the_whole_one_says(client: openai.OpenA
     assert chunks[-1].usage == whole.usage
 
 
+def test_what_is_cut_is_streamed_by_no_wire(wires: Server, wires_key: str, client: openai.OpenAI) -> None:
+    """All comes once it is checked; annotations are at their places in the text that is left."""
+    wires.ask("collections", "change", "handbook", "--unsupported", "cut")
+    try:
+        told = events(wires, wires_key, "handbook", question=OPENS)
+        whole = client.chat.completions.create(model="docs", messages=[{"role": "user", "content": OPENS}])
+        stream = client.chat.completions.create(
+            model="docs", messages=[{"role": "user", "content": OPENS}], stream=True
+        )
+        content = "".join(choice.delta.content or "" for chunk in stream for choice in chunk.choices)
+    finally:
+        wires.ask("collections", "change", "handbook", "--unsupported", "mark")
+    said = "The office in Berlin opens at 9:30."
+    assert [each["type"] for each in told] == ["text", "sentence", "result"]
+    assert (told[0]["text"], told[1]["sentence"]["text"], told[2]["result"]["answer"]) == (said, said, said)
+    assert (whole.choices[0].message.content, content) == (said, said)
+    (annotation,) = whole.choices[0].message.annotations or []
+    assert (annotation.url_citation.start_index, annotation.url_citation.end_index) == (0, len(said))
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_abstention_is_honest_on_the_wire(client: openai.OpenAI, stream: bool) -> None:
     """The content says so, nothing is cited, and a field tells programs."""

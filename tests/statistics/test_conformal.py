@@ -23,6 +23,12 @@ def test_equal_scores_are_answered_together() -> None:
     assert control_risk([0.9, 0.9, *[0.5] * 7], [False] * 8 + [True], rate=0.15).answered == 2
 
 
+def test_where_all_may_be_answered_so_is_what_is_below_all_examples() -> None:
+    """None of twenty is wrong, or any may be: there is no threshold."""
+    assert control_risk([0.5] * 20, [False] * 20, rate=0.1).threshold == -math.inf
+    assert control_risk([0.5, 0.7], [True, True], rate=1.0).threshold == -math.inf
+
+
 def test_few_examples_promise_nothing() -> None:
     """With eight, none of them wrong, the next may still be wrong with a chance of 1 in 9."""
     assert control_risk([0.5] * 8, [False] * 8, rate=0.1).threshold == math.inf

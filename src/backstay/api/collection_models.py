@@ -225,5 +225,6 @@ class _Writer:
 
 def _place(text: str, sentence: Sentence, after: int) -> tuple[int, int]:
     at = text.find(sentence.text, after)
-    start = after if at < 0 else at
-    return start, start + len(sentence.text)
+    if at < 0:  # it was cut
+        return after, after
+    return at, at + len(sentence.text)

@@ -114,9 +114,10 @@ class FileSearchWriter:
         taken: list[tuple[int, int, list[dict[str, Any]]]] = []
         for sentence in self._held:
             at = self._text.find(sentence.text, self._found_to)
-            start = self._found_to if at < 0 else at
-            self._found_to = start + len(sentence.text)
-            taken.append((start, self._found_to, [self._citation(each, self._found_to) for each in sentence.citations]))
+            if at < 0:  # it was cut
+                continue
+            self._found_to = at + len(sentence.text)
+            taken.append((at, self._found_to, [self._citation(each, self._found_to) for each in sentence.citations]))
         self._held = []
         return taken
 

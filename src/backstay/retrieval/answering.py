@@ -21,6 +21,8 @@ from backstay.retrieval.unsupported import asked_again, better, without_unsuppor
 
 _CONTEXT_CHARS = 5000
 _OUTPUT_TOKENS = 400
+_SEEN = 10
+"""Results by which it is told whether there is an answer, as many as that was learnt from."""
 NOTHING = "NOT IN THE PASSAGES"
 ABSTENTION = "The documents do not say."
 
@@ -70,8 +72,8 @@ class Answers:
         answer, _ = await self.settle(draft)
         return answer
 
-    async def settle(self, draft: "Draft") -> "tuple[Answer, ModelAnswer]":
-        """Ask the model, once more where the collection says so, and return the answer with its last call.
+    async def settle(self, draft: "Draft") -> tuple[Answer, Sequence[ModelAnswer]]:
+        """Ask the model, once more where the collection says so, and return the answer and what was told each time.
 
         Raises:
             BackstayError: What the calls of the model may end with.
@@ -80,9 +82,9 @@ class Answers:
         answer = draft.read(told)
         again = asked_again(draft.request, answer) if draft.unsupported == "ask_again" else None
         if again is None:
-            return answer, told
-        told = await self._calls.make(draft.payer, "chat", again)
-        return better(answer, draft.read(told)), told
+            return answer, [told]
+        retold = await self._calls.make(draft.payer, "chat", again)
+        return better(answer, draft.read(retold)), [told, retold]
 
     async def prepare(
         self, caller: Caller, name: str, query: Query, messages: Sequence[Turn] = (), manner: Manner = PLAINLY
@@ -96,7 +98,7 @@ class Answers:
             query = msgspec.structs.replace(query, earlier=earlier_questions(messages))
         found = await self._search.find(caller, name, query)
         analyzer = Analyzer(collection.language)
-        if not found or not await self._holds(collection, evidence(analyzer, query.text, found)):
+        if not found or not await self._holds(collection, evidence(analyzer, query.text, found[:_SEEN])):
             return Answer(answer=ABSTENTION, abstained=True, sentences=[], trace_id=None, cost_usd="0")
         passages = _packed(found)
         return Draft(

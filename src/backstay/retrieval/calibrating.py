@@ -122,7 +122,7 @@ def _answers(collection: Collection, examples: Sequence[Example]) -> AnswerCalib
         unanswerable=sum(wrong for _, wrong in examples),
         wrong_answers=rate,
         enough=are_enough(rate, len(examples)),
-        threshold=round(chosen.threshold, 4) if chosen.answered else None,
+        threshold=round(max(chosen.threshold, 0.0), 4) if chosen.answered else None,
         answered=sum(score >= chosen.threshold for score, _ in examples),
         wrong=sum(wrong and score >= chosen.threshold for score, wrong in examples),
     )

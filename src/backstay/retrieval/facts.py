@@ -36,6 +36,8 @@ acre acres|hectare hectares|celsius|fahrenheit|degree degrees|people persons|tim
 _UNITS: Mapping[str, str] = {
     word: words.split()[0] for words in re.split(r"[|\n]", _UNIT_WORDS.strip()) for word in words.split()
 }
+_LEFT_OUT = frozenset(("$", "€", "£", "¥", "year", "people", "point"))
+"""Units that a number often lacks where it stands: amounts in tables, ages, scores."""
 _CURRENCY = re.compile(r"[$€£¥]\s?$")
 _AFTER = re.compile(r"[\s\u00a0-]{0,3}(percentage points|basis points|[^\W\d_]+|[%€£¥])")
 _PLURAL = re.compile(r"[^\W\d_]{3,}s")
@@ -104,8 +106,7 @@ def agree(claim: Facts, place: Facts) -> bool:
         held.setdefault(number, set()).add(unit)
     if any(number in held and word not in place.words for number, word in claim.counted):
         return False
-    # A number may stand in a table, where its unit is far away; a sign of percent is not.
-    return all(unit in held.get(number, () if unit == "%" else {unit}) for number, unit in claim.units)
+    return all(unit in held.get(number, {unit} & _LEFT_OUT) for number, unit in claim.units)
 
 
 def _bare(word: str) -> str:

@@ -18,6 +18,9 @@ _OPEN = re.compile(r"\s*(\[[\d,\s]*)?$")
 """What may become a model's own citation, or a blank before one."""
 
 
+_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
+
+
 class Piece(msgspec.Struct, frozen=True, kw_only=True):
     """A piece of the text as the model writes it, not checked yet."""
 
@@ -78,8 +81,11 @@ class AnswerStreams:
     async def _once_settled(self, draft: Draft) -> list[Event]:
         """Tell nothing that may yet be taken back: where sentences are cut or asked for again, all comes at the end."""
         answer, told = await self._answers.settle(draft)
-        pieces = [] if answer.abstained else [Piece(text=answer.answer)]
-        return [*pieces, *answer.sentences, Whole(answer=answer, usage=_usage(told))]
+        whole = Whole(answer=answer, usage=_sum(list(map(_usage, told))))
+        if answer.abstained:
+            return [whole]
+        kept = [sentence for sentence in answer.sentences if sentence.text in answer.answer]
+        return [Piece(text=answer.answer), *kept, whole]
 
     async def _ask(self, draft: Draft, events: "asyncio.Queue[str | None]") -> ModelAnswer:
         try:
@@ -129,6 +135,16 @@ class Writing:
 
 class _Used(msgspec.Struct):
     usage: dict[str, Any] | None = None
+
+
+def _sum(usages: Sequence[dict[str, Any] | None]) -> dict[str, Any] | None:
+    """Add up what several calls used; ``None``: one of them did not say."""
+    told = [usage for usage in usages if usage is not None]
+    if len(told) < len(usages) or not told:
+        return None
+    if len(told) == 1:
+        return told[0]
+    return {**told[-1], **{name: sum(int(usage.get(name) or 0) for usage in told) for name in _COUNTS}}
 
 
 def _usage(told: ModelAnswer) -> dict[str, Any] | None:

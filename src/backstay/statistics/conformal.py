@@ -17,7 +17,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     """A threshold, and what came of it on the examples that it was chosen on."""
 
     threshold: float
-    """Answered is at this score or above; infinite: nothing."""
+    """Answered is at this score or above; infinite: nothing, minus infinite: everything."""
     rate: float
     """Of all questions, the share of wrong answers that is not exceeded at the mean."""
     examples: int
@@ -49,5 +49,5 @@ def control_risk(scores: Sequence[float], is_wrong: Sequence[bool], *, rate: flo
         # What has the same score is answered together.
         if number == len(ranked) or ranked[number][0] < score:
             best, wrong = number, errors
-    threshold = ranked[best - 1][0] if best else math.inf
+    threshold = math.inf if best == 0 else -math.inf if best == len(ranked) else ranked[best - 1][0]
     return Control(threshold=threshold, rate=rate, examples=len(ranked), answered=best, wrong=wrong)
