@@ -16,7 +16,7 @@ from backstay.retrieval import RetrievalStore
 from backstay.retrieval.ingest_store import IngestStore, IngestView, ItemView
 from backstay.retrieval.ingests import Ingests
 from backstay.retrieval.parsing import MOST_BYTES
-from backstay.retrieval.types import ExternalId, Principals
+from backstay.retrieval.types import ExternalId, Principal, Principals
 from backstay.store import Database
 
 _GRACE_S = 30.0
@@ -37,7 +37,7 @@ class IngestDeps:
 class NewIngest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is to be taken in, and who may read it."""
 
-    urls: Annotated[list[Url], Meta(max_length=10_000)] = []
+    urls: Annotated[list[Url], Meta(max_length=1000)] = []
     """Addresses that are fetched; their documents' external ids."""
     principals: Principals | None = None
     metadata: dict[str, Any] = {}
@@ -57,7 +57,7 @@ class FileQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class OneFileQuery(FileQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A file by itself."""
 
-    principals: Principals = ()
+    principals: Annotated[tuple[Principal, ...], Meta(max_length=8)] = ()
     """Who may read it, between commas; left out: everybody."""
 
 
@@ -202,10 +202,10 @@ INGEST_ENDPOINTS: tuple[Endpoint[IngestDeps, Any, Any], ...] = (
         answer=IngestShown, query=OneFileQuery, right="admin", status=201, errors=_SENT,
     ),
     get("/v1/collections/{collection}/ingests", "List what was taken in of late", list_ingests,
-        answer=IngestList, query=Nothing, right="read"),
+        answer=IngestList, query=Nothing, right="read", errors=_NO_SUCH),
     post(
         "/v1/collections/{collection}/ingests", "Begin an ingest, of addresses or of files that are sent", begin_ingest,
-        answer=IngestShown, body=NewIngest, right="admin", status=201, errors=_NO_SUCH,
+        answer=IngestShown, body=NewIngest, right="admin", status=201, errors=_NO_SUCH, most_bytes=4 * 1024 * 1024,
     ),
     get("/v1/ingests/{ingest}", "Show how far an ingest is", show_ingest,
         answer=IngestShown, query=Nothing, right="read", errors=_NO_SUCH),
