@@ -115,9 +115,10 @@ with next as (
   where i.tenant_id = next.tenant_id and i.ingest_id = next.ingest_id
   returning i.tenant_id, i.ingest_id, i.collection, i.key_id, i.principals, i.metadata
 ), due as (
-  select t.external_id, sum(size_bytes) over (order by due_at, external_id) - size_bytes as before
-  from ingest_items t join served using (tenant_id, ingest_id)
-  where state = 'waiting' and due_at <= now() order by due_at, external_id limit %(limit)s
+  select external_id, sum(size_bytes) over (order by due_at, external_id) - size_bytes as before
+  from (
+    select external_id, size_bytes, due_at from ingest_items join served using (tenant_id, ingest_id)
+    where state = 'waiting' and due_at <= now() order by due_at, external_id limit %(limit)s) few
 )
 update ingest_items t set state = 'running', owner = %(owner)s, seen_at = now(), tries = tries + 1
 from served, due
