@@ -16,13 +16,17 @@ from backstay.retrieval import RetrievalStore
 from backstay.retrieval.ingest_store import IngestStore, IngestView, ItemView
 from backstay.retrieval.ingests import Ingests
 from backstay.retrieval.parsing import MOST_BYTES
-from backstay.retrieval.types import ExternalId, Principal, Principals
+from backstay.retrieval.types import ExternalId, Principals
 from backstay.store import Database
 
 _GRACE_S = 30.0
 _SLOWEST_BYTES_PER_S = 64 * 1024
 
 Url = Annotated[str, Meta(min_length=8, max_length=2048, pattern=r"^https?://[\x21-\x7e]+$")]
+
+
+_NAME = r"[^\s,\u0000-\u001f\u007f]{1,200}"
+Listed = Annotated[str, Meta(min_length=1, max_length=3000, pattern=f"^{_NAME}(,{_NAME}){{0,14}}$")]
 
 
 class IngestDeps:
@@ -43,7 +47,7 @@ class NewIngest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     metadata: dict[str, Any] = {}
     """Of each of the documents."""
     is_open: bool = False
-    """Whether files are sent to it until it is closed."""
+    """Whether files are sent to it until it is closed. One without addresses is open."""
 
 
 class FileQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,8 +61,8 @@ class FileQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class OneFileQuery(FileQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A file by itself."""
 
-    principals: Annotated[tuple[Principal, ...], Meta(max_length=8)] = ()
-    """Who may read it, between commas; left out: everybody."""
+    principals: Listed | None = None
+    """Who may read it, between commas, without blanks; left out: everybody. Empty is refused: it says neither."""
 
 
 class ItemsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,12 +114,10 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
 
 async def begin_ingest(deps: IngestDeps, asked: Asked[Nothing, NewIngest]) -> IngestShown:
     told, name = asked.body, asked.path("collection")
-    if not told.urls and not told.is_open:
-        raise InvalidRequest("Name `urls`, or set `is_open` and send files.", param="urls")
     ingest_id = await deps.ingests.begin(
         asked.caller, name, urls=told.urls, principals=told.principals, metadata=told.metadata
     )
-    if not told.is_open:
+    if told.urls and not told.is_open:
         await deps.ingests.close(asked.caller.tenant_id, ingest_id)
     await _note(deps, asked, "collection.ingest", name, ingest=ingest_id, urls=len(told.urls))
     return await _show(deps, asked.caller.tenant_id, ingest_id)
@@ -130,7 +132,8 @@ async def send_file(deps: IngestDeps, asked: Asked[FileQuery, Nothing]) -> Recei
 async def send_one_file(deps: IngestDeps, asked: Asked[OneFileQuery, Nothing]) -> IngestShown:
     tenant_id, query, name = asked.caller.tenant_id, asked.query, asked.path("collection")
     announced_bytes(dict(asked.request.headers.raw), MOST_BYTES)
-    ingest_id = await deps.ingests.begin(asked.caller, name, principals=query.principals or None)
+    principals = None if query.principals is None else query.principals.split(",")
+    ingest_id = await deps.ingests.begin(asked.caller, name, principals=principals)
     try:
         await _receive(deps, asked.request, tenant_id, ingest_id, query)
     finally:

@@ -52,7 +52,7 @@ class Labelled(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class CompareBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Queries to compare two generations by; none: those that were asked last."""
 
-    queries: Annotated[list[Labelled], Meta(max_length=1000)] = []
+    queries: Annotated[list[Labelled], Meta(max_length=500)] = []
     recent: Annotated[int, Meta(ge=1, le=200)] = 50
     """So many of those that were asked last."""
 
@@ -115,7 +115,7 @@ MIGRATION_ENDPOINTS: tuple[Endpoint[MigrationDeps, Any, Any], ...] = (
     ),
     post(
         f"{_PLACE}/compare", "Compare what both generations find", compare_generations,
-        answer=Comparison, body=CompareBody, right="admin", errors=_MODEL,
+        answer=Comparison, body=CompareBody, right="admin", errors=_MODEL, most_bytes=32 * 1024 * 1024,
     ),
     post(
         f"{_PLACE}/switch", "Search the new generation from now on, or the one before it again", switch_generation,
