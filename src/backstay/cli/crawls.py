@@ -19,22 +19,22 @@ _COLLECTION = click.option("--collection", required=True, metavar="NAME", help="
 
 
 @crawls.command()
-@click.argument("url")
+@click.argument("address", metavar="URL")
 @_COLLECTION
 @click.option("--sitemap", "is_sitemap", is_flag=True, help="It is a sitemap: fetch the pages that it names.")
 @click.option("--every", "every_s", type=Every(), default="24h", show_default=True, help="How often: 15m, 6h, 7d.")
 @click.option("--principal", "principals", multiple=True, help="Who may read these documents; none: everybody.")
 @command
-def add(cli: Cli, url: str, collection: str, is_sitemap: bool, every_s: int, principals: tuple[str, ...]) -> None:
+def add(cli: Cli, address: str, collection: str, is_sitemap: bool, every_s: int, principals: tuple[str, ...]) -> None:
     """Begin to fetch an address, now and every so often."""
-    body: dict[str, Any] = {"url": url, "is_sitemap": is_sitemap, "every_s": every_s}
+    body: dict[str, Any] = {"url": address, "is_sitemap": is_sitemap, "every_s": every_s}
     if principals:
         body["principals"] = list(principals)
     made = cli.client().post(f"/v1/collections/{quote(collection)}/crawls", body)
     if cli.json:
         dump(made)
     else:
-        say(f"{made['id']} fetches {url} every {every_s // 60} minutes.")
+        say(f"{made['id']} fetches {printable(address)} every {every_s // 60} minutes.")
 
 
 @crawls.command("list")
