@@ -9,7 +9,15 @@ import pytest
 from retrieval_house import House
 
 from backstay.core.caller import Caller
-from backstay.core.errors import BackstayError, Conflict, InvalidRequest, NotFound, RequestTooLarge, Unauthenticated
+from backstay.core.errors import (
+    BackstayError,
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    RequestTooLarge,
+    Unauthenticated,
+)
 from backstay.retrieval import NewDocument
 from backstay.retrieval.crawling import Crawling, Crawls
 from backstay.retrieval.ingest_store import IngestStore
@@ -227,6 +235,9 @@ async def test_what_is_not_whole_or_not_wanted_is_no_work(hall: Hall) -> None:
     assert (await hall.figures(ingest), await hall.count("pieces")) == ({}, 0)
     await hall.ingests.receive("acme", ingest, "y.txt", bytes_of(b"y"), told_hash=None)
     await hall.ingests.receive("acme", ingest, "y.txt", bytes_of(b"z"), told_hash=None)
+    crowded = Ingests(IngestStore(hall.database, most_waiting_bytes=0), hall.house.store)
+    with pytest.raises(Overloaded, match="wait to be read"):
+        await crowded.receive("acme", ingest, "more.txt", bytes_of(b"more"), told_hash=None)
     await hall.ingests.close("acme", ingest, cancel=True)
     assert (await hall.figures(ingest), await hall.count("pieces")) == ({"cancelled": 1}, 0)
     assert (await hall.store.view("acme", ingest)).state == "cancelled"

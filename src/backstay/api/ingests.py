@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from backstay.access import AuditLog
 from backstay.api.bodies import announced_bytes
 from backstay.api.endpoint import Asked, Endpoint, Nothing, get, post, put
-from backstay.core.errors import Conflict, InvalidRequest, NotFound, RequestTooLarge
+from backstay.core.errors import Conflict, InvalidRequest, NotFound, Overloaded, RequestTooLarge
 from backstay.retrieval import RetrievalStore
 from backstay.retrieval.ingest_store import IngestStore, IngestView, ItemView
 from backstay.retrieval.ingests import Ingests
@@ -197,7 +197,7 @@ async def _note(deps: IngestDeps, asked: Asked[Any, Any], action: str, subject: 
 
 
 _NO_SUCH = (NotFound,)
-_SENT = (NotFound, Conflict, RequestTooLarge)
+_SENT = (NotFound, Conflict, RequestTooLarge, Overloaded)
 
 INGEST_ENDPOINTS: tuple[Endpoint[IngestDeps, Any, Any], ...] = (
     put(

@@ -9,6 +9,10 @@ values (%(tenant_id)s, %(ingest_id)s, %(collection)s, %(key_id)s, %(principals)s
 select collection, closed_at is null and problem is null as is_open from ingests
 where tenant_id = %(tenant_id)s and ingest_id = %(ingest_id)s for share;
 
+-- name: waiting_bytes
+select coalesce(sum(size_bytes), 0)::bigint as size_bytes from ingest_items
+where tenant_id = %(tenant_id)s and state in ('waiting', 'running');
+
 -- name: touch
 update ingests set touched_at = now() where tenant_id = %(tenant_id)s and ingest_id = %(ingest_id)s;
 
