@@ -26,6 +26,8 @@ from backstay.store import Connection
 
 _AT_ONCE = 32
 _BYTES_AT_ONCE = 4 * 1024 * 1024
+_CHARS_AT_ONCE = 200_000
+"""Of texts that are kept together: what was embedded and not written yet is made again after a kill."""
 _MOST_TRIES = 6
 _PAUSES_S = (5.0, 30.0, 120.0, 600.0, 1800.0)
 
@@ -101,6 +103,9 @@ class TakingIn:
             document = await self._read(item)
             if document is not None:
                 read.append((item, document))
+            if sum(len(each.text) for _, each in read) >= _CHARS_AT_ONCE:
+                await self._keep(caller, read)
+                read = []
         if read:
             await self._keep(caller, read)
 
