@@ -37,8 +37,10 @@ from backstay.jobs.posting import Poster, trusting
 from backstay.jobs.webhooks import read_hosts
 from backstay.retrieval import Embeddings, Ingest, RetrievalStore
 from backstay.retrieval.building import Builder
+from backstay.retrieval.crawling import Crawling, Crawls
 from backstay.retrieval.generation_store import GenerationStore
 from backstay.retrieval.ingest_store import IngestStore
+from backstay.retrieval.ingests import Ingests
 from backstay.retrieval.parsing import MOST_BYTES
 from backstay.retrieval.taking_in import TakingIn
 from backstay.retrieval.upkeep import Upkeep
@@ -125,7 +127,10 @@ def _keep_collections(settings: Settings, path: CallPath, owner: str) -> None:
         TakingIn(ingests, ingest, caller_of, fetcher.fetch, owner=owner, wake=upkeep.wake) for _ in range(_INGEST_LINES)
     ]
     path.database.listen("backstay_retrieval", lambda _: upkeep.wake(), on_gap=upkeep.wake)
-    path.run(upkeep.run(lines))
+    crawling = Crawling(
+        Crawls(path.database, store), Ingests(ingests, store), caller_of, fetcher.fetch, wake=upkeep.wake
+    )
+    path.run(upkeep.run(lines, crawling))
 
 
 def _watch_alerts(settings: Settings, path: CallPath, metrics: CallMetrics) -> None:

@@ -134,7 +134,7 @@ async def test_where_no_page_is_people_are_told_so(enter: Enter) -> None:
 
 def test_every_act_has_words_in_the_audit_log() -> None:
     """Whatever the product writes down, people read as a sentence."""
-    act = re.compile(r'"((?:alert|batch|budget|key|person|session|target|tenant|webhooks|worker)\.[a-z_]+)"')
+    act = re.compile(r'"((?:alert|batch|budget|collection|key|person|session|target|tenant|webhooks|worker)\.[a-z_]+)"')
     source = Path(backstay.__file__).parent
     acts = {
         found

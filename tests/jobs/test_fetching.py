@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from backstay.core.errors import NotFound
 from backstay.jobs.fetching import Fetcher, FetchFailed, FetchRefused
 
 Answers = dict[str, bytes]
@@ -123,7 +124,7 @@ async def test_answers_that_are_no_documents_are_told(serve: Callable[[Answers],
         }
     )
     for path, error, told in (
-        ("/gone", FetchRefused, "the server answered 404"),
+        ("/gone", NotFound, "it is not there: the server answered 404"),
         ("/ill", FetchFailed, "the server answered 503"),
         ("/picture", FetchRefused, "it is image/png, which is not read"),
         ("/long", FetchRefused, "it has more than 1 MiB"),

@@ -3,14 +3,23 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import IO, LiteralString
+from typing import IO, Any, LiteralString
 
 import pytest
 from retrieval_house import House
 
 from backstay.core.caller import Caller
-from backstay.core.errors import BackstayError, Conflict, InvalidRequest, NotFound, RequestTooLarge, Unauthenticated
+from backstay.core.errors import (
+    BackstayError,
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    RequestTooLarge,
+    Unauthenticated,
+)
 from backstay.retrieval import NewDocument
+from backstay.retrieval.crawling import Crawling, Crawls
 from backstay.retrieval.ingest_store import IngestStore
 from backstay.retrieval.ingests import Ingests
 from backstay.retrieval.taking_in import TakingIn
@@ -47,21 +56,21 @@ class Hall:
     def line(self) -> TakingIn:
         """Make a line of work, as a process has it that has just begun."""
 
-        async def caller_of(tenant_id: str, key_id: str) -> Caller:
-            if key_id not in self.keys:
-                raise Unauthenticated("The key is gone.")
-            return self.keys[key_id]
-
-        async def fetch(url: str, into: IO[bytes]) -> str:
-            found = self.pages[url]
-            if isinstance(found, BackstayError):
-                raise found
-            into.write(found)
-            return "page.html"
-
-        made = TakingIn(self.store, self.house.ingest, caller_of, fetch, owner="here", wake=lambda: None)
+        made = TakingIn(self.store, self.house.ingest, self.caller_of, self.fetch, owner="here", wake=lambda: None)
         self.lines.append(made)
         return made
+
+    async def caller_of(self, tenant_id: str, key_id: str) -> Caller:
+        if key_id not in self.keys:
+            raise Unauthenticated("The key is gone.")
+        return self.keys[key_id]
+
+    async def fetch(self, url: str, into: IO[bytes]) -> str:
+        found = self.pages[url]
+        if isinstance(found, BackstayError):
+            raise found
+        into.write(found)
+        return "page.html"
 
     async def work(self) -> None:
         line = self.line()
@@ -226,6 +235,9 @@ async def test_what_is_not_whole_or_not_wanted_is_no_work(hall: Hall) -> None:
     assert (await hall.figures(ingest), await hall.count("pieces")) == ({}, 0)
     await hall.ingests.receive("acme", ingest, "y.txt", bytes_of(b"y"), told_hash=None)
     await hall.ingests.receive("acme", ingest, "y.txt", bytes_of(b"z"), told_hash=None)
+    crowded = Ingests(IngestStore(hall.database, most_waiting_bytes=0), hall.house.store)
+    with pytest.raises(Overloaded, match="wait to be read"):
+        await crowded.receive("acme", ingest, "more.txt", bytes_of(b"more"), told_hash=None)
     await hall.ingests.close("acme", ingest, cancel=True)
     assert (await hall.figures(ingest), await hall.count("pieces")) == ({"cancelled": 1}, 0)
     assert (await hall.store.view("acme", ingest)).state == "cancelled"
@@ -241,7 +253,7 @@ async def test_addresses_are_fetched_and_fetched_again_for_what_changed(hall: Ha
     """What is refused is unreadable, what fails is tried again, what is as it was is unchanged."""
     hall.pages = {
         "https://a.example/ship": HTML,
-        "https://b.example/x": InvalidRequest("https://b.example/x: the server answered 404."),
+        "https://b.example/x": InvalidRequest("https://b.example/x: its certificate is not trusted."),
     }
     urls = list(hall.pages)
     for state in ("added", "unchanged", "changed"):
@@ -253,6 +265,55 @@ async def test_addresses_are_fetched_and_fetched_again_for_what_changed(hall: Ha
             hall.pages[urls[0]] = HTML.replace(b"5 days", b"9 days")
     assert await hall.house.found("Norway", principals=["group:hr"]) == ["https://a.example/ship"]
     assert await hall.house.found("Norway") == []
+    hall.pages[urls[0]] = NotFound("It is not there.")
+    await hall.ingests.close("acme", await hall.ingests.begin(hall.house.caller, "docs", urls=urls[:1]))
+    await hall.work()
+    assert await hall.count("documents") == 0
+
+
+SITEMAP = (
+    "<urlset><url><loc>https://a.example/{}</loc></url><url><loc> https://a.example/b?x=1&amp;y=2 </loc></url></urlset>"
+)
+
+
+async def test_a_crawl_follows_its_sitemap(hall: Hall) -> None:
+    """Each time that it is due: what is new, what changed, and what the sitemap names no more; what fails is told."""
+    index = b"<sitemapindex><sitemap><loc>https://a.example/pages.xml</loc></sitemap></sitemapindex>"
+    hall.pages = {
+        "https://a.example/map.xml": index,
+        "https://a.example/pages.xml": SITEMAP.format("a").encode(),
+        "https://a.example/a": HTML,
+        "https://a.example/b?x=1&y=2": HTML.replace(b"Norway", b"Sweden"),
+        "https://a.example/c": HTML.replace(b"Norway", b"Iceland"),
+    }
+    crawls = Crawls(hall.database, hall.house.store)
+    crawling = Crawling(crawls, hall.ingests, hall.caller_of, hall.fetch, wake=lambda: None)
+    terms: dict[str, Any] = {"is_sitemap": True, "every_s": 3600, "principals": None}
+    crawl = await crawls.add(hall.house.caller, "docs", "https://a.example/map.xml", **terms)
+    with pytest.raises(Conflict, match="already"):
+        await crawls.add(hall.house.caller, "docs", "https://a.example/map.xml", **terms)
+    await hall.house.put(NewDocument(external_id="other", text="Of Denmark."))
+
+    async def crawl_now() -> list[str]:
+        async with hall.database.system() as connection:
+            await connection.execute("update retrieval_crawls set due_at = now()")
+        assert await crawling.run_once()
+        assert not await crawling.run_once()
+        await hall.work()
+        return sorted(await hall.house.store.known(await hall.house.store.find("acme", "docs")))
+
+    both = ["https://a.example/a", "https://a.example/b?x=1&y=2", "other"]
+    assert await crawl_now() == both
+    hall.pages["https://a.example/pages.xml"] = SITEMAP.format("c").encode()
+    assert await crawl_now() == ["https://a.example/b?x=1&y=2", "https://a.example/c", "other"]
+    hall.pages["https://a.example/map.xml"] = b"<html>Nothing here.</html>"
+    assert await crawl_now() == ["https://a.example/b?x=1&y=2", "https://a.example/c", "other"]
+    (shown,) = await crawls.all("acme", "docs")
+    assert shown.problem is not None and "is no sitemap" in shown.problem and shown.last_ingest is not None
+    with pytest.raises(NotFound):
+        await crawls.remove("other", "docs", crawl)
+    await crawls.remove("acme", "docs", crawl)
+    assert not await crawling.run_once()
 
 
 async def test_a_key_that_is_gone_takes_nothing_in(hall: Hall) -> None:

@@ -142,6 +142,12 @@ async def test_two_generations_are_compared_by_what_was_asked_and_by_labels(hous
         "who writes about comets?": [],
         "moles": ["user:ada"],
     }
+    assert await house.generations.recent_queries("other", "docs", 10) == []
+    for number in range(201):
+        house.recent.hear(await house.store.find("acme", "docs"), Query(text=f"again {number}"))
+    await house.recent.write()
+    await house.recent.write()
+    assert len(await house.generations.recent_queries("acme", "docs", 1000)) == 200
     labelled = [Asked(query=Query(text="comets"), relevant={"comets-0": 1.0, "comets-1": 1.0})]
     told = await house.comparing.compare(house.caller, "docs", labelled)
     assert told.live["ndcg@10"] == told.other["ndcg@10"] == 1.0

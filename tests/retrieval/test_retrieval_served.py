@@ -252,6 +252,24 @@ def test_a_file_is_sent_by_itself_and_a_watched_folder_followed(server: Server, 
     assert {each["external_id"] for each in found["results"]} == {"b.md", "port.csv"}
 
 
+def test_addresses_inside_the_network_are_not_fetched(server: Server) -> None:
+    """Neither once nor again and again; who asked is told why."""
+    server.ask("collections", "create", "inside")
+    done = server.run("ingest", f"{server.url}/healthz", "--collection", "inside", "--json")
+    (problem,) = json.loads(done.stdout)["unreadable"]
+    assert done.returncode == 1 and "is inside the network" in problem["problem"]
+    made = server.ask("crawls", "add", f"{server.url}/map.xml", "--sitemap", "--every", "6h", "--collection", "inside")
+
+    def problem_of_the_crawl() -> str | None:
+        (crawl,) = server.ask("crawls", "list", "--collection", "inside")["crawls"]
+        assert (crawl["id"], crawl["every_s"], crawl["is_sitemap"]) == (made["id"], 6 * 3600, True)
+        return crawl["problem"]
+
+    assert "is inside the network" in (eventually(problem_of_the_crawl) or "")
+    server.ask("crawls", "remove", made["id"], "--collection", "inside")
+    assert server.ask("crawls", "list", "--collection", "inside")["crawls"] == []
+
+
 def test_a_labelled_set_is_measured_by_mode(server: Server) -> None:
     """The figures are those of the rankings, and the collection is gone afterwards."""
     corpus = [{"_id": str(number), "text": f"On {word}."} for number, word in enumerate(("cats", "tax"))]

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from backstay.access import AuditLog
 from backstay.api.bodies import announced_bytes
 from backstay.api.endpoint import Asked, Endpoint, Nothing, get, post, put
-from backstay.core.errors import Conflict, InvalidRequest, NotFound, RequestTooLarge
+from backstay.core.errors import Conflict, InvalidRequest, NotFound, Overloaded, RequestTooLarge
 from backstay.retrieval import RetrievalStore
 from backstay.retrieval.ingest_store import IngestStore, IngestView, ItemView
 from backstay.retrieval.ingests import Ingests
@@ -23,6 +23,10 @@ _GRACE_S = 30.0
 _SLOWEST_BYTES_PER_S = 64 * 1024
 
 Url = Annotated[str, Meta(min_length=8, max_length=2048, pattern=r"^https?://[\x21-\x7e]+$")]
+
+
+_NAME = r"[^\s,\u0000-\u001f\u007f]{1,200}"
+Listed = Annotated[str, Meta(min_length=1, max_length=3000, pattern=f"^{_NAME}(,{_NAME}){{0,14}}$")]
 
 
 class IngestDeps:
@@ -37,13 +41,13 @@ class IngestDeps:
 class NewIngest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is to be taken in, and who may read it."""
 
-    urls: Annotated[list[Url], Meta(max_length=10_000)] = []
+    urls: Annotated[list[Url], Meta(max_length=1000)] = []
     """Addresses that are fetched; their documents' external ids."""
     principals: Principals | None = None
     metadata: dict[str, Any] = {}
     """Of each of the documents."""
     is_open: bool = False
-    """Whether files are sent to it until it is closed."""
+    """Whether files are sent to it until it is closed. One without addresses is open."""
 
 
 class FileQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,8 +61,8 @@ class FileQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class OneFileQuery(FileQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A file by itself."""
 
-    principals: Principals = ()
-    """Who may read it, between commas; left out: everybody."""
+    principals: Listed | None = None
+    """Who may read it, between commas, without blanks; left out: everybody. Empty is refused: it says neither."""
 
 
 class ItemsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,12 +114,10 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
 
 async def begin_ingest(deps: IngestDeps, asked: Asked[Nothing, NewIngest]) -> IngestShown:
     told, name = asked.body, asked.path("collection")
-    if not told.urls and not told.is_open:
-        raise InvalidRequest("Name `urls`, or set `is_open` and send files.", param="urls")
     ingest_id = await deps.ingests.begin(
         asked.caller, name, urls=told.urls, principals=told.principals, metadata=told.metadata
     )
-    if not told.is_open:
+    if told.urls and not told.is_open:
         await deps.ingests.close(asked.caller.tenant_id, ingest_id)
     await _note(deps, asked, "collection.ingest", name, ingest=ingest_id, urls=len(told.urls))
     return await _show(deps, asked.caller.tenant_id, ingest_id)
@@ -130,7 +132,8 @@ async def send_file(deps: IngestDeps, asked: Asked[FileQuery, Nothing]) -> Recei
 async def send_one_file(deps: IngestDeps, asked: Asked[OneFileQuery, Nothing]) -> IngestShown:
     tenant_id, query, name = asked.caller.tenant_id, asked.query, asked.path("collection")
     announced_bytes(dict(asked.request.headers.raw), MOST_BYTES)
-    ingest_id = await deps.ingests.begin(asked.caller, name, principals=query.principals or None)
+    principals = None if query.principals is None else query.principals.split(",")
+    ingest_id = await deps.ingests.begin(asked.caller, name, principals=principals)
     try:
         await _receive(deps, asked.request, tenant_id, ingest_id, query)
     finally:
@@ -194,7 +197,7 @@ async def _note(deps: IngestDeps, asked: Asked[Any, Any], action: str, subject: 
 
 
 _NO_SUCH = (NotFound,)
-_SENT = (NotFound, Conflict, RequestTooLarge)
+_SENT = (NotFound, Conflict, RequestTooLarge, Overloaded)
 
 INGEST_ENDPOINTS: tuple[Endpoint[IngestDeps, Any, Any], ...] = (
     put(
@@ -202,10 +205,10 @@ INGEST_ENDPOINTS: tuple[Endpoint[IngestDeps, Any, Any], ...] = (
         answer=IngestShown, query=OneFileQuery, right="admin", status=201, errors=_SENT,
     ),
     get("/v1/collections/{collection}/ingests", "List what was taken in of late", list_ingests,
-        answer=IngestList, query=Nothing, right="read"),
+        answer=IngestList, query=Nothing, right="read", errors=_NO_SUCH),
     post(
         "/v1/collections/{collection}/ingests", "Begin an ingest, of addresses or of files that are sent", begin_ingest,
-        answer=IngestShown, body=NewIngest, right="admin", status=201, errors=_NO_SUCH,
+        answer=IngestShown, body=NewIngest, right="admin", status=201, errors=_NO_SUCH, most_bytes=4 * 1024 * 1024,
     ),
     get("/v1/ingests/{ingest}", "Show how far an ingest is", show_ingest,
         answer=IngestShown, query=Nothing, right="read", errors=_NO_SUCH),

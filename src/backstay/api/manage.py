@@ -32,6 +32,7 @@ from backstay.api.cost_shapes import (
     WhatIfQuery,
 )
 from backstay.api.costs import dearest, export, invoice, waste
+from backstay.api.crawls import CRAWL_ENDPOINTS
 from backstay.api.endpoint import Asked, Endpoint, Nothing, build_routes, get, post, within
 from backstay.api.filters import call_filter, own_key
 from backstay.api.ingests import INGEST_ENDPOINTS
@@ -467,6 +468,7 @@ ENDPOINTS: tuple[Endpoint[ManageDeps, Any, Any], ...] = (
     *within(lambda deps: deps.alerts, ALERT_ENDPOINTS),
     *within(lambda deps: deps.retrieval, RETRIEVAL_ENDPOINTS),
     *within(lambda deps: deps.retrieval.ingesting, INGEST_ENDPOINTS),
+    *within(lambda deps: deps.retrieval.crawling, CRAWL_ENDPOINTS),
     *within(lambda deps: deps.retrieval.migration, MIGRATION_ENDPOINTS),
 )  # fmt: skip
 """Everything that the API serves; its document is made from the same."""

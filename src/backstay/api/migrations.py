@@ -41,7 +41,7 @@ class NewMigration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     chunking: Chunking | None = None
 
 
-class LabelledQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Labelled(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A query, and how relevant documents are to it, if that is known."""
 
     query: Annotated[str, Meta(min_length=1, max_length=20_000)]
@@ -52,7 +52,7 @@ class LabelledQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class CompareBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Queries to compare two generations by; none: those that were asked last."""
 
-    queries: Annotated[list[LabelledQuery], Meta(max_length=1000)] = []
+    queries: Annotated[list[Labelled], Meta(max_length=500)] = []
     recent: Annotated[int, Meta(ge=1, le=200)] = 50
     """So many of those that were asked last."""
 
@@ -115,7 +115,7 @@ MIGRATION_ENDPOINTS: tuple[Endpoint[MigrationDeps, Any, Any], ...] = (
     ),
     post(
         f"{_PLACE}/compare", "Compare what both generations find", compare_generations,
-        answer=Comparison, body=CompareBody, right="admin", errors=_MODEL,
+        answer=Comparison, body=CompareBody, right="admin", errors=_MODEL, most_bytes=32 * 1024 * 1024,
     ),
     post(
         f"{_PLACE}/switch", "Search the new generation from now on, or the one before it again", switch_generation,

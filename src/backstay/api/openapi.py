@@ -21,6 +21,7 @@ _PATTERNS = {
     "alert_id": "^[0-9A-Za-z_-]{1,64}$",
     "channel": "^[0-9A-Za-z_-]{1,64}$",
     "collection": "^[0-9A-Za-z_-]{1,64}$",
+    "crawl": "^[0-9A-Za-z_-]{1,64}$",
     "ingest": "^[0-9A-Za-z_-]{1,64}$",
     "target": "^[0-9A-Za-z._-]+(/[0-9A-Za-z._:-]+)+$",
 }

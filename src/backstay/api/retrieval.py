@@ -9,6 +9,7 @@ from starlette.responses import StreamingResponse
 
 from backstay.access import AuditLog
 from backstay.api.answer_stream import respond
+from backstay.api.crawls import CrawlDeps
 from backstay.api.endpoint import Asked, Endpoint, Nothing, get, post
 from backstay.api.ingests import IngestDeps
 from backstay.api.migrations import MigrationDeps
@@ -67,6 +68,7 @@ class RetrievalDeps:
         self.collections = Collections(store)
         self.ingest = Ingest(store, embeddings)
         self.search = Search(store, embeddings, self.recent.hear)
+        self.crawling = CrawlDeps(database, store)
         self.ingesting = IngestDeps(database, store)
         self.migration = MigrationDeps(database, store, generations, embeddings, self.search)
         self.answers = Answers(store, self.search, calls)

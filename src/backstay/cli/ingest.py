@@ -23,6 +23,9 @@ _COMPARED = 5000
 _ANSWER_S = 600.0
 _WATCH_S = 2.0
 _SENT_BEFORE_LOOK = 16
+_TRIES = 60
+_PAUSE_S = 5.0
+"""Where the server says that it has no room for more just now."""
 _NOT_TAKEN = frozenset({400, 413})
 
 
@@ -127,7 +130,14 @@ def _send(target: Target, files: Sequence[Source], urls: Sequence[str], outcome:
     client.post(f"{place}/close")
     if not wait:
         return
-    told = follow(client, told["id"])
+    try:
+        told = follow(client, told["id"])
+    except KeyboardInterrupt:
+        say(
+            f"\nIt goes on. `backstay ingests show {told['id']} --wait` shows how far it is; `cancel` stops it.",
+            err=True,
+        )
+        raise
     outcome.add(told)
     outcome.unreadable = sorted([*outcome.unreadable, *problems_of(client, told)], key=lambda each: each["external_id"])
     if told["problem"]:
@@ -145,12 +155,17 @@ def _send_file(client: Client, place: str, source: Source, outcome: Outcome) -> 
         outcome.unreadable.append({"external_id": source.external_id, "problem": told})
         return
     query = {"external_id": source.external_id, "content_hash": source.content_hash}
-    try:
-        client.put_file(f"{place}/files", source.path, query=query, timeout_s=_ANSWER_S)
-    except ServerError as error:
-        if error.status not in _NOT_TAKEN:
-            raise
-        outcome.unreadable.append({"external_id": source.external_id, "problem": str(error)})
+    for left in range(_TRIES - 1, -1, -1):
+        try:
+            client.put_file(f"{place}/files", source.path, query=query, timeout_s=_ANSWER_S)
+            return
+        except ServerError as error:
+            if error.status in _NOT_TAKEN:
+                outcome.unreadable.append({"external_id": source.external_id, "problem": str(error)})
+                return
+            if error.status != 503 or not left:
+                raise
+        time.sleep(_PAUSE_S)
 
 
 def _batches(sources: Sequence[Source]) -> Iterator[list[Source]]:

@@ -14,6 +14,7 @@ from backstay.cli.collections import collections
 from backstay.cli.completion import completion
 from backstay.cli.context import Cli, command
 from backstay.cli.costs import costs
+from backstay.cli.crawls import crawls
 from backstay.cli.demo import demo
 from backstay.cli.drill import drill
 from backstay.cli.ingest import ingest
@@ -68,6 +69,7 @@ def version(cli: Cli) -> None:
 
 for _command in (
     serve, demo, check, ask, keys, traces, costs, budgets, alerts, audit, workers, reconcile, prices, models, routes,
-    cache, collections, ingest, ingests, retrieval, mcp, simulate, drill, people, login, webhooks, completion, version,
+    cache, collections, ingest, ingests, crawls, retrieval, mcp, simulate, drill, people, login, webhooks, completion,
+    version,
 ):  # fmt: skip
     main.add_command(_command)

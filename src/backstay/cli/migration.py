@@ -14,7 +14,7 @@ from backstay.cli.output import bar, count, dump, hint, is_fancy, local_time, pr
 
 STRATEGIES = ("recursive", "sentence", "fixed")
 _POLL_S = 0.5
-_COMPARED = 1000
+_COMPARED = 500
 _ANSWER_S = 600.0
 
 

@@ -18,6 +18,18 @@ class CommaList(click.ParamType[list[str]]):
         return [name for part in str(value).split(",") if (name := part.strip())]
 
 
+class Every(click.ParamType[int]):
+    """How often: ``15m``, ``6h``, ``7d``. Becomes seconds."""
+
+    name = "6h"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        span = re.fullmatch(r"(\d{1,4})([mhd])", str(value))
+        if span is None or not int(span[1]):
+            self.fail(f"{value!r} does not say how often. Write 15m, 6h or 7d.", param, ctx)
+        return int(timedelta(**{_UNITS[span[2]]: int(span[1])}).total_seconds())
+
+
 class Moment(click.ParamType[str]):
     """A time to come: ``90d``, ``12h``, ``15m`` from now, or RFC 3339 with its zone. Becomes RFC 3339."""
 

@@ -28,6 +28,7 @@ STATES: Mapping[str, tuple[str, str]] = {
 
 async def live(visit: Visit) -> Response:
     """Stream the part of a collection's page that tells of work on it, until the browser goes away."""
+    await visit.deps.collections.show(visit.tenant_id, visit.request.path_params["collection"])
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     return StreamingResponse(_events(visit), media_type="text/event-stream", headers=headers)
 

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 import httptools
 
-from backstay.core.errors import BackstayError, InvalidRequest
+from backstay.core.errors import BackstayError, InvalidRequest, NotFound
 from backstay.jobs.webhooks import Place, is_public
 
 _LONGEST_URL = 2048
@@ -25,6 +25,7 @@ _REDIRECTS = 5
 _MOST_HEAD_BYTES = 256 * 1024
 _PIECE_BYTES = 64 * 1024
 _WORTH_ANOTHER = frozenset({408, 425, 429, 500, 502, 503, 504})
+_GONE = frozenset({404, 410})
 _MOVED = frozenset({301, 302, 303, 307, 308})
 
 _SUFFIXES: Mapping[str, str] = {
@@ -78,7 +79,8 @@ class Fetcher:
         """Write what is at an address into a file, redirects followed, and return what such a file would be named.
 
         Raises:
-            FetchRefused: It is inside the network, not there, or too large.
+            NotFound: It is not there, or not any more.
+            FetchRefused: It is inside the network, too large, or no document.
             FetchFailed: There was no answer, or one that says to come back.
         """
         try:
@@ -208,9 +210,11 @@ class _Got:
 
 
 def _judge(url: str, got: _Got) -> str:
-    """Return the name of what was got. Raises ``FetchRefused`` or ``FetchFailed`` where it is no document."""
+    """Return the name of what was got. Raises as ``fetch`` where it is no document."""
     if got.status in _WORTH_ANOTHER:
         raise FetchFailed(f"{url}: the server answered {got.status}.")
+    if got.status in _GONE:
+        raise NotFound(f"{url}: it is not there: the server answered {got.status}.")
     if not 200 <= got.status < 300:
         raise FetchRefused(f"{url}: the server answered {got.status}.")
     media_type = got.headers.get("content-type", "").partition(";")[0].strip().lower()

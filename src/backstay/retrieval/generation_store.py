@@ -138,8 +138,9 @@ class GenerationStore:
         await self._store.sweep_indexes()
 
     async def drop_retired(self) -> None:
-        """Drop those that were retired long enough ago, of all tenants."""
+        """Drop those that were retired long enough ago, of all tenants; and forget what was asked long ago."""
         async with self._database.system(timeout_s=_DROP_S) as connection:
+            await connection.execute(_QUERIES["forget_old_queries"])
             cursor = await connection.execute(_QUERIES["drop_retired"], {"days": RETIRED_DAYS})
             is_some = await cursor.fetchone() is not None
         if is_some:
@@ -200,13 +201,13 @@ class GenerationStore:
             await connection.execute(_QUERIES["fail"], {**_place(claimed), "problem": problem, "pause_s": pause_s})
 
     async def note_queries(self, asked: Sequence[tuple[Collection, Query]]) -> None:
-        """Remember what was asked, and forget what was asked long ago."""
+        """Remember what was asked, and forget all but the last of it."""
         told = {(each.tenant_id, each.name, query.text, _terms(query)): None for each, query in asked}
-        tenants, names, texts, terms = map(list, zip(*told, strict=True))
+        tenants, names, texts, terms = map(list, zip(*sorted(told), strict=True))
         columns = {"tenant_id": tenants, "collection": names, "query": texts, "terms": terms}
         async with self._database.system(timeout_s=_LONG_S) as connection:
             await connection.execute(_QUERIES["note_queries"], columns)
-            await connection.execute(_QUERIES["forget_queries"], {"most": MOST_RECENT})
+            await connection.execute(_QUERIES["forget_queries"], {**columns, "most": MOST_RECENT})
 
     async def recent_queries(self, tenant_id: str, name: str, limit: int) -> list[Query]:
         """Read what was asked last, the newest first."""

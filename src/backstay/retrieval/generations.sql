@@ -110,11 +110,22 @@ where exists (select from retrieval_collections c
 on conflict (tenant_id, collection, query_hash) do update set asked_at = now();
 
 -- name: forget_queries
-delete from retrieval_recent_queries q
-where asked_at < now() - interval '7 days' or asked_at < (
-  select asked_at from retrieval_recent_queries newer
-  where newer.tenant_id = q.tenant_id and newer.collection = q.collection
-  order by asked_at desc offset %(most)s limit 1);
+-- Of the collections that something was noted of, all but the last.
+with noted as (
+  select distinct tenant_id, collection
+  from unnest(%(tenant_id)s::text[], %(collection)s::text[]) as told(tenant_id, collection)
+), kept as (
+  select tenant_id, collection, (
+    select asked_at from retrieval_recent_queries q
+    where q.tenant_id = noted.tenant_id and q.collection = noted.collection
+    order by asked_at desc offset %(most)s limit 1) as until
+  from noted
+)
+delete from retrieval_recent_queries q using kept
+where q.tenant_id = kept.tenant_id and q.collection = kept.collection and q.asked_at <= kept.until;
+
+-- name: forget_old_queries
+delete from retrieval_recent_queries where asked_at < now() - interval '7 days';
 
 -- name: recent_queries
 select query, terms from retrieval_recent_queries

@@ -7,13 +7,16 @@ from typing import Any, Literal
 
 import msgspec
 
-from backstay.core.errors import Conflict, NotFound
+from backstay.core.errors import Conflict, NotFound, Overloaded
 from backstay.retrieval.generation_store import SILENCE_S
 from backstay.store import Connection, Database, load_queries
 
 PIECE_BYTES = 1024 * 1024
+MOST_WAITING_BYTES = 16 * 1024**3
+"""Of a tenant's files that are not read yet: they are in Postgres until then."""
 
 _LONG_S = 60.0
+_RETRY_S = 5.0
 _QUERIES = load_queries("backstay.retrieval", "ingests.sql")
 
 ItemState = Literal[
@@ -87,8 +90,9 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 class IngestStore:
     """Ingests in Postgres. Every verb raises ``StoreUnavailable`` where it does not answer."""
 
-    def __init__(self, database: Database):
+    def __init__(self, database: Database, *, most_waiting_bytes: int = MOST_WAITING_BYTES):
         self._database = database
+        self._most_waiting_bytes = most_waiting_bytes
 
     async def begin(
         self, place: Mapping[str, str], key_id: str, principals: Sequence[str] | None, metadata: Mapping[str, Any]
@@ -111,8 +115,17 @@ class IngestStore:
             await connection.execute(_QUERIES["notify"])
 
     async def begin_item(self, item: Mapping[str, str]) -> None:
-        """Begin a file, in the place of what was sent before under its id. Raises as ``add_urls``."""
+        """Begin a file, in the place of what was sent before under its id.
+
+        Raises as ``add_urls``, and ``Overloaded`` where too much waits to be read already.
+        """
         async with self._open(item["tenant_id"], item["ingest_id"]) as connection:
+            row = await (await connection.execute(_QUERIES["waiting_bytes"], item)).fetchone()
+            if row is not None and row["size_bytes"] > self._most_waiting_bytes:
+                raise Overloaded(
+                    f"Files of {row['size_bytes'] / 1024**3:.1f} GiB wait to be read. Send more when less waits.",
+                    retry_after_s=_RETRY_S,
+                )
             await connection.execute(_QUERIES["drop_item"], item)
             await connection.execute(_QUERIES["begin_item"], item)
 

@@ -122,6 +122,10 @@ class Ingest:
                 await self._store.index_vectors(each, from_chunks=INDEX_FROM)
             return len(rows), embedded
 
+    async def remove(self, tenant_id: str, name: str, external_id: str) -> None:
+        """Delete a document, if it is there. Raises ``NotFound`` where there is no such collection."""
+        await self._store.remove(await self._store.find(tenant_id, name), [external_id])
+
     async def wanted(self, tenant_id: str, name: str, hashes: Known) -> list[str]:
         """Return the external ids whose documents are not kept with the hash that is named. Raises ``NotFound``."""
         collection = await self._store.find(tenant_id, name)

@@ -98,8 +98,11 @@ class Ingests:
         return await self._ingests.view(tenant_id, ingest_id), await self._ingests.is_served()
 
     async def all(self, tenant_id: str, collection: str, *, limit: int = 50) -> list[IngestView]:
-        """List the last ingests into a collection."""
-        return await self._ingests.views(tenant_id, collection=collection, limit=limit)
+        """List the last ingests into a collection. Raises ``NotFound`` where there is none, nor such a collection."""
+        found = await self._ingests.views(tenant_id, collection=collection, limit=limit)
+        if not found:
+            await self._store.find(tenant_id, collection)
+        return found
 
     async def items(
         self, tenant_id: str, ingest_id: str, *, states: Sequence[str] | None, after: str, limit: int

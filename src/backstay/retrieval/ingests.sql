@@ -9,6 +9,10 @@ values (%(tenant_id)s, %(ingest_id)s, %(collection)s, %(key_id)s, %(principals)s
 select collection, closed_at is null and problem is null as is_open from ingests
 where tenant_id = %(tenant_id)s and ingest_id = %(ingest_id)s for share;
 
+-- name: waiting_bytes
+select coalesce(sum(size_bytes), 0)::bigint as size_bytes from ingest_items
+where tenant_id = %(tenant_id)s and state in ('waiting', 'running');
+
 -- name: touch
 update ingests set touched_at = now() where tenant_id = %(tenant_id)s and ingest_id = %(ingest_id)s;
 
@@ -115,9 +119,10 @@ with next as (
   where i.tenant_id = next.tenant_id and i.ingest_id = next.ingest_id
   returning i.tenant_id, i.ingest_id, i.collection, i.key_id, i.principals, i.metadata
 ), due as (
-  select t.external_id, sum(size_bytes) over (order by due_at, external_id) - size_bytes as before
-  from ingest_items t join served using (tenant_id, ingest_id)
-  where state = 'waiting' and due_at <= now() order by due_at, external_id limit %(limit)s
+  select external_id, sum(size_bytes) over (order by due_at, external_id) - size_bytes as before
+  from (
+    select external_id, size_bytes, due_at from ingest_items join served using (tenant_id, ingest_id)
+    where state = 'waiting' and due_at <= now() order by due_at, external_id limit %(limit)s) few
 )
 update ingest_items t set state = 'running', owner = %(owner)s, seen_at = now(), tries = tries + 1
 from served, due

@@ -26,13 +26,16 @@ from backstay.store import Connection
 
 _AT_ONCE = 32
 _BYTES_AT_ONCE = 4 * 1024 * 1024
+_CHARS_AT_ONCE = 200_000
+"""Of texts that are kept together: what was embedded and not written yet is made again after a kill."""
 _MOST_TRIES = 6
 _PAUSES_S = (5.0, 30.0, 120.0, 600.0, 1800.0)
 
 Fetch = Callable[[str, IO[bytes]], Awaitable[str]]
 """Writes what is at an address into a file, and returns what such a file would be named.
 
-Raises ``InvalidRequest`` where it may not be got or is not there, ``BackstayError`` where that may be so just now."""
+Raises ``NotFound`` where it is not there, ``InvalidRequest`` where it may not be got, any other ``BackstayError`` where
+that may be so just now."""
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +64,7 @@ class TakingIn:
         """Take some items in; ``False`` if there are none.
 
         Raises:
-            StoreUnavailable: Postgres does not answer. What was taken waits again.
+            StoreUnavailable: Postgres does not answer.
         """
         items = await self._ingests.claim(self._owner, limit=_AT_ONCE, most_bytes=_BYTES_AT_ONCE)
         if not items:
@@ -69,13 +72,22 @@ class TakingIn:
         self._wake()
         try:
             await self._take(items)
-        except StoreUnavailable:
-            await self._ingests.put_back(items, pause_s=1.0, problem=None, counts=False)
-            raise
+        except StoreUnavailable as error:
+            await self._put_back(items, error)
         except Exception:  # noqa: BLE001 - the edge of some items: a fault of ours must not lose them
             _log.exception("taking in %s failed", items[0].external_id)
             await self._after_failure(items, "It could not be taken in. See the log of the process that runs jobs.")
         return True
+
+    async def _put_back(self, items: Sequence[Item], error: StoreUnavailable) -> None:
+        """Let items wait again, however long Postgres is away: until then they count as under way here."""
+        _log.warning("%s and others wait for Postgres: %s", items[0].external_id, error.message)
+        while True:
+            try:
+                await self._ingests.put_back(items, pause_s=1.0, problem=None, counts=False)
+                return
+            except StoreUnavailable:
+                await asyncio.sleep(1.0)
 
     async def _take(self, items: Sequence[Item]) -> None:
         try:
@@ -91,6 +103,9 @@ class TakingIn:
             document = await self._read(item)
             if document is not None:
                 read.append((item, document))
+            if sum(len(each.text) for _, each in read) >= _CHARS_AT_ONCE:
+                await self._keep(caller, read)
+                read = []
         if read:
             await self._keep(caller, read)
 
@@ -105,9 +120,8 @@ class TakingIn:
                 name, content_hash = await self._get(item, file)
                 file.flush()
                 parsed = await self._parser.parse_file(name, Path(file.name))
-        except InvalidRequest as error:
-            ended = Ended(external_id=item.external_id, state="unreadable", problem=error.message)
-            await self._ingests.end_alone(item, [ended])
+        except (InvalidRequest, NotFound) as error:
+            await self._leave_out(item, error)
             return None
         except StoreUnavailable:
             raise
@@ -124,6 +138,17 @@ class TakingIn:
             page_starts=parsed.page_starts,
             content_hash=content_hash,
         )
+
+    async def _leave_out(self, item: Item, error: InvalidRequest | NotFound) -> None:
+        """End what cannot be read with the reason. What was at an address and is there no more goes."""
+        if isinstance(error, NotFound):
+            try:
+                await self._ingest.remove(item.tenant_id, item.collection, item.external_id)
+            except NotFound as gone:
+                await self._ingests.fail_all(item, gone.message)
+                return
+        ended = Ended(external_id=item.external_id, state="unreadable", problem=error.message)
+        await self._ingests.end_alone(item, [ended])
 
     async def _get(self, item: Item, file: IO[bytes]) -> tuple[str, str]:
         """Write an item's bytes into a file, and return its name and what it is known by."""

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from backstay.core.errors import StoreUnavailable
 from backstay.retrieval.building import Builder
+from backstay.retrieval.crawling import Crawling
 from backstay.retrieval.generation_store import GenerationStore
 from backstay.retrieval.ingest_store import IngestStore
 from backstay.retrieval.taking_in import TakingIn
@@ -38,7 +39,7 @@ class Upkeep:
         for event in self._woken:
             event.set()
 
-    async def run(self, lines: Sequence[TakingIn]) -> None:
+    async def run(self, lines: Sequence[TakingIn], crawling: Crawling) -> None:
         """Work until cancelled. What is cut in the middle is begun again by who comes next."""
 
         async def take_back() -> bool:
@@ -50,6 +51,7 @@ class Upkeep:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._rounds(self._builder.run_once))
+                tasks.create_task(self._rounds(crawling.run_once))
                 for line in lines:
                     tasks.create_task(self._rounds(line.run_once))
                 tasks.create_task(self._beat())
