@@ -108,6 +108,7 @@ _RULED_BY_MORE = {
     "POST /v1/budgets/{budget_id}/change",
     "POST /v1/cache/purge",
     "POST /v1/collections",
+    "POST /v1/collections/{collection}/calibration",
     "POST /v1/collections/{collection}/documents",
     "POST /v1/collections/{collection}/search",
     "POST /v1/collections/{collection}/answer",

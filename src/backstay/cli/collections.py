@@ -98,6 +98,8 @@ def show(cli: Cli, name: str) -> None:
 def change(cli: Cli, name: str, **settings: str | float | None) -> None:
     """Change how a collection answers, from the next question on."""
     body = {setting: value for setting, value in settings.items() if value is not None}
+    if not body:
+        raise click.UsageError("Name what to change: --answer-model, --wrong-answers or --unsupported.")
     changed = cli.client().post(f"/v1/collections/{quote(name)}/change", body)
     if cli.json:
         dump(changed)

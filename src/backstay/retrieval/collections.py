@@ -52,11 +52,8 @@ class Collections:
         return found[0]
 
     async def change(self, tenant_id: str, name: str, change: SettingsChange) -> CollectionView:
-        """Change settings, from the next question on. Raises ``NotFound``; ``InvalidRequest`` where none is named."""
-        told = msgspec.to_builtins(change)
-        if not told:
-            raise InvalidRequest(f"Name a setting to change: {', '.join(change.__struct_fields__)}.")
-        await self._store.change_settings(tenant_id, name, told)
+        """Change settings, from the next question on; where none is named, nothing. Raises ``NotFound``."""
+        await self._store.change_settings(tenant_id, name, msgspec.to_builtins(change))
         return await self.show(tenant_id, name)
 
     async def delete(self, tenant_id: str, name: str) -> None:

@@ -160,11 +160,11 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True):
     page: int | None = None
 
 
-class LabelledQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CalibrationQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A query by which a collection is calibrated."""
 
     query: Annotated[str, Meta(min_length=1, max_length=20_000)]
-    relevant: Annotated[tuple[ExternalId, ...], Meta(max_length=1000)] | None = None
+    relevant: Annotated[tuple[ExternalId, ...], Meta(max_length=200)] | None = None
     """External ids of all documents that are relevant to it; ``None``: this is not said."""
     answerable: bool | None = None
     """Whether the documents hold an answer; ``None``: this is not said."""
