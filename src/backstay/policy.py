@@ -47,7 +47,7 @@ def _is_model(written: Any) -> Any:
     return written
 
 
-ModelName = Annotated[str, BeforeValidator(_is_model), Field(pattern=_MODEL)]
+ModelName = Annotated[str, Field(pattern=_MODEL), BeforeValidator(_is_model)]
 
 
 def _is_target(written: Any) -> Any:
@@ -57,7 +57,7 @@ def _is_target(written: Any) -> Any:
 
 
 TargetName = Annotated[
-    str, BeforeValidator(_is_target), Field(pattern=_TARGET, description="provider/model, as in `acme/gpt-4o-mini`")
+    str, Field(pattern=_TARGET, description="provider/model, as in `acme/gpt-4o-mini`"), BeforeValidator(_is_target)
 ]
 
 

@@ -9,7 +9,7 @@ from backstay.retrieval import NewDocument, Query
 from backstay.retrieval.calibrating import Calibrations, calibrate_relevance, fit
 from backstay.retrieval.evidence import control
 from backstay.retrieval.fusion import ELSEWHERE
-from backstay.retrieval.types import CalibrationQuery, SettingsChange
+from backstay.retrieval.types import LabelledQuestion, SettingsChange
 
 ANIMALS = (
     "otter",
@@ -40,7 +40,7 @@ async def test_relevance_becomes_what_labels_say_until_they_are_forgotten(animal
     """Told to be 1 where the score is as that of relevant results, and near 0 where it is not."""
     calibrations = Calibrations(animals.store, animals.search)
     before = await animals.search.find(animals.caller, "docs", Query(text="Where does the otter live?"))
-    labelled = [CalibrationQuery(query=f"Where does the {name} live?", relevant=(name,)) for name in ANIMALS]
+    labelled = [LabelledQuestion(query=f"Where does the {name} live?", relevant=(name,)) for name in ANIMALS]
     made = await calibrations.make(animals.caller, "docs", labelled)
     assert made.relevance is not None and made.answers is None
     assert (made.relevance.results, made.relevance.relevant) == (120, 12)
@@ -58,9 +58,9 @@ async def test_questions_without_an_answer_choose_the_threshold(animals: House) 
     """What is kept of them is what the store gives to who answers; too few change nothing."""
     calibrations = Calibrations(animals.store, animals.search)
     labelled = [
-        *(CalibrationQuery(query=f"Where does the {name} live?", answerable=True) for name in ANIMALS),
-        *(CalibrationQuery(query=f"Who painted {name}?", answerable=False) for name in ("Guernica", "Ophelia", "Nana")),
-        CalibrationQuery(query="What does the whale eat?", answerable=True, relevant=("whale",)),
+        *(LabelledQuestion(query=f"Where does the {name} live?", answerable=True) for name in ANIMALS),
+        *(LabelledQuestion(query=f"Who painted {name}?", answerable=False) for name in ("Guernica", "Ophelia", "Nana")),
+        LabelledQuestion(query="What does the whale eat?", answerable=True, relevant=("whale",)),
     ]
     made = await calibrations.make(animals.caller, "docs", labelled)
     assert made.answers is not None
@@ -96,9 +96,9 @@ async def test_labels_that_show_nothing_are_refused(animals: House) -> None:
     """A query without a label, and a collection that is not there."""
     calibrations = Calibrations(animals.store, animals.search)
     with pytest.raises(InvalidRequest, match="relevant"):
-        await calibrations.make(animals.caller, "docs", [CalibrationQuery(query="otter")])
+        await calibrations.make(animals.caller, "docs", [LabelledQuestion(query="otter")])
     with pytest.raises(NotFound):
-        await calibrations.make(animals.caller, "nowhere", [CalibrationQuery(query="otter", answerable=True)])
+        await calibrations.make(animals.caller, "nowhere", [LabelledQuestion(query="otter", answerable=True)])
     with pytest.raises(NotFound):
         await calibrations.forget(animals.caller, "nowhere")
 

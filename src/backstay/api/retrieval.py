@@ -28,7 +28,6 @@ from backstay.retrieval.recent import RecentQueries
 from backstay.retrieval.streaming import AnswerStreams
 from backstay.retrieval.types import (
     Answer,
-    CalibrationQuery,
     CalibrationView,
     Chunking,
     CollectionName,
@@ -37,6 +36,7 @@ from backstay.retrieval.types import (
     Found,
     Kept,
     KeptDocument,
+    LabelledQuestion,
     Mode,
     ModelName,
     Principals,
@@ -149,7 +149,7 @@ class Removed(msgspec.Struct, frozen=True, kw_only=True):
 class Labels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Queries whose labels calibrate a collection."""
 
-    queries: Annotated[list[CalibrationQuery], Meta(min_length=1, max_length=1000)]
+    queries: Annotated[list[LabelledQuestion], Meta(min_length=1, max_length=1000)]
 
 
 class SearchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -11,10 +11,10 @@ from backstay.retrieval.search import Search
 from backstay.retrieval.store import RetrievalStore
 from backstay.retrieval.types import (
     AnswerCalibration,
-    CalibrationQuery,
     CalibrationView,
     Collection,
     Found,
+    LabelledQuestion,
     Query,
     RelevanceCalibration,
 )
@@ -37,7 +37,7 @@ class Calibrations:
         self._store = store
         self._search = search
 
-    async def make(self, caller: Caller, name: str, labelled: Sequence[CalibrationQuery]) -> CalibrationView:
+    async def make(self, caller: Caller, name: str, labelled: Sequence[LabelledQuestion]) -> CalibrationView:
         """Search by each query, keep what its labels show of the live generation, and return it.
 
         Raises:
@@ -105,7 +105,7 @@ def fit(results: Sequence[Judged]) -> Curve:
     return fit_curve(scores, labels, known=ELSEWHERE, weight=_KNOWN)
 
 
-def _would_be_wrong(labelled: CalibrationQuery, found: Sequence[Found]) -> bool:
+def _would_be_wrong(labelled: LabelledQuestion, found: Sequence[Found]) -> bool:
     """Tell whether an answer would be made of passages that do not hold it, as far as labels say."""
     if not labelled.answerable:
         return True

@@ -160,7 +160,7 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True):
     page: int | None = None
 
 
-class CalibrationQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LabelledQuestion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A query by which a collection is calibrated."""
 
     query: Annotated[str, Meta(min_length=1, max_length=20_000)]
