@@ -54,32 +54,11 @@ create table ingest_pieces (
 );
 alter table ingest_pieces alter column data set storage external;
 
--- Addresses that are fetched again and again: pages, or sitemaps, whose pages are. What they bring has the crawl in its
--- metadata, so that what is on a sitemap no more goes.
-create table retrieval_crawls (
-  tenant_id   text not null,
-  crawl_id    text not null,
-  collection  text not null,
-  url         text not null,
-  is_sitemap  boolean not null,
-  every_s     int not null check (every_s >= 60),
-  key_id      text not null,
-  principals  text[],
-  created_at  timestamptz not null default now(),
-  due_at      timestamptz not null default now(),
-  last_ingest text,
-  problem     text,
-  primary key (tenant_id, crawl_id),
-  unique (tenant_id, collection, url),
-  foreign key (tenant_id, collection) references retrieval_collections on delete cascade
-);
-create index retrieval_crawls_due on retrieval_crawls (due_at);
-
 do $$
 declare
   name text;
 begin
-  foreach name in array array['ingests', 'ingest_items', 'ingest_pieces', 'retrieval_crawls'] loop
+  foreach name in array array['ingests', 'ingest_items', 'ingest_pieces'] loop
     execute format('alter table %I enable row level security', name);
     execute format('alter table %I force row level security', name);
     execute format('create policy one_tenant on %I to backstay_app using (tenant_id = backstay_tenant()) '
@@ -87,5 +66,4 @@ begin
     execute format('create policy all_tenants on %I to backstay_system using (true) with check (true)', name);
   end loop;
 end $$;
-grant select, insert, update, delete on ingests, ingest_items, ingest_pieces, retrieval_crawls
-  to backstay_app, backstay_system;
+grant select, insert, update, delete on ingests, ingest_items, ingest_pieces to backstay_app, backstay_system;
