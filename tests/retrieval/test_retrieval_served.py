@@ -296,3 +296,14 @@ def test_costs_are_known_by_collection(server: Server, handbook: Path, key: str)
         return {row["model"] for row in report if row["tag"] == "collection:handbook"}
 
     assert eventually(lambda: {"embed", "writer"} <= models())
+
+
+def test_an_empty_collection_says_nothing(server: Server, key: str) -> None:
+    """Searched, asked and asked in a stream before its first document, whose language it would have."""
+    server.ask("collections", "create", "empty")
+    asked = {"question": "When does the office open?"}
+    assert post(server, key, "/v1/collections/empty/search", {"query": "office"}) == (200, {"results": []})
+    status, told = post(server, key, "/v1/collections/empty/answer", asked)
+    assert (status, told["abstained"], told["sentences"]) == (200, True, [])
+    done = server.run("ask", "When does the office open?", "--collection", "empty")
+    assert "The documents do not say." in done.stdout

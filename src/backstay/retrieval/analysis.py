@@ -30,8 +30,13 @@ class Analyzer:
     """Turns texts of one language into terms. Documents and queries go through the same one."""
 
     def __init__(self, language: str):
-        """Args: ``language``: a key of ``LANGUAGES``; of texts in another script than its own, the script decides."""
-        self._language = LANGUAGES[language]
+        """Make one.
+
+        Args:
+            language: A key of ``LANGUAGES``; of texts in another script than its own, the script decides. A collection
+                without documents yet has ``auto``, which is none.
+        """
+        self._language = LANGUAGES["none" if language == "auto" else language]
         self._stem = lru_cache(_STEMS_KEPT)(self._stem_anew)
         self._stemmers: dict[str, Callable[[str], str]] = {}
 

@@ -51,7 +51,7 @@ class Calibrations:
                 param="queries",
             )
         collection = await self._store.find(caller.tenant_id, name)
-        analyzer = Analyzer("none" if collection.language == "auto" else collection.language)
+        analyzer = Analyzer(collection.language)
         judged: list[list[Judged]] = []
         examples: list[Example] = []
         for each in labelled:

@@ -67,7 +67,7 @@ class WordIndexes:
         place = (collection.tenant_id, collection.generation)
         index = self._indexes.get(place)
         if index is None or time.monotonic() - index.at_s > _OLDEST_S:
-            index = self._indexes[place] = WordIndex(analyzer=_analyzer(collection), at_s=time.monotonic())
+            index = self._indexes[place] = WordIndex(analyzer=Analyzer(collection.language), at_s=time.monotonic())
         self._indexes.move_to_end(place)
         async with index.lock:
             if index.change < collection.changes:
@@ -77,7 +77,7 @@ class WordIndexes:
 
     async def _bring_up_to_date(self, index: WordIndex, collection: Collection) -> None:
         if index.change < 0:
-            index.analyzer = _analyzer(collection)
+            index.analyzer = Analyzer(collection.language)
         rows, gone = await self._store.terms_since(collection, index.change)
         await asyncio.to_thread(index.words.update, [_words(row) for row in rows], gone)
         if index.sample.of <= _SAMPLE or index.words.size > 2 * index.sample.of:
@@ -88,10 +88,6 @@ class WordIndexes:
     def _bound(self) -> None:
         while len(self._indexes) > 1 and sum(each.words.size for each in self._indexes.values()) > _MOST_CHUNKS:
             self._indexes.popitem(last=False)
-
-
-def _analyzer(collection: Collection) -> Analyzer:
-    return Analyzer("none" if collection.language == "auto" else collection.language)
 
 
 def _words(row: TermRow) -> Words:
