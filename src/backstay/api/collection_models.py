@@ -13,23 +13,18 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from backstay.api.answer_stream import begin
+from backstay.api.document_answers import SSE, refuse, reply_whole, require_wire, trace_headers
 from backstay.api.model_request import ModelRequest, read_request
 from backstay.api.on_behalf import on_behalf
 from backstay.api.principals import read_principals
 from backstay.core.caller import Caller
-from backstay.core.errors import BackstayError, Forbidden
+from backstay.core.errors import BackstayError
 from backstay.gateway import Headers, Models, Sink
 from backstay.providers import OPENAI
 from backstay.retrieval.streaming import AnswerStreams, Event, Piece, Whole
 from backstay.retrieval.types import Answer, Sentence
 
 PATH = "/v1/chat/completions"
-_JSON = (b"content-type", b"application/json")
-_SSE = (
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),
-)
 _NO_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
 
@@ -63,7 +58,7 @@ class CollectionModels:
     ) -> None:
         """Answer one request. Every error is in OpenAI's shape."""
         try:
-            _require_wire(caller)
+            require_wire(caller, PATH)
             asked = read_request(body)
             query = asked.query(read_principals(caller, headers, asked.backstay.principals))
             # Whoever may use the collection's name may use its models through it.
@@ -72,45 +67,23 @@ class CollectionModels:
             events = self._streams.give(acting, collection, query, asked.turns, asked.manner)
             first, rest = await begin(events)
         except BackstayError as error:
-            status, more, told = OPENAI.write_error(error)
-            extra = [(name.encode(), value.encode("latin-1", "replace")) for name, value in more.items()]
-            await sink.reply(status, [_JSON, *extra], told)
+            await refuse(OPENAI, error, sink)
             return
         async with aclosing(rest):
-            await (_stream if asked.stream else _reply)(asked, writer, first, rest, sink)
+            head = trace_headers(acting, first)
+            if asked.stream:
+                await _stream(asked, writer, head, first, rest, sink)
+            else:
+                await reply_whole(OPENAI, writer.completion, head, first, rest, sink)
 
     def _base_url(self, headers: Mapping[bytes, bytes]) -> str:
         return (self._public_url or f"http://{headers.get(b'host', b'localhost').decode('latin-1')}").rstrip("/")
 
 
-def _require_wire(caller: Caller) -> None:
-    if not caller.may("call"):
-        raise Forbidden("This key has no right to call models. Make one with the right `call`.")
-    if caller.routes is not None and PATH not in caller.routes:
-        raise Forbidden(f"This key may use {', '.join(sorted(caller.routes))}, not {PATH}.")
-
-
-async def _reply(
-    asked: ModelRequest, writer: "_Writer", first: Event, rest: AsyncGenerator[Event], sink: Sink
-) -> None:  # fmt: skip
-    whole = first if isinstance(first, Whole) else None
-    try:
-        async for event in rest:
-            whole = event if isinstance(event, Whole) else whole
-    except BackstayError as error:
-        status, _, told = OPENAI.write_error(error)
-        await sink.reply(status, [_JSON, *writer.headers(first)], told)
-        return
-    assert whole is not None, "the last event of an answer is the whole"
-    cost = whole.answer.cost_usd
-    paid = [] if cost is None else [(b"x-backstay-cost-usd", cost.encode())]
-    await sink.reply(200, [_JSON, *writer.headers(first), *paid], msgspec.json.encode(writer.completion(whole)))
-
-
 async def _stream(
-    asked: ModelRequest, writer: "_Writer", first: Event, rest: AsyncGenerator[Event], sink: Sink
+    asked: ModelRequest, writer: "_Writer", head: Headers, first: Event, rest: AsyncGenerator[Event], sink: Sink
 ) -> None:  # fmt: skip
-    await sink.begin(200, [*_SSE, *writer.headers(first)])
+    await sink.begin(200, [*SSE, *head])
     try:
         for chunk in writer.chunks(first):
             await sink.write(_frame(chunk))
@@ -138,7 +111,6 @@ class _Writer:
 
     def __init__(self, model: str, collection: str, caller: Caller, base_url: str):
         trace_id = caller.terms.trace_id or ""
-        self._trace_id = trace_id.encode()
         self._head = {"id": f"chatcmpl-{trace_id}", "created": int(time.time()), "model": model}
         self._page = f"{base_url}/collections/{quote(collection)}/document"
         self._usage: dict[str, Any] = _NO_USAGE
@@ -147,13 +119,6 @@ class _Writer:
         """Characters of the text."""
         self._held: list[Sentence] = []
         self._found_to = 0
-
-    def headers(self, first: Event) -> Headers:
-        """Name the trace, which there is where the answer model was asked."""
-        request = (b"x-request-id", self._trace_id)
-        if isinstance(first, Whole) and first.answer.trace_id is None:
-            return [request]
-        return [request, (b"x-backstay-trace-id", self._trace_id)]
 
     def completion(self, whole: Whole) -> dict[str, Any]:
         answer = whole.answer

@@ -12,24 +12,18 @@ from typing import Any
 import msgspec
 
 from backstay.api.answer_stream import begin
+from backstay.api.document_answers import SSE, refuse, reply_whole, require_wire, trace_headers
 from backstay.api.file_search_request import PATH, read_file_search
 from backstay.api.file_search_writer import FileSearchWriter
 from backstay.api.on_behalf import on_behalf
 from backstay.api.principals import read_principals
 from backstay.api.retrieval import RetrievalDeps
 from backstay.core.caller import Caller
-from backstay.core.errors import BackstayError, Forbidden, NotFound, StoreUnavailable
+from backstay.core.errors import BackstayError, NotFound, StoreUnavailable
 from backstay.gateway import Headers, Sink
 from backstay.providers import RESPONSES
-from backstay.retrieval.streaming import Event, Whole
+from backstay.retrieval.streaming import Event
 from backstay.retrieval.types import Found
-
-_JSON = (b"content-type", b"application/json")
-_SSE = (
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),
-)
 
 
 class _Tool(msgspec.Struct):
@@ -65,7 +59,7 @@ class FileSearches:
     async def answer(self, caller: Caller, headers: Mapping[bytes, bytes], body: bytes, sink: Sink) -> None:
         """Answer one request. Every error is in OpenAI's shape."""
         try:
-            _require_wire(caller)
+            require_wire(caller, PATH)
             asked = read_file_search(body)
             query = asked.search.query(asked.question, read_principals(caller, headers))
             acting = await self._acting(on_behalf(caller, headers), asked.store_id)
@@ -74,14 +68,15 @@ class FileSearches:
             events = self._deps.streams.give(acting, asked.store_id, query, asked.turns, asked.manner)
             first, rest = await begin(events)
         except BackstayError as error:
-            status, more, told = RESPONSES.write_error(error)
-            extra = [(name.encode(), value.encode("latin-1", "replace")) for name, value in more.items()]
-            await sink.reply(status, [_JSON, *extra], told)
+            await refuse(RESPONSES, error, sink)
             return
         writer = FileSearchWriter(asked, found, about, created_s=int(time.time()))
-        head = _headers(acting, first)
+        head = trace_headers(acting, first)
         async with aclosing(rest):
-            await (_stream if asked.stream else _reply)(writer, head, first, rest, sink)
+            if asked.stream:
+                await _stream(writer, head, first, rest, sink)
+            else:
+                await reply_whole(RESPONSES, writer.response, head, first, rest, sink)
 
     async def _acting(self, caller: Caller, store_id: str) -> Caller:
         """Let the caller use the collection's embedding model beside the models that it may use."""
@@ -98,41 +93,10 @@ class FileSearches:
         return await self._deps.vector_stores.about(caller, store_id, external_ids, principals)
 
 
-def _require_wire(caller: Caller) -> None:
-    if not caller.may("call"):
-        raise Forbidden("This key has no right to call models. Make one with the right `call`.")
-    if caller.routes is not None and PATH not in caller.routes:
-        raise Forbidden(f"This key may use {', '.join(sorted(caller.routes))}, not {PATH}.")
-
-
-def _headers(caller: Caller, first: Event) -> Headers:
-    trace_id = (caller.terms.trace_id or "").encode()
-    if isinstance(first, Whole) and first.answer.trace_id is None:
-        return [(b"x-request-id", trace_id)]
-    return [(b"x-request-id", trace_id), (b"x-backstay-trace-id", trace_id)]
-
-
-async def _reply(
-    writer: FileSearchWriter, head: Headers, first: Event, rest: AsyncGenerator[Event], sink: Sink
-) -> None:  # fmt: skip
-    whole = first if isinstance(first, Whole) else None
-    try:
-        async for event in rest:
-            whole = event if isinstance(event, Whole) else whole
-    except BackstayError as error:
-        status, _, told = RESPONSES.write_error(error)
-        await sink.reply(status, [_JSON, *head], told)
-        return
-    assert whole is not None, "the last event of an answer is the whole"
-    cost = whole.answer.cost_usd
-    paid = [] if cost is None else [(b"x-backstay-cost-usd", cost.encode())]
-    await sink.reply(200, [_JSON, *head, *paid], msgspec.json.encode(writer.response(whole)))
-
-
 async def _stream(
     writer: FileSearchWriter, head: Headers, first: Event, rest: AsyncGenerator[Event], sink: Sink
 ) -> None:  # fmt: skip
-    await sink.begin(200, [*_SSE, *head])
+    await sink.begin(200, [*SSE, *head])
     try:
         await sink.write(writer.opening())
         for frame in writer.frames(first):
