@@ -15,11 +15,11 @@ import msgspec
 from backstay.cli.context import Cli, command
 from backstay.cli.dot_plot import Dot, draw
 from backstay.cli.http import Client
+from backstay.cli.migration import STRATEGIES
 from backstay.cli.output import count, dump, duration, money, say, table
 from backstay.cli.trial import MODES, Trial, fill, read_trial
 from backstay.core.errors import InvalidRequest
 
-STRATEGIES = ("recursive", "sentence", "fixed")
 _AT_ONCE = 2
 _BOOKED_S = 20.0
 _PATH = click.Path(path_type=Path, exists=True)
