@@ -24,6 +24,7 @@ def caller(**limits: int) -> Caller:
 
 async def admit(limiter: Limiter, by: Caller, tokens: int = 0) -> Admission:
     admission = await limiter.admit(by, user=None, feature=None, tokens=lambda: tokens)
+    assert admission is not None
     admission.require()
     return admission
 

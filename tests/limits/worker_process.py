@@ -51,6 +51,7 @@ async def main(url: str, file: str, limit: int, factor: int, callers: int, secon
     async def call_on() -> None:
         while time.monotonic() < until:
             admission = await limiter.admit(caller, user=None, feature=None, tokens=lambda: 0)
+            assert admission is not None
             try:
                 admission.require()
             except RateLimited as error:

@@ -42,7 +42,8 @@ class CollectionModels:
 
     def may_concern(self, path: str, body: bytes) -> bool:
         """Say whether a request may name a collection: its body is only looked through for the names."""
-        return path == PATH and any(name.encode() in body for name in self._models().collections)
+        names = self._models().collections
+        return bool(names) and path == PATH and any(name.encode() in body for name in names)
 
     def find(self, body: bytes, caller: Caller) -> str | None:
         """Return the collection that a request's model is; ``None``: it is none."""

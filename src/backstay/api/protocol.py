@@ -114,7 +114,7 @@ class GuardedProtocol(HttpToolsProtocol):
             return False
         if cycle.disconnected or self.flow.write_paused:
             return False
-        head = b"".join([STATUS_LINE[status], *[b"%b: %b\r\n" % header for header in headers], b"\r\n"])
+        head = b"%b%b\r\n\r\n" % (STATUS_LINE[status], b"\r\n".join(map(b": ".join, headers)))
         if head.count(b"\r") != len(headers) + 2 or head.count(b"\n") != len(headers) + 2:
             return False  # a value with a line break in it: uvicorn says what is wrong with it
         cycle.response_started = cycle.response_complete = True

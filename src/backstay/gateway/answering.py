@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 
 from backstay.core.errors import (
     BackstayError,
@@ -140,13 +140,7 @@ class Answering:
             raise error from failure
 
     async def _go(self, event: Event, broken: Interrupted | None = None) -> Answer:
-        """Do what the tries say until a target answers. Then, the call has no place in a line any more."""
-        try:
-            return await self._carry_out(event, broken)
-        finally:
-            self._leave()
-
-    async def _carry_out(self, event: Event, broken: Interrupted | None) -> Answer:
+        """Do what the tries say until a target answers."""
         while True:
             move = self._tries.step(event, self._call.now_s())
             match move:
@@ -165,15 +159,17 @@ class Answering:
                     await self._wait(move)
                     event = Waited()
                 case Stop():
+                    self._leave()
                     raise self._why(move)
 
-    async def _try(self, move: Try, broken: Interrupted | None = None) -> Answer:
+    def _try(self, move: Try, broken: Interrupted | None = None) -> Coroutine[None, None, Answer]:
+        """Begin a try. The call has no place in a line any more."""
         self._leave()
         self._place = move.place
         target = self._targets[move.place]
         if move.reason == "retry":
             self._call.fleet.of(target.name).retries.spend()
-        return await try_target(self._call, target, broken.reason if broken is not None else move.reason, broken)
+        return try_target(self._call, target, broken.reason if broken is not None else move.reason, broken)
 
     def _may_hedge(self) -> bool:
         share = self._call.request.model.route.hedge_share
@@ -214,7 +210,11 @@ class Answering:
         if outlook.waiter is None:
             outlook.waiter = Waiter(tenant_id=incoming.caller.tenant_id, priority=incoming.priority)
         targets = frozenset([self._targets[place].name for place in move.places])
-        await self._call.room.wait(outlook.waiter, targets, for_s)
+        try:
+            await self._call.room.wait(outlook.waiter, targets, for_s)
+        except BaseException:
+            self._leave()  # nobody waits for it any more
+            raise
 
     def _leave(self) -> None:
         if self._outlook.waiter is not None:

@@ -241,10 +241,10 @@ def _translated_body(call: Call, target: Target, broken: Interrupted | None, out
 
 
 def _is_counted_here(call: Call, target: Target) -> bool:
+    if call.incoming.operation != "count_tokens":
+        return False
     dialect = spoken(target.provider, call.incoming.dialect)
-    return (
-        call.incoming.operation == "count_tokens" and dialect.name != call.incoming.dialect.name and not dialect.counter
-    )
+    return dialect.name != call.incoming.dialect.name and not dialect.counter
 
 
 def _count_tokens(call: Call, trying: Trying) -> Answer:

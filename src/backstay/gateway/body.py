@@ -75,7 +75,7 @@ def _refuse_duplicates(body: bytes, fields: Fields) -> None:
     Reading all of it again is dear, so it is done only where the body is not written as nearly all are: without white
     space, or as Python's json does.
     """
-    explained = sum(len(key) + memoryview(raw).nbytes for key, raw in fields.items())
+    explained = sum(map(len, fields)) + sum(map(len, map(memoryview, fields.values())))
     left, count = len(body) - explained, len(fields)
     if left == 4 * count + 1:  # quotes, colons, commas and braces: there is room for nothing else
         return

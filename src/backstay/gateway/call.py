@@ -106,7 +106,7 @@ async def _call(gateway: Gateway, recording: Recording, sink: Sink) -> Lead | No
     """Answer a call, unless it leads others: then its lead is returned, and nobody was asked yet."""
     admit(gateway)
     request = await _understand(gateway, recording)
-    found = await _look_up(gateway, recording)
+    found = await _look_up(gateway, recording, request)
     if isinstance(found, Lead):
         return found
     if isinstance(found, Hit):
@@ -134,7 +134,7 @@ async def _make(gateway: Gateway, recording: Recording, sink: Sink) -> None:
     Others that ask the same may wait for it, but it does not outlive its claim for them: the next of them asks.
     """
     request = await _understand(gateway, recording)
-    found = await _look_up(gateway, recording)
+    found = await _look_up(gateway, recording, request)
     if isinstance(found, Hit):
         await _give(gateway, recording, found, sink)
     else:
@@ -183,11 +183,13 @@ async def _understand(gateway: Gateway, recording: Recording) -> Resolved:
     return recording.request
 
 
-async def _look_up(gateway: Gateway, recording: Recording) -> Hit | Lead | None:
+async def _look_up(gateway: Gateway, recording: Recording, request: Resolved) -> Hit | Lead | None:
     """Find a kept answer, as far as the caller's limits allow."""
     if gateway.limiter is not None:
         await pass_limits(gateway.limiter, recording)
-    found = await recall(gateway.cache, recording) if gateway.cache else None
+    if gateway.cache is None or request.model.cache is None:
+        return None
+    found = await recall(gateway.cache, request.model.cache, recording)
     recording.missed = isinstance(found, Lead)
     return found
 

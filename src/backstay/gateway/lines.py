@@ -71,6 +71,8 @@ class Lines:
 
     def is_turn(self, target: str, priority: Priority, waiter: Waiter | None) -> bool:
         """Whether a call may take a free place at a target. One that does not stand there goes behind its equals."""
+        if target not in self._lines:
+            return True
         first = self.first(target)
         if first is None or first is waiter:
             return True

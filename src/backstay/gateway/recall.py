@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from backstay.cache import Cache, Hit, Lead, build_ask, replay
+from backstay.cache import Cache, CachePolicy, Hit, Lead, build_ask, replay
 from backstay.core.chat import ChatResponse
 from backstay.core.errors import DeadlineExceeded
 from backstay.gateway.recording import Recording
@@ -13,7 +13,7 @@ from backstay.providers import DIALECTS, accumulate
 _log = logging.getLogger(__name__)
 
 
-async def recall(cache: Cache, recording: Recording) -> Hit | Lead | None:
+async def recall(cache: Cache, policy: CachePolicy, recording: Recording) -> Hit | Lead | None:
     """Find a kept answer, or become who asks for all; ``None`` where the call passes by the cache.
 
     Raises:
@@ -21,10 +21,10 @@ async def recall(cache: Cache, recording: Recording) -> Hit | Lead | None:
     """
     request, incoming = recording.request, recording.incoming
     assert request is not None
-    if request.model.cache is None or incoming.dialect.name == "responses":
+    if incoming.dialect.name == "responses":
         return None  # a response has an id of its own, which its caller may go on from
     ask = build_ask(
-        request.model.cache,
+        policy,
         request.fields,
         operation=incoming.operation,
         dialect=incoming.dialect.name,

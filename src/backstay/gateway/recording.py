@@ -204,14 +204,15 @@ class Recording:
             root: The call's own span.
             capture: Whether the request's and the answer's text are kept.
         """
+        spans, entries = [root], list[LedgerEntry]()
+        for number, attempt in enumerate(self.attempts):
+            spans.append(self._attempt_span(number, attempt))
+            if attempt.cost is not None:
+                entries.append(self._entry(number, attempt, attempt.cost))
         document = CallDocument(
             tenant_id=self.incoming.caller.tenant_id,
-            spans=(root, *(self._attempt_span(number, attempt) for number, attempt in enumerate(self.attempts))),
-            entries=tuple(
-                self._entry(number, attempt, attempt.cost)
-                for number, attempt in enumerate(self.attempts)
-                if attempt.cost is not None
-            ),
+            spans=tuple(spans),
+            entries=tuple(entries),
             claim=self.claim.told() if self.claim is not None else None,
             holder=self.holder if self.charges else None,
             charges=self.charges,
@@ -265,7 +266,7 @@ class Recording:
             tags=incoming.tags,
             http_status=self.http_status,
             stream=request.stream if request else None,
-            first_token_ns=self._since_start(self._first_token_ns()),
+            first_token_ns=self._first_token_ns(),
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
             cost_nanousd=self.cost_nanousd,
@@ -295,10 +296,10 @@ class Recording:
 
     def _first_token_ns(self) -> int | None:
         """When the caller saw something first: a stream that broke midway and went on began with its first part."""
-        return next((each.first_token_ns for each in self.attempts if each.first_token_ns is not None), None)
-
-    def _since_start(self, moment_ns: int | None) -> int | None:
-        return None if moment_ns is None else moment_ns - self.started_ns
+        for attempt in self.attempts:
+            if attempt.first_token_ns is not None:
+                return attempt.first_token_ns - self.started_ns
+        return None
 
     def _attempt_span(self, number: int, attempt: Attempt) -> Span:
         offset_ns = attempt.started_ns - self.started_ns

@@ -153,8 +153,7 @@ class _Metadata(msgspec.Struct, frozen=True):
 def _user(fields: Fields) -> str | None:
     """Read the end user from the wire's own field: ``user``, ``safety_identifier`` or ``metadata.user_id``."""
     for name in ("user", "safety_identifier"):
-        user = read_text(fields, name)
-        if user:
+        if name in fields and (user := read_text(fields, name)):
             return user
     raw = fields.get("metadata")
     if raw is None:

@@ -58,7 +58,8 @@ class Trying:
         request = recording.request
         stream = request is not None and request.stream
         tokens = len(recording.incoming.body) // 4
-        self._trial = self._health.begin(self._now_s(), stream=stream, tokens=tokens, reason=reason)
+        began_s = self.attempt.started_ns * 1e-9
+        self._trial = self._health.begin(began_s, stream=stream, tokens=tokens, reason=reason)
         self._has_ended = False
 
     def headers_came(self, headers: Mapping[str, str]) -> None:
@@ -78,8 +79,16 @@ class Trying:
         if self._has_ended:
             return
         self._has_ended = True
-        now_s, outcome = self._now_s(), outcome_of(error)
-        self.attempt.outcome = outcome
+        now_s = self._now_s()
+        if error is None:
+            self.attempt.outcome = "ok"
+            self._health.end(self._trial, now_s, "ok")
+        else:
+            self._fail(error, now_s)
+        self._room.wake(self._health.name)
+
+    def _fail(self, error: BaseException, now_s: float) -> None:
+        outcome = self.attempt.outcome = outcome_of(error)
         if isinstance(error, BackstayError):
             self._recording.end_attempt(self.attempt, error)
             if error.retry_after_s is not None:
@@ -87,9 +96,8 @@ class Trying:
         elif isinstance(error, asyncio.CancelledError):
             self._recording.cancel_attempt(self.attempt)
         self._health.end(self._trial, now_s, outcome, self._last_error(error))
-        self._room.wake(self._health.name)
 
-    def _last_error(self, error: BaseException | None) -> LastError | None:
+    def _last_error(self, error: BaseException) -> LastError | None:
         """Say what the target did wrong, in words of ours alone."""
         if not isinstance(error, ProviderError):
             return None
@@ -100,11 +108,9 @@ class Trying:
         return self._clock.monotonic_ns() * 1e-9
 
 
-def outcome_of(error: BaseException | None) -> Outcome:
-    """Say what the end of a try shows of the target."""
+def outcome_of(error: BaseException) -> Outcome:
+    """Say what the failure of a try shows of the target."""
     match error:
-        case None:
-            return "ok"
         case asyncio.CancelledError() | Untranslatable():
             return "callers"
         case ProviderUnreachable() | ProviderTimeout():

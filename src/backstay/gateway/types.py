@@ -1,6 +1,7 @@
 """Owns the nouns of the gateway: targets and models, what a wire hands in, and where the answer goes."""
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Protocol
 
 import msgspec
@@ -108,7 +109,10 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
         """How long a call may take, with all its tries."""
         if self.route.total_s is not None:
             return self.route.total_s
-        return max([target.timeouts.total_s for target in self.targets], default=0.0)
+        return max(map(_PATIENCE, self.targets), default=0.0)
+
+
+_PATIENCE = attrgetter("timeouts.total_s")
 
 
 class Incoming(msgspec.Struct, frozen=True, kw_only=True):

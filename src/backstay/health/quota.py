@@ -72,11 +72,13 @@ class _Bucket:
 class Quota:
     """The rate limits of one target: requests and tokens a minute."""
 
-    __slots__ = ("_calm_until_s", "_requests", "_tokens")
+    __slots__ = ("_calm_until_s", "_is_known", "_requests", "_tokens")
 
     def __init__(self, *, requests_per_min: float | None = None, tokens_per_min: float | None = None):
         self._requests = _Bucket(requests_per_min)
         self._tokens = _Bucket(tokens_per_min)
+        self._is_known = requests_per_min is not None or tokens_per_min is not None
+        """Whether there is a limit of either that anybody has told."""
         self._calm_until_s = 0.0
 
     def divide(self, parts: int) -> None:
@@ -88,15 +90,19 @@ class Quota:
         """When a call of so many tokens may go: now, or later."""
         if self._calm_until_s > now_s:
             return self._calm_until_s
+        if not self._is_known:
+            return now_s
         return now_s + max(self._requests.wait_s(now_s, 1.0), self._tokens.wait_s(now_s, tokens))
 
     def take(self, now_s: float, tokens: int) -> None:
         """Count a call that is sent."""
-        self._requests.take(now_s, 1.0)
-        self._tokens.take(now_s, tokens)
+        if self._is_known:
+            self._requests.take(now_s, 1.0)
+            self._tokens.take(now_s, tokens)
 
     def read(self, now_s: float, requests: RateLimit | None, tokens: RateLimit | None) -> None:
         """Believe what an answer's headers say: it has seen the calls of others too."""
+        self._is_known = self._is_known or requests is not None or tokens is not None
         if requests is not None:
             self._requests.read(now_s, requests)
         if tokens is not None:

@@ -31,6 +31,8 @@ class Recent:
     def _turn(self, now_s: float) -> int:
         """Empty the slots whose time is over, and return the place of the present one."""
         number = int(now_s / _SLOT_S)
+        if number == self._newest:
+            return number % _SLOTS
         for over in range(max(self._newest, number - _SLOTS) + 1, number + 1):
             self._tries[over % _SLOTS] = self._failures[over % _SLOTS] = 0
         self._newest = max(self._newest, number)

@@ -142,8 +142,9 @@ class TargetHealth:
         """Whether a call of about so many tokens may be sent now."""
         if self.drained:
             return Availability("drained")
-        self._find_late(now_s, self._waiting[True])
-        self._find_late(now_s, self._waiting[False])
+        for waiting in self._waiting.values():
+            if waiting:
+                self._find_late(now_s, waiting)
         if not self.breaker.allows(now_s):
             is_slow = self.breaker.cause == "slow"
             return Availability("slow" if is_slow else "open", self.breaker.free_at_s())
@@ -169,7 +170,8 @@ class TargetHealth:
         """Note that the answer has begun."""
         self._waiting[trial.is_stream].pop(trial, None)
         trial.is_waiting = False
-        self._let_go(trial)
+        if trial.is_hanging:
+            self._let_go(trial)
         self._learn(trial, now_s)
         if trial.is_probe:  # whether it is well again need not wait for the end of a long answer
             trial.is_probe = False
@@ -178,7 +180,8 @@ class TargetHealth:
     def end(self, trial: Trial, now_s: float, outcome: Outcome, error: LastError | None = None) -> None:
         """Note how a try ended, and with which error of the target's own."""
         self.in_flight -= 1
-        self._let_go(trial)
+        if trial.is_hanging:
+            self._let_go(trial)
         self._waiting[trial.is_stream].pop(trial, None)
         self._count(now_s, outcome, error)
         if outcome == "unreachable" and not trial.is_waiting:
@@ -271,9 +274,8 @@ class TargetHealth:
             self._note_late(trial, now_s)
 
     def _let_go(self, trial: Trial) -> None:
-        if trial.is_hanging:
-            trial.is_hanging = False
-            self._hanging -= 1
+        trial.is_hanging = False
+        self._hanging -= 1
 
     def _note_late(self, trial: Trial, now_s: float) -> None:
         if not trial.is_late:

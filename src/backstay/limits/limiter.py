@@ -60,9 +60,7 @@ class Admission:
             self._limiter.settle(taken, tokens)
 
     def headers(self, wire: str) -> list[tuple[bytes, bytes]]:
-        """Write where the caller stands now, in the standard's and in a vendor's way; nothing for unlimited callers."""
-        if not self._wants:
-            return []
+        """Write where the caller stands now, in the standard's and in a vendor's way."""
         retry_us = self._refusal.retry_us if self._refusal else None
         return write_headers(self._limiter.states(self._wants), wire, self._limiter.now_ns(), retry_us)
 
@@ -85,7 +83,6 @@ class Limiter:
         self._desk = Desk(terms, now_us=self._now_us(), wall_us=clock.now_ns() // 1000)
         self._book = Book(database, worker, terms)
         self._log = UseLog(folder)
-        self._free = Admission(self, (), ())
         self._due = asyncio.Event()
         self._next_us = 0
         """When the next sync is to be; 0 while one is under way."""
@@ -103,8 +100,8 @@ class Limiter:
 
     async def admit(
         self, caller: Caller, *, user: str | None, feature: str | None, tokens: Callable[[], int]
-    ) -> Admission:
-        """Take what a call needs of all its limits, or nothing.
+    ) -> Admission | None:
+        """Take what a call needs of all its limits, or nothing; ``None``: nothing limits it.
 
         Waits only where this worker has no permits at hand, for one answer of the book.
 
@@ -113,7 +110,7 @@ class Limiter:
         """
         figures = self.rules.of(caller, user, feature)
         if not figures:
-            return self._free
+            return None
         wants = [Want(id=id, limit=limit, amount=tokens() if id.meter == "tokens" else 1) for id, limit in figures]
         found = self._decide(wants)
         if found is None:

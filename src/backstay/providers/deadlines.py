@@ -19,7 +19,8 @@ class Deadlines:
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._waiting: dict[Deadline, None] = {}
+        self.waiting: dict[Deadline, None] = {}
+        """Those that ring when they are due, or soon after."""
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -29,20 +30,17 @@ class Deadlines:
         return self._loop
 
     def watch(self, deadline: "Deadline") -> None:
-        """Ring when it is due, or soon after."""
-        self._waiting[deadline] = None
+        """Ring when it is due, or soon after, unless it is taken out of ``waiting`` first."""
+        self.waiting[deadline] = None
         if self._timer is None:
             self._timer = self.loop.call_later(_PERIOD_S, self._look)
 
-    def forget(self, deadline: "Deadline") -> None:
-        self._waiting.pop(deadline, None)
-
     def _look(self) -> None:
         now_s = self.loop.time()
-        for deadline in [each for each in self._waiting if each.next_s <= now_s]:
-            self.forget(deadline)
+        for deadline in [each for each in self.waiting if each.next_s <= now_s]:
+            del self.waiting[deadline]
             deadline.ring()
-        self._timer = self.loop.call_later(_PERIOD_S, self._look) if self._waiting else None
+        self._timer = self.loop.call_later(_PERIOD_S, self._look) if self.waiting else None
 
 
 class Deadline:
@@ -52,11 +50,13 @@ class Deadline:
     again and again, by one task at a time.
     """
 
-    __slots__ = ("_all", "_cancelling", "_has_rung", "_idle_s", "_is_long", "_task", "_timer", "_total_s", "next_s")
+    __slots__ = (
+        "_all", "_cancelling", "_has_rung", "_idle_s", "_is_long", "_loop", "_task", "_timer", "_total_s", "next_s",
+    )  # fmt: skip
 
     def __init__(self, deadlines: Deadlines, timeouts: Timeouts, *, stream: bool):
-        now_s = deadlines.loop.time()
-        self._all = deadlines
+        self._all, self._loop = deadlines, deadlines.loop
+        now_s = self._loop.time()
         self._total_s = now_s + timeouts.total_s
         self._idle_s = timeouts.idle_s
         self._timer: asyncio.TimerHandle | None = None
@@ -64,11 +64,11 @@ class Deadline:
 
     def is_over(self) -> bool:
         """Whether the whole exchange has taken too long."""
-        return self._all.loop.time() >= self._total_s
+        return self._loop.time() >= self._total_s
 
     def piece_came(self) -> None:
         """Begin the wait for the piece of a stream after this one."""
-        now_s = self._all.loop.time()
+        now_s = self._loop.time()
         self._wait_until(now_s, now_s + self._idle_s)
 
     def ring(self) -> None:
@@ -81,18 +81,17 @@ class Deadline:
         self._is_long = self.next_s - now_s >= _LONG_S
 
     def __enter__(self) -> None:
-        loop = self._all.loop
-        task = asyncio.current_task(loop)
+        task = asyncio.current_task(self._loop)
         assert task is not None, "only a task can be interrupted"
         self._task, self._cancelling, self._has_rung = task, task.cancelling(), False
         if self._is_long:
             self._all.watch(self)
         else:
-            self._timer = loop.call_at(self.next_s, self.ring)
+            self._timer = self._loop.call_at(self.next_s, self.ring)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if self._timer is None:
-            self._all.forget(self)
+            self._all.waiting.pop(self, None)
         else:
             self._timer.cancel()
             self._timer = None

@@ -28,9 +28,10 @@ _whole = msgspec.json.Decoder(wire.Whole)
 def read_summary(body: bytes) -> ReplySummary:
     """Read what the books need of a chat answer. Raises ``ProviderError`` if it is none."""
     found = decode_answer(_summary, body)
-    reasons: list[FinishReason] = [
-        wire.read_finish(choice.finish_reason) for choice in found.choices if choice.finish_reason
-    ]
+    reasons: list[FinishReason] = []
+    for choice in found.choices:
+        if choice.finish_reason:
+            reasons.append(wire.read_finish(choice.finish_reason))
     return ReplySummary(
         id=found.id,
         model=found.model,
