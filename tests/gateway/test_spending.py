@@ -7,7 +7,7 @@ import pytest
 from gateway_house import CALLER, WIRES, House, MemorySink
 
 from backstay.core.money import NanoUSD
-from backstay.gateway import Incoming, call
+from backstay.gateway import Incoming, Route, call
 from backstay.providers import ProviderRequest
 from backstay.providers.simulator import Simulator
 from backstay.providers.simulator.provider import SimulatedExchange
@@ -95,3 +95,18 @@ async def test_the_intent_holds_the_worst_case(house: House):
     await capped(house, "openai", 200_000)
     kind, parts = house.journal.entries[0]
     assert kind == "intent" and 0 < json.loads(parts[0])["worst_nanousd"] <= 200_000
+
+
+@pytest.mark.parametrize(("cap", "asked"), [(1_400_000, 1), (10**9, 2)])
+async def test_a_hedge_is_made_only_where_it_fits_whole(house: House, cap: int, asked: int):
+    """A shorter answer, limited to what is left beside the first try, might win over the whole one."""
+    house.offer("m", Watched("one"), Watched("two"))
+    for _ in range(25):  # it is known how long an answer takes
+        await capped(house, "openai", 10**9)
+    one, two = Watched("one", script={"latency_s": 0.4}), Watched("two", script={"latency_s": 5.0})
+    house.offer("m", one, two, route=Route(hedge_share=1.0))
+    sink = await capped(house, "openai", cap, max_tokens=900)
+    assert (sink.status, sink.headers["x-backstay-target"]) == (200, "one/gpt-4o-mini")
+    document = house.documents[-1]
+    assert sum(hasattr(each, "body") for each in (one, two)) == asked == len(document.spans) - 1
+    assert one.body["max_tokens"] == 900

@@ -99,7 +99,7 @@ async def try_target(call: Call, target: Target, reason: Reason, broken: Interru
     """
     is_counted_here = _is_counted_here(call, target)
     body = b"" if is_counted_here else _body(call, target, broken, None)
-    hold = await _reserve(call, target, broken)
+    hold = await _reserve(call, target, reason, broken)
     if hold is not None and hold.output_limit is not None:
         body = _body(call, target, broken, hold.output_limit)
     trying = Trying(call.recording, call.fleet, call.room, target, reason)
@@ -114,12 +114,13 @@ async def try_target(call: Call, target: Target, reason: Reason, broken: Interru
         raise
 
 
-async def _reserve(call: Call, target: Target, broken: Interrupted | None) -> Hold | None:
+async def _reserve(call: Call, target: Target, reason: Reason, broken: Interrupted | None) -> Hold | None:
     """Reserve what the try may cost. Raises ``BudgetExhausted`` if that does not fit."""
     if call.spending is None:
         return None
     more_bytes = len(broken.text.encode()) if broken is not None else 0
-    return await call.spending.reserve(target, more_bytes=more_bytes, for_s=call.give_up_at_s - call.now_s())
+    for_s = call.give_up_at_s - call.now_s()
+    return await call.spending.reserve(target, more_bytes=more_bytes, for_s=for_s, beside=reason == "hedge")
 
 
 async def _try(call: Call, target: Target, trying: Trying, broken: Interrupted | None, body: Body) -> Answer:

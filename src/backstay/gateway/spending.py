@@ -68,13 +68,14 @@ class Spending:
         """Whether a budget that only marks is used up."""
         return self._escrow is not None and self._escrow.is_over(self._purses)
 
-    async def reserve(self, target: Target, *, more_bytes: int, for_s: float) -> Hold:
+    async def reserve(self, target: Target, *, more_bytes: int, for_s: float, beside: bool = False) -> Hold:
         """Reserve the worst case of one attempt, and write it into the journal.
 
         Args:
             target: Who is to be asked.
             more_bytes: What is sent beyond the caller's request: the beginning of an answer that is gone on with.
             for_s: How long the call can wait at most.
+            beside: Whether another attempt is under way, which may do without this one: it must fit as it is, at once.
 
         Raises:
             BudgetExhausted: It does not fit.
@@ -88,7 +89,7 @@ class Spending:
             if self._is_bound:
                 raise _unpriced(target, takes_unknown=self._takes_unknown)
             amount = 0
-        hold = await self._fit(bound, amount, for_s)
+        hold = self._fit_beside(amount) if beside else await self._fit(bound, amount, for_s)
         self.holds.append(hold)
         try:
             self._write_intent()
@@ -136,6 +137,17 @@ class Spending:
     def worst(self) -> NanoUSD:
         """The most that everything that is under way can cost."""
         return NanoUSD(sum(hold.amount for hold in self.holds))
+
+    def _fit_beside(self, amount: int) -> Hold:
+        """Reserve the worst case where it fits: a shorter answer might win over the whole one that is under way."""
+        shares: Sequence[Share] | None = ()
+        if self._cap is not None and amount > self._cap - self.worst:
+            shares = None
+        elif self._escrow is not None and self._purses:
+            shares = self._escrow.take(self._purses, amount)
+        if shares is None:
+            raise BudgetExhausted("What is left does not cover a second attempt beside the first.")
+        return Hold(shares=shares, amount=amount)
 
     async def _fit(self, bound: "_Bound", amount: int, for_s: float) -> Hold:
         """Reserve the worst case; or, where it does not fit and a budget says so, a shorter answer's."""
