@@ -9,8 +9,9 @@ from gateway_house import ASK, CALLER, WIRES, House, MemorySink
 
 from backstay.core.money import NanoUSD
 from backstay.core.usage import Usage
-from backstay.gateway import Incoming
+from backstay.gateway import Incoming, Route
 from backstay.gateway.recording import Recording
+from backstay.gateway.tries import RetryPolicy
 from backstay.ledger import Cost
 from backstay.providers import ANTHROPIC, OPENAI, ProviderRequest, ReplySummary, Timeouts
 from backstay.providers.simulator import Simulator
@@ -190,6 +191,19 @@ async def test_a_stream_that_breaks_midway_ends_with_an_error_event(house: House
     (document,) = house.documents
     assert document.spans[0].status == "error"
     assert document.entries[0].estimated and document.entries[0].cost_nanousd
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "is_billed"),
+    [("cut", True), ("malformed", True), ("status", False), ("reset", False)],
+)
+async def test_an_answer_that_came_and_is_lost_is_priced(house: House, kind: str, is_billed: bool, stream: bool):
+    """Who said 200 has worked, whether its answer breaks off or cannot be read; who told an error sends no bill."""
+    house.offer("m", failing(kind, after_tokens=0), route=Route(retry=RetryPolicy(retries=0)))
+    assert (await house.call({**ASK, "stream": stream})).status >= 500
+    entries = house.documents[0].entries
+    assert [(entry.estimated, bool(entry.cost_nanousd)) for entry in entries] == [(True, True)] * is_billed
 
 
 @both

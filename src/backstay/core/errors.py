@@ -244,6 +244,13 @@ class ProviderUnreachable(ProviderError):
         super().__init__(message, status=502, kind="api_error", retryable=True)
 
 
+class ProviderUnreadable(ProviderError):
+    """The provider's answer came and cannot be read. Another try may bring a good one."""
+
+    def __init__(self, message: str | None = None, *, retryable: bool = True):
+        super().__init__(message, retryable=retryable)
+
+
 class ProviderTimeout(ProviderError):
     """The provider did not answer in time."""
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from backstay.core.chat import ChatEvent, ReasoningDelta, RefusalDelta, TextDelta, ToolUseDelta
-from backstay.core.errors import ProviderTimeout
+from backstay.core.errors import ProviderTimeout, ProviderUnreachable, ProviderUnreadable
 from backstay.core.money import NanoUSD
 from backstay.core.usage import Usage
 from backstay.gateway.recording import Attempt, Recording
@@ -40,8 +40,14 @@ def may_be_billed(attempt: Attempt) -> bool:
 
 
 def _may_have_worked(attempt: Attempt) -> bool:
-    """Whether a provider that has said nothing may have done work all the same."""
-    return attempt.status == "cancelled" or isinstance(attempt.error, ProviderTimeout)
+    """Whether a provider of which nothing is known may have done work all the same.
+
+    Who said that all is well, and whose answer then broke off or could not be read, has worked on it.
+    """
+    if attempt.status == "cancelled" or isinstance(attempt.error, ProviderTimeout):
+        return True
+    said_well = attempt.http_status is not None and attempt.http_status < 400
+    return said_well and isinstance(attempt.error, ProviderUnreachable | ProviderUnreadable)
 
 
 def _price(prices: PriceBook, recording: Recording, attempt: Attempt, summary: ReplySummary) -> Cost:

@@ -4,7 +4,7 @@ from typing import TypeVar
 
 import msgspec
 
-from backstay.core.errors import ProviderError
+from backstay.core.errors import ProviderUnreadable
 
 T = TypeVar("T")
 
@@ -13,9 +13,9 @@ def decode_answer(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
     """Decode bytes of a provider.
 
     Raises:
-        ProviderError: They are not what the dialect says. Another try may bring a good answer.
+        ProviderUnreadable: They are not what the dialect says. Another try may bring a good answer.
     """
     try:
         return decoder.decode(body)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise ProviderError(f"The provider's answer cannot be read: {error}.", retryable=True) from None
+        raise ProviderUnreadable(f"The provider's answer cannot be read: {error}.") from None

@@ -12,7 +12,7 @@ from zlib import crc32
 
 import msgspec
 
-from backstay.core.errors import ProviderError, ProviderUnreachable
+from backstay.core.errors import ProviderError, ProviderUnreachable, ProviderUnreadable
 
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 """Longest message taken, in bytes. AWS sends up to 24 MiB of payload."""
@@ -144,4 +144,4 @@ def write_event(payload: bytes, headers: Mapping[str, str]) -> bytes:
 
 
 def _damaged(what: str) -> ProviderError:
-    return ProviderError(f"The provider's stream is damaged: {what}.", retryable=True)
+    return ProviderUnreadable(f"The provider's stream is damaged: {what}.")

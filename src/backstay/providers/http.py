@@ -16,7 +16,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from backstay import __version__
-from backstay.core.errors import ProviderError, ProviderTimeout, ProviderUnreachable, Untranslatable
+from backstay.core.errors import ProviderTimeout, ProviderUnreachable, ProviderUnreadable, Untranslatable
 from backstay.providers.deadlines import Deadline, Deadlines
 from backstay.providers.paths import PATHS, Paths, fill_model, join_path
 from backstay.providers.secrets import REDACTED, Secret
@@ -251,7 +251,8 @@ class HttpExchange:
             body += chunk
             if len(body) > MAX_ANSWER_BYTES:
                 self._response.close()
-                raise ProviderError(f"The provider's answer is larger than {MAX_ANSWER_BYTES} bytes.")
+                message = f"The provider's answer is larger than {MAX_ANSWER_BYTES} bytes."
+                raise ProviderUnreadable(message, retryable=False)
         return bytes(body)
 
     async def frames(self) -> AsyncIterator[bytes]:
@@ -264,7 +265,7 @@ class HttpExchange:
         """
         content, deadline, splitter = self._response.content, self._deadline, self._framing.splitter()
         if self._response.content_type == "application/json":
-            raise ProviderError("The provider answered a request for a stream with one JSON document.", retryable=True)
+            raise ProviderUnreadable("The provider answered a request for a stream with one JSON document.")
         while True:
             try:
                 chunk = content.read_nowait()

@@ -7,7 +7,7 @@ import msgspec
 
 from backstay.core.chat import ChatResponse, Choice, FinishReason, Part, Reasoning, Refusal, Text, ToolUse
 from backstay.core.clock import Clock
-from backstay.core.errors import ProviderError
+from backstay.core.errors import ProviderError, ProviderUnreadable
 from backstay.providers.anthropic.tool_input import read_input, write_input
 from backstay.providers.decoding import decode_answer
 from backstay.providers.gemini import wire
@@ -40,7 +40,7 @@ def read_summary(body: bytes) -> ReplySummary:
 def _check(found: wire.Summary | wire.Answer) -> None:
     """Raise ``ProviderError`` for an answer with neither candidates nor the reason why there are none."""
     if not found.candidates and (found.prompt_feedback is None or found.prompt_feedback.block_reason is None):
-        raise ProviderError("The provider's answer cannot be read: it has no candidates.", retryable=True)
+        raise ProviderUnreadable("The provider's answer cannot be read: it has no candidates.")
 
 
 def read_response(body: bytes, clock: Clock) -> ChatResponse:

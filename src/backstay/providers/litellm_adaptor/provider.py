@@ -11,6 +11,7 @@ from backstay.core.errors import (
     ProviderError,
     ProviderTimeout,
     ProviderUnreachable,
+    ProviderUnreadable,
     Untranslatable,
 )
 from backstay.providers.deadlines import Deadline, Deadlines
@@ -186,7 +187,7 @@ class WholeExchange:
 
     async def frames(self) -> AsyncIterator[bytes]:
         """Raises ``ProviderError``: it is no stream."""
-        raise ProviderError("The vendor answered a request for a stream with one document.", retryable=True)
+        raise ProviderUnreadable("The vendor answered a request for a stream with one document.")
         yield b""
 
     async def close(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from backstay.core.embeddings import EmbeddingRequest, EmbeddingResponse
-from backstay.core.errors import ProviderError
+from backstay.core.errors import ProviderUnreadable
 from backstay.providers.decoding import decode_answer
 from backstay.providers.embedding_wire import read_embeddings_request, write_vectors
 from backstay.providers.fields import decode_fields
@@ -82,4 +82,4 @@ def _read_vector(embedding: list[float] | str) -> list[float]:
     try:
         return array("f", base64.b64decode(embedding, validate=True)).tolist()
     except ValueError as error:
-        raise ProviderError("The provider's answer cannot be read: a vector is not base64.", retryable=True) from error
+        raise ProviderUnreadable("The provider's answer cannot be read: a vector is not base64.") from error

@@ -7,7 +7,7 @@ from typing import Any, cast
 import msgspec
 
 from backstay.core.chat import ChatResponse, Choice, FinishReason, Part, Reasoning, Refusal, Text, ToolUse
-from backstay.core.errors import ProviderError
+from backstay.core.errors import ProviderError, ProviderUnreadable
 from backstay.providers.decoding import decode_answer
 from backstay.providers.openai.errors import read_error_object
 from backstay.providers.openai.response import arguments_text
@@ -66,7 +66,7 @@ def _contents(raw: msgspec.Raw) -> list[wire.Content]:
     try:
         return wire.read_contents(raw)
     except msgspec.DecodeError as error:
-        raise ProviderError(f"The provider's answer cannot be read: {error}.", retryable=True) from None
+        raise ProviderUnreadable(f"The provider's answer cannot be read: {error}.") from None
 
 
 def read_response(body: bytes) -> ChatResponse:
