@@ -11,7 +11,7 @@ from retrieval_house import House
 
 from backstay.core.errors import Conflict, InvalidRequest, NotFound
 from backstay.retrieval import NewDocument, Query, Settings
-from backstay.retrieval.filters import to_jsonpath
+from backstay.retrieval.filters import read_filter, to_jsonpath
 from backstay.retrieval.types import Mode
 from backstay.store import Database
 
@@ -149,7 +149,7 @@ async def test_a_large_collection_finds_by_its_index_what_looking_at_each_finds(
         for n in range(120)
     ]
     await house.put(*documents)
-    rare = to_jsonpath({"n": {"in": [3, 77, 101, 119]}})
+    rare = read_filter({"n": {"in": [3, 77, 101, 119]}})
     asked: list[dict[str, Any]] = [{}, {"filter": rare}]
     exact = [await house.found("coins in shop 5", mode="dense", **more) for more in asked]
     await house.store.index_vectors(await house.store.find("acme", "docs"), from_chunks=1)

@@ -11,7 +11,7 @@ from backstay.api.vector_filters import to_filter
 from backstay.core.errors import InvalidRequest
 from backstay.providers import Fields
 from backstay.retrieval import Query
-from backstay.retrieval.filters import to_jsonpath
+from backstay.retrieval.filters import read_filter
 from backstay.retrieval.types import Manner, Turn
 
 PATH = "/v1/responses"
@@ -47,7 +47,7 @@ class FileSearchTool(msgspec.Struct):
 
     def query(self, question: str, principals: Sequence[str]) -> Query:
         """Return what to search for. Raises ``InvalidRequest`` where the filters are none."""
-        told = None if self.filters is None else to_jsonpath(to_filter(self.filters, "tools[0].filters"))
+        told = None if self.filters is None else read_filter(to_filter(self.filters, "tools[0].filters"))
         return Query(text=question, limit=self.max_num_results, filter=told, principals=principals)
 
 

@@ -22,7 +22,7 @@ from backstay.api.retrieval import CollectionList, RetrievalDeps, SearchResults
 from backstay.core.caller import Caller
 from backstay.core.errors import BackstayError, Forbidden, InvalidRequest
 from backstay.retrieval import Query
-from backstay.retrieval.filters import to_jsonpath
+from backstay.retrieval.filters import read_filter
 
 PATH = "/mcp"
 _MOST_BYTES = 1024 * 1024
@@ -88,7 +88,7 @@ class McpDoor:
             return CollectionList(collections=await self._deps.listed(caller, principals))
         if name == "search":
             told = convert(arguments, SearchArguments)
-            conditions = to_jsonpath(told.filter) if told.filter else None
+            conditions = read_filter(told.filter)
             query = Query(text=told.query, limit=told.limit, filter=conditions, principals=principals)
             return SearchResults(
                 results=await self._deps.search.find(on_behalf(caller, headers), told.collection, query)

@@ -9,7 +9,7 @@ from msgspec import Meta
 from backstay.access.checks import invalid
 from backstay.core.errors import InvalidRequest
 from backstay.retrieval import Query
-from backstay.retrieval.filters import to_jsonpath
+from backstay.retrieval.filters import read_filter
 from backstay.retrieval.types import Manner, Principals, Turn
 
 _LONGEST = 20_000
@@ -92,8 +92,7 @@ class ModelRequest(msgspec.Struct):
 
     def query(self, principals: Sequence[str]) -> Query:
         """Return what to search for. Raises ``InvalidRequest`` where the filter is none."""
-        told = self.backstay.filter
-        return Query(text=self.question, filter=to_jsonpath(told) if told else None, principals=principals)
+        return Query(text=self.question, filter=read_filter(self.backstay.filter), principals=principals)
 
 
 def read_request(body: bytes) -> ModelRequest:

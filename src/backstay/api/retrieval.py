@@ -22,7 +22,7 @@ from backstay.retrieval import Collections, Embeddings, Ingest, NewDocument, Que
 from backstay.retrieval.answering import Answers
 from backstay.retrieval.calibrating import Calibrations
 from backstay.retrieval.collections import NoVectors
-from backstay.retrieval.filters import to_jsonpath
+from backstay.retrieval.filters import read_filter
 from backstay.retrieval.generation_store import GenerationStore
 from backstay.retrieval.recent import RecentQueries
 from backstay.retrieval.streaming import AnswerStreams
@@ -277,7 +277,7 @@ async def answer(deps: RetrievalDeps, asked: Asked[Nothing, AskBody]) -> Answer 
     told, headers = asked.body, dict(asked.request.headers.raw)
     query = Query(
         text=told.question,
-        filter=to_jsonpath(told.filter) if told.filter else None,
+        filter=read_filter(told.filter),
         principals=read_principals(asked.caller, headers, told.principals),
     )
     caller, name = on_behalf(asked.caller, headers), asked.path("collection")
@@ -291,7 +291,7 @@ def _query(told: SearchBody, principals: Sequence[str]) -> Query:
         text=told.query,
         limit=told.limit,
         mode=told.mode,
-        filter=to_jsonpath(told.filter) if told.filter else None,
+        filter=read_filter(told.filter),
         principals=principals,
         by_document=told.group_by is not None,
     )

@@ -24,7 +24,7 @@ from backstay.core.caller import Caller
 from backstay.core.errors import InvalidRequest
 from backstay.core.ids import new_id
 from backstay.retrieval import Query, Settings
-from backstay.retrieval.filters import to_jsonpath
+from backstay.retrieval.filters import read_filter
 from backstay.retrieval.types import Chunking, Found
 from backstay.retrieval.vector_stores import Order, VectorStore
 
@@ -144,7 +144,7 @@ class _Stores:
             text=queries[0],
             earlier=[(each, 1.0) for each in queries[1:]],
             limit=told.max_num_results,
-            filter=None if told.filters is None else to_jsonpath(to_filter(told.filters)),
+            filter=None if told.filters is None else read_filter(to_filter(told.filters)),
             principals=read_principals(caller, headers),
         )
         found = await self._deps.search.find(on_behalf(caller, headers), store_id, query)

@@ -11,12 +11,27 @@ import re
 from collections.abc import Mapping
 from typing import Any, cast
 
+import msgspec
+
 from backstay.core.errors import InvalidRequest
 
 _MOST_PARTS = 200
 _DEEPEST = 8
 _FIELD = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 _OPERATORS = {"eq": "==", "ne": "!=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True):
+    """A filter that was read."""
+
+    told: dict[str, Any]
+    jsonpath: str
+
+
+def read_filter(told: Mapping[str, Any] | None) -> Filter | None:
+    """Read a filter; ``None`` for one without parts, which everything meets. Raises as ``to_jsonpath``."""
+    jsonpath = to_jsonpath(told) if told else None
+    return None if told is None or jsonpath is None else Filter(told=dict(told), jsonpath=jsonpath)
 
 
 def to_jsonpath(told: Mapping[str, Any]) -> str | None:

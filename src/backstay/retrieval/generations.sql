@@ -128,6 +128,8 @@ where q.tenant_id = kept.tenant_id and q.collection = kept.collection and q.aske
 delete from retrieval_recent_queries where asked_at < now() - interval '7 days';
 
 -- name: recent_queries
+-- A filter that is a text was written by an older version.
 select query, terms from retrieval_recent_queries
 where tenant_id = %(tenant_id)s and collection = %(collection)s
+  and coalesce(jsonb_typeof(terms -> 'filter') <> 'string', true)
 order by asked_at desc limit %(limit)s;

@@ -145,8 +145,18 @@ select index_retrieval(%(generation)s) as is_there;
 select sweep_retrieval_indexes();
 
 -- name: terms_since
-select chunk_id, terms, principals, change from retrieval_chunks
-where tenant_id = %(tenant_id)s and generation = %(generation)s and change > %(since)s order by change;
+select chunk_id, terms, principals, document_id from retrieval_chunks
+where tenant_id = %(tenant_id)s and generation = %(generation)s and change > %(since)s order by chunk_id;
+
+-- name: metadata_since
+select document_id, metadata::text as metadata from retrieval_documents
+where tenant_id = %(tenant_id)s and document_id in (
+  select document_id from retrieval_chunks
+  where tenant_id = %(tenant_id)s and generation = %(generation)s and change > %(since)s);
+
+-- name: vectors_since
+select chunk_id, document_id, principals, halfvec_send(embedding) as vector from retrieval_chunks
+where tenant_id = %(tenant_id)s and generation = %(generation)s and change > %(since)s and embedding is not null;
 
 -- name: removals_since
 select chunk_id from retrieval_removals
@@ -166,17 +176,24 @@ select set_config('hnsw.iterative_scan', 'relaxed_order', true), set_config('hns
 select chunk_id from retrieval_nearest(%(generation)s, %(vector)s, %(filter)s::jsonpath, %(limit)s) as near(chunk_id);
 
 -- name: candidates
--- Reads hits again: what is gone, or not to be read by who asks, is not there.
-select k.chunk_id, k.document_id, coalesce(1 - (k.embedding <=> %(vector)s::halfvec), 0) as cosine
-from retrieval_chunks k join retrieval_documents d using (tenant_id, document_id)
-where k.tenant_id = %(tenant_id)s and k.generation = %(generation)s and k.chunk_id = any(%(chunk_ids)s)
-  and (%(filter)s::jsonpath is null or jsonb_path_match(d.metadata, %(filter)s::jsonpath, '{}', true));
+-- Reads hits again: what is gone, or not to be read by who asks, is not there. Each is found by its key, whatever is known
+-- of the tables' sizes, and the vector is read once: `offset 0` and `materialized` hold the planner to both.
+with asked as materialized (select %(vector)s::halfvec as vector)
+select found.chunk_id, found.document_id, coalesce(1 - (found.embedding <=> asked.vector), 0) as cosine
+from asked, unnest(%(chunk_ids)s::bigint[]) as wanted(chunk_id) cross join lateral (
+  select k.chunk_id, k.document_id, k.embedding from retrieval_chunks k
+  where k.tenant_id = %(tenant_id)s and k.chunk_id = wanted.chunk_id and k.generation = %(generation)s offset 0) as found
+where %(filter)s::jsonpath is null or (
+  select jsonb_path_match(d.metadata, %(filter)s::jsonpath, '{}', true) from retrieval_documents d
+  where d.tenant_id = %(tenant_id)s and d.document_id = found.document_id);
 
 -- name: passages
 select k.chunk_id::text as chunk_id, external_id, substr(body, starts_at + 1, ends_at - starts_at) as text,
   starts_at as start, ends_at as end, page, title, heading
-from retrieval_chunks k join retrieval_documents d using (tenant_id, document_id)
-where k.tenant_id = %(tenant_id)s and k.chunk_id = any(%(chunk_ids)s);
+from unnest(%(chunk_ids)s::bigint[]) as wanted(chunk_id) cross join lateral (
+  select * from retrieval_chunks k where k.tenant_id = %(tenant_id)s and k.chunk_id = wanted.chunk_id offset 0) as k
+cross join lateral (
+  select * from retrieval_documents d where d.tenant_id = %(tenant_id)s and d.document_id = k.document_id offset 0) as d;
 
 -- name: document_part
 -- A document from some character on, with its chunks there.

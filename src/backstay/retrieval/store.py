@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import msgspec
 import numpy as np
@@ -31,6 +31,7 @@ SEPARATOR = "\x1f"
 
 _WRITE_S = 60.0
 _LOAD_S = 120.0
+_VECTORS_AT_ONCE = 4096
 _QUERIES = load_queries("backstay.retrieval")
 _GENERATIONS = load_queries("backstay.retrieval", "generations.sql")
 
@@ -64,7 +65,26 @@ class TermRow(msgspec.Struct, frozen=True, kw_only=True):
     chunk_id: int
     terms: str
     principals: list[str] | None
-    change: int
+    document_id: int
+
+
+class VectorRow(TypedDict):
+    """The vector of a chunk, as pgvector sends it."""
+
+    chunk_id: int
+    document_id: int
+    principals: list[str] | None
+    vector: bytes
+
+
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
+    """What changed of a generation's words and its documents' metadata."""
+
+    rows: list[TermRow]
+    gone: list[int]
+    """Ids of chunks; they are remembered for a day."""
+    metadata: list[tuple[int, str]]
+    """By the document's id, as JSON."""
 
 
 class RetrievalStore:
@@ -299,16 +319,36 @@ class RetrievalStore:
                 await connection.execute(_QUERIES["index_vectors"], {"generation": collection.generation})
             await connection.execute(_QUERIES["sweep_removals"])
 
-    async def terms_since(self, collection: Collection, since: int) -> tuple[list[TermRow], list[int]]:
-        """Read what changed of a generation's words: chunks that came, and the ids of those that went.
-
-        Removals are remembered for a day.
-        """
-        place = {"tenant_id": collection.tenant_id, "generation": collection.generation}
+    async def changes_since(self, collection: Collection, since: int) -> Changes:
+        """Read what changed of a generation since a change of its collection; -1: everything."""
+        values = {**_generation(collection), "since": since}
         async with self.keeper(collection.tenant_id, timeout_s=_LOAD_S) as connection:
-            gone = await (await connection.execute(_QUERIES["removals_since"], {**place, "since": since})).fetchall()
-            rows = await (await connection.execute(_QUERIES["terms_since"], {**place, "since": since})).fetchall()
-        return msgspec.convert(rows, list[TermRow]), [row["chunk_id"] for row in gone]
+            gone = await (await connection.execute(_QUERIES["removals_since"], values)).fetchall()
+            metadata = await (await connection.execute(_QUERIES["metadata_since"], values)).fetchall()
+            rows = await (await connection.execute(_QUERIES["terms_since"], values)).fetchall()
+        return Changes(
+            rows=msgspec.convert(rows, list[TermRow]),
+            gone=[row["chunk_id"] for row in gone],
+            metadata=[(row["document_id"], row["metadata"]) for row in metadata],
+        )
+
+    @asynccontextmanager
+    async def vectors_since(
+        self, collection: Collection, since: int
+    ) -> AsyncGenerator[AsyncGenerator[list[VectorRow]]]:  # fmt: skip
+        """Read the vectors that came since a change, in batches."""
+        values = {**_generation(collection), "since": since}
+        async with (
+            self.keeper(collection.tenant_id, timeout_s=_LOAD_S) as connection,
+            connection.cursor("vectors", binary=True) as cursor,
+        ):
+            await cursor.execute(_QUERIES["vectors_since"], values)
+
+            async def batches() -> AsyncGenerator[list[VectorRow]]:
+                while rows := await cursor.fetchmany(_VECTORS_AT_ONCE):
+                    yield cast(list[VectorRow], rows)
+
+            yield batches()
 
     async def some_vectors(self, collection: Collection, limit: int) -> tuple[Vector, list[frozenset[str] | None]]:
         """Read the vectors of so many chunks at most, whichever, and who may read each; ``None``: everybody."""
@@ -321,16 +361,15 @@ class RetrievalStore:
     @asynccontextmanager
     async def reading(self, collection: Collection, query: Query) -> AsyncGenerator["Reading"]:
         """Begin a transaction that sees what the principals of a query may read."""
-        async with self._database.tenant(collection.tenant_id, timeout_s=10.0) as connection:
-            principals = SEPARATOR.join(query.principals)
-            await connection.execute(_QUERIES["read_for"], {"principals": principals})
+        readers = {"backstay.principals": SEPARATOR.join(query.principals)}
+        async with self._database.tenant(collection.tenant_id, timeout_s=10.0, settings=readers) as connection:
             yield Reading(connection, collection, query)
 
     @asynccontextmanager
     async def keeper(self, tenant_id: str, *, timeout_s: float = 10.0) -> AsyncGenerator[Connection]:
         """Begin a transaction that sees all documents of a tenant, to keep them."""
-        async with self._database.tenant(tenant_id, timeout_s=timeout_s) as connection:
-            await connection.execute(_QUERIES["keep_documents"])
+        settings = {"backstay.keeps_documents": "on"}
+        async with self._database.tenant(tenant_id, timeout_s=timeout_s, settings=settings) as connection:
             yield connection
 
 
@@ -339,7 +378,7 @@ class Reading:
 
     def __init__(self, connection: Connection, collection: Collection, query: Query):
         self._connection = connection
-        self._place = {"tenant_id": collection.tenant_id, "generation": collection.generation, "filter": query.filter}
+        self._place = {**_generation(collection), "filter": None if query.filter is None else query.filter.jsonpath}
 
     async def nearest(self, vector: str, limit: int) -> list[int]:
         """Return the ids of the chunks nearest to a vector, the nearest first."""

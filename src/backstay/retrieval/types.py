@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from backstay.core.caller import Caller
+from backstay.retrieval.filters import Filter
 from backstay.statistics.logistic import Curve
 
 Mode = Literal["hybrid", "dense", "lexical"]
@@ -297,8 +298,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     """What was asked before in the conversation, each with its weight beside the text's own, which is 1."""
     limit: int = 10
     mode: Mode = "hybrid"
-    filter: str | None = None
-    """A jsonpath over the documents' metadata."""
+    filter: Filter | None = None
+    """Of the documents' metadata."""
     principals: Sequence[str] = ()
     by_document: bool = False
 

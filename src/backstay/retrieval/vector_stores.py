@@ -215,7 +215,11 @@ class VectorStores:
         """Replace a file's attributes, by which searches are filtered."""
         values = {"file_id": file_id, "attributes": _json(attributes)}
         await self._change(caller, store_id, "set_attributes", **values)
-        await self._change(caller, store_id, "set_metadata", **values)
+        async with self._reading(caller, None) as connection:
+            row = await (await connection.execute(_QUERIES["change"], _place(caller, store_id))).fetchone()
+            if row is not None:
+                change = {**_place(caller, store_id), **values, "change": row["changes"]}
+                await connection.execute(_STORES["set_metadata"], change)
 
     async def drop_file(self, caller: Caller, store_id: str, file_id: str) -> None:
         """Forget a file of a store."""

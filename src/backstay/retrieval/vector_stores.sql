@@ -98,9 +98,14 @@ where tenant_id = %(tenant_id)s and collection = %(collection)s and file_id = %(
 returning file_id;
 
 -- name: set_metadata
-update retrieval_documents set metadata = %(attributes)s
-where tenant_id = %(tenant_id)s and collection = %(collection)s and external_id = %(file_id)s
-returning external_id;
+-- As a change of the document's chunks, so that those learn of it who keep an index of them.
+with described as (
+  update retrieval_documents set metadata = %(attributes)s
+  where tenant_id = %(tenant_id)s and collection = %(collection)s and external_id = %(file_id)s
+  returning document_id
+)
+update retrieval_chunks k set change = %(change)s from described
+where k.tenant_id = %(tenant_id)s and k.document_id = described.document_id;
 
 -- name: drop_file
 delete from retrieval_vector_files

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 import psycopg
@@ -44,18 +44,24 @@ class Database:
         await asyncio.gather(*self._listeners, return_exceptions=True)
         await self._pool.close()
 
-    def tenant(self, tenant_id: str, *, timeout_s: float = TIMEOUT_S) -> AbstractAsyncContextManager[Connection]:
+    def tenant(
+        self, tenant_id: str, *, timeout_s: float = TIMEOUT_S, settings: Mapping[str, str] | None = None
+    ) -> AbstractAsyncContextManager[Connection]:
         """Begin a transaction that sees the rows of one tenant only; commit at the end, roll back on an error.
 
-        ``timeout_s`` bounds the whole transaction, the wait for a connection included.
+        Args:
+            timeout_s: Bounds the whole transaction, the wait for a connection included.
+            settings: What else is set for the transaction by its name, in the same round trip.
 
         Raises:
             StoreUnavailable: Postgres is away, hangs, or took too long. After a lost commit the outcome is unknown.
         """
-        begin = SQL(self._queries["begin_tenant"])
-        return self._transaction(
-            begin.format(tenant_id=Literal(tenant_id), limit_ms=Literal(_limit_ms(timeout_s))), timeout_s
+        begin = SQL(self._queries["begin_tenant"]).format(
+            tenant_id=Literal(tenant_id), limit_ms=Literal(_limit_ms(timeout_s))
         )
+        for name, value in (settings or {}).items():
+            begin += SQL(self._queries["set_for_transaction"]).format(name=Literal(name), value=Literal(value))
+        return self._transaction(begin, timeout_s)
 
     def system(self, *, timeout_s: float = TIMEOUT_S) -> AbstractAsyncContextManager[Connection]:
         """Begin a transaction over all tenants: to authenticate and to ship. Else as ``tenant``."""
