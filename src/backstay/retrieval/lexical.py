@@ -94,12 +94,14 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True):
             if fits is None
             else np.where(fits.take(self.documents, mode="clip"), self.values, np.float32(0))
         )
-        size = min(after + limit, int(np.count_nonzero(values > 0)))
+        some = np.flatnonzero(values)
+        size = min(after + limit, len(some))
         if size <= after:
             return []
-        top = np.argpartition(-values, size - 1)[:size] if size < len(values) else np.arange(len(values))
-        order = top[np.lexsort((self.ids[top], -values[top]))]
-        return self.ids[order[after:size]].tolist()
+        if size < len(some):
+            some = some[np.argpartition(-values[some], size - 1)[:size]]
+        order = some[np.lexsort((self.ids[some], -values[some]))]
+        return self.ids[order[after:]].tolist()
 
     def of(self, chunk_ids: Sequence[int]) -> Floats:
         """Return the scores of some chunks; 0 of one that is not in the index yet."""

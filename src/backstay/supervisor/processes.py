@@ -18,6 +18,9 @@ STEADY_S = 10.0
 
 LONGEST_PAUSE_S = 10.0
 
+_BLAS_THREADS = "OPENBLAS_NUM_THREADS"
+"""Of numpy's matrices, which here are small: a second thread would be waited for, and on a busy machine for long."""
+
 
 def pause_s(deaths: int) -> float:
     """Say how long to wait after so many deaths in a row: nothing after the first, then doubling from 0.1 s."""
@@ -31,7 +34,7 @@ def child_environment(settings: Settings, extra: Mapping[str, str]) -> dict[str,
         for name, value in settings
         if value is not None
     }
-    return {**os.environ, **written, **extra}
+    return {_BLAS_THREADS: "1", **os.environ, **written, **extra}
 
 
 class KeptProcess:
