@@ -68,6 +68,7 @@ async def house(database: Database, tenant: str, embedder: Embedder) -> House:
         collections=Collections(store),
         ingest=Ingest(store, embeddings),
         search=search,
+        far=Search(store, embeddings, most_vector_bytes=0),
         generations=generations,
         migrations=Migrations(generations, store, embeddings),
         comparing=Comparing(generations, store, search),

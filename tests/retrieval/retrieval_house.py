@@ -33,6 +33,8 @@ class House:
     collections: Collections
     ingest: Ingest
     search: Search
+    far: Search
+    """One that keeps no vectors in memory."""
     generations: GenerationStore
     migrations: Migrations
     comparing: Comparing

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any, cast
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,8 +12,9 @@ from retrieval_house import House
 
 from backstay.core.errors import Conflict, InvalidRequest, NotFound
 from backstay.retrieval import NewDocument, Query, Settings
+from backstay.retrieval.fields import Fields
 from backstay.retrieval.filters import read_filter, to_jsonpath
-from backstay.retrieval.types import Mode
+from backstay.retrieval.types import Found, Mode
 from backstay.store import Database
 
 MODES: tuple[Mode, ...] = ("hybrid", "dense", "lexical")
@@ -138,10 +140,8 @@ async def test_hostile_text_is_kept_as_it_is(house: House) -> None:
     assert "豹队的防守" in first.text
 
 
-async def test_a_large_collection_finds_by_its_index_what_looking_at_each_finds(
-    house: House,
-) -> None:
-    """Also under a filter that few documents meet; its index goes with the collection."""
+async def test_the_index_of_vectors_finds_what_looking_at_each_finds(house: House) -> None:
+    """Also under a filter that few documents meet, in memory and in Postgres; its index goes with the collection."""
     documents = [
         NewDocument(
             external_id=f"{n:03}", text=f"Item {n} costs {n * 7 % 50} coins in shop {n % 13}.", metadata={"n": n}
@@ -149,13 +149,40 @@ async def test_a_large_collection_finds_by_its_index_what_looking_at_each_finds(
         for n in range(120)
     ]
     await house.put(*documents)
-    rare = read_filter({"n": {"in": [3, 77, 101, 119]}})
-    asked: list[dict[str, Any]] = [{}, {"filter": rare}]
-    exact = [await house.found("coins in shop 5", mode="dense", **more) for more in asked]
+    asked = Query(text="coins in shop 5", mode="dense", by_document=True)
+    rare = msgspec.structs.replace(asked, filter=read_filter({"n": {"in": [3, 77, 101, 119]}}))
+
+    async def found() -> list[list[Found]]:
+        return [
+            await search.find(house.caller, "docs", query)
+            for search in (house.search, house.far)
+            for query in (asked, rare)
+        ]
+
+    exact = await found()
+    assert exact[:2] == exact[2:]
     await house.store.index_vectors(await house.store.find("acme", "docs"), from_chunks=1)
-    assert [await house.found("coins in shop 5", mode="dense", **more) for more in asked] == exact
-    assert sorted(exact[1]) == ["003", "077", "101", "119"]
+    assert await found() == exact
+    assert sorted(each.external_id for each in exact[1]) == ["003", "077", "101", "119"]
     await house.collections.delete("acme", "docs")
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_what_is_in_memory_follows_what_is_written(house: House, mode: Mode) -> None:
+    """A document's new text, metadata and readers hold for the next search, with and without vectors in memory."""
+    query = Query(text="office in Berlin", mode=mode, filter=read_filter({"lang": "en"}))
+    steps: list[tuple[dict[str, Any], tuple[str, ...] | None, int]] = [
+        ({"lang": "en"}, None, 1),
+        ({"lang": "de"}, None, 0),
+        ({}, None, 0),
+        ({"lang": ["de", "en"]}, None, 1),
+        ({"lang": "en"}, ("user:ada",), 0),
+    ]
+    for metadata, principals, found in steps:
+        written = NewDocument(external_id="o", text=OFFICE.text, metadata=metadata, principals=principals)
+        await house.put(REFUNDS, written)
+        for search in (house.search, house.far):
+            assert len(await search.find(house.caller, "docs", query)) == found, (metadata, principals)
 
 
 _VALUES = st.sampled_from([1, 2.5, "a", "b\"'\\", True, None])
@@ -177,7 +204,8 @@ _FILTERS = st.recursive(
     ),
     max_leaves=4,
 )
-_METADATA = st.dictionaries(_FIELDS, st.one_of(_VALUES, st.lists(_VALUES, max_size=2)), max_size=3)
+_NESTED = st.recursive(st.one_of(_VALUES, st.just({"x": 1})), lambda inner: st.lists(inner, max_size=2), max_leaves=4)
+_METADATA = st.dictionaries(_FIELDS, _NESTED, max_size=3)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
@@ -185,7 +213,11 @@ _METADATA = st.dictionaries(_FIELDS, st.one_of(_VALUES, st.lists(_VALUES, max_si
 async def test_a_filter_keeps_what_meets_it(
     database: Database, told: dict[str, Any], kept: list[dict[str, Any]]
 ) -> None:
-    """Postgres decides as the definition does, on any filter and any metadata."""
+    """Postgres and what is in memory decide as the definition does, on any filter and any metadata."""
+    fields = Fields()
+    fields.update([(number, _json(metadata)) for number, metadata in enumerate(kept)])
+    in_memory = fields.fits(told)
+    assert in_memory is not None and in_memory.tolist() == [_meets(metadata, told) for metadata in kept]
     async with database.tenant("acme") as connection:
         for metadata in kept:
             cursor = await connection.execute(
@@ -217,15 +249,20 @@ def _meets(metadata: dict[str, Any], told: dict[str, Any]) -> bool:
             "in": lambda value: any(_same(item, each) for item in items for each in value),
             "ne": lambda value: name in metadata and not any(_same(item, value) for item in items),
             "exists": lambda value: (name in metadata) == value,
-            "gte": lambda value: any(not isinstance(item, bool | str | None) and item >= value for item in items),
+            "gte": lambda value: any(
+                isinstance(item, int | float) and not isinstance(item, bool) and item >= value for item in items
+            ),
         }
         return all(rules[operator](value) for operator, value in cast(dict[str, Any], wanted).items())
 
     return all(one(name, wanted) for name, wanted in told.items())
 
 
-def _listed(value: Any) -> list[Any]:
-    return cast(list[Any], value) if isinstance(value, list) else [value]
+def _listed(value: Any, depth: int = 3) -> list[Any]:
+    """The items of a list, and of the lists in it."""
+    if not isinstance(value, list):
+        return [value]
+    return [item for each in cast(list[Any], value) if depth for item in _listed(each, depth - 1)]
 
 
 def _same(one: Any, other: Any) -> bool:

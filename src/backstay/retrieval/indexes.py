@@ -19,7 +19,7 @@ from backstay.retrieval.types import Collection, Query
 
 _MOST_CHUNKS = 2_000_000
 """Of all indexes together; those that were not used for longest go."""
-_MOST_BYTES = 256 * 1024 * 1024
+MOST_VECTOR_BYTES = 256 * 1024 * 1024
 """Of the vectors of all indexes together, and so of one: a larger collection's are looked for in Postgres."""
 _HEAD = 2
 """Numbers before a vector's own as pgvector sends it: its size, and a zero. Source: pgvector 0.8, halfvec_send."""
@@ -69,8 +69,9 @@ class Index(msgspec.Struct, kw_only=True):
 class Indexes:
     """The indexes of the generations that this worker has searched."""
 
-    def __init__(self, store: RetrievalStore):
+    def __init__(self, store: RetrievalStore, *, most_vector_bytes: int = MOST_VECTOR_BYTES):
         self._store = store
+        self._most_vector_bytes = most_vector_bytes
         self._indexes: OrderedDict[tuple[str, int], Index] = OrderedDict()
 
     @asynccontextmanager
@@ -104,7 +105,7 @@ class Indexes:
 
     async def _bring_vectors_up_to_date(self, index: Index, collection: Collection, gone: Sequence[int]) -> None:
         some = index.sample.vectors
-        if not len(some) or index.words.size * bytes_of(some.shape[1]) > _MOST_BYTES:
+        if not len(some) or index.words.size * bytes_of(some.shape[1]) > self._most_vector_bytes:
             index.near = None
             return
         near, since = index.near, index.change
@@ -120,7 +121,7 @@ class Indexes:
     def _bound(self) -> None:
         while len(self._indexes) > 1 and (
             sum(each.words.size for each in self._indexes.values()) > _MOST_CHUNKS
-            or sum(each.near.size_bytes for each in self._indexes.values() if each.near) > _MOST_BYTES
+            or sum(each.near.size_bytes for each in self._indexes.values() if each.near) > self._most_vector_bytes
         ):
             self._indexes.popitem(last=False)
 

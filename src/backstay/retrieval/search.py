@@ -9,7 +9,7 @@ import numpy as np
 from backstay.core.caller import Caller
 from backstay.retrieval.embeddings import Embeddings
 from backstay.retrieval.fusion import Evidence, fuse, relevance
-from backstay.retrieval.indexes import Index, Indexes, Sample
+from backstay.retrieval.indexes import MOST_VECTOR_BYTES, Index, Indexes, Sample
 from backstay.retrieval.lexical import Scores
 from backstay.retrieval.roll import Bools
 from backstay.retrieval.store import Reading, RetrievalStore, Vector, literal
@@ -29,12 +29,24 @@ Hear = Callable[[Collection, Query], None]
 class Search:
     """Searches the collections of one worker."""
 
-    def __init__(self, store: RetrievalStore, embeddings: Embeddings, hear: Hear | None = None):
-        """Search. ``hear`` is told of each query."""
+    def __init__(
+        self,
+        store: RetrievalStore,
+        embeddings: Embeddings,
+        hear: Hear | None = None,
+        *,
+        most_vector_bytes: int = MOST_VECTOR_BYTES,
+    ):
+        """Search.
+
+        Args:
+            hear: Is told of each query.
+            most_vector_bytes: Of vectors in memory; what is beyond is looked for in Postgres.
+        """
         self._store = store
         self._embeddings = embeddings
         self._hear = hear
-        self._indexes = Indexes(store)
+        self._indexes = Indexes(store, most_vector_bytes=most_vector_bytes)
 
     async def find(self, caller: Caller, name: str, query: Query) -> list[Found]:
         """Return what a query finds, the best first: what its principals may not read is as if it were not there.
