@@ -49,7 +49,7 @@ def main(words: Sequence[str] | None = None) -> int:
             case "budgets":
                 return budgets.main()
             case "search":
-                return search_speed.main(chunks=asked.chunks)
+                return search_speed.main(chunks=asked.chunks, kept=asked.data)
             case "soak":
                 chosen = soak.Plan(rounds=asked.rounds, seed=asked.seed, seconds=asked.seconds)
                 if asked.served:
@@ -101,6 +101,7 @@ def read_words(words: Sequence[str] | None) -> argparse.Namespace:
     add("budgets", "what a budget adds to a call")
     searches = add("search", "how soon a collection is searched, and what its index of vectors misses")
     searches.add_argument("--chunks", type=number, default=search_speed.CHUNKS, help="how many it has (%(default)s)")
+    searches.add_argument("--data", type=Path, help="a folder to fill once and to keep; without it, a temporary one")
     _add_retrieval(add)
     rounds = add("soak", "whether budgets hold while workers that spend them are killed")
     rounds.add_argument("--rounds", type=number, default=soak.Plan().rounds, help="budgets to spend (%(default)s)")

@@ -129,10 +129,12 @@ class Indexes:
 def _take_in(index: Index, changes: Changes) -> None:
     index.fields.update(changes.metadata)
     documents = index.fields.numbers([row.document_id for row in changes.rows]).tolist()
+    # Each term once, however many chunks have it: as texts of their own they would take eight times the memory.
+    once: dict[str, str] = {}
     words = [
         Words(
             chunk_id=row.chunk_id,
-            terms=row.terms.split(),
+            terms=[once.setdefault(term, term) for term in row.terms.split()],
             principals=None if row.principals is None else frozenset(row.principals),
             document=document,
         )

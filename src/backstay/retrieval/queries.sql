@@ -169,7 +169,7 @@ order by hashint8(chunk_id) limit %(limit)s;
 
 -- name: look_far
 -- The index looks on until enough rows meet rights and filters.
-select set_config('hnsw.iterative_scan', 'relaxed_order', true), set_config('hnsw.ef_search', '200', true),
+select set_config('hnsw.iterative_scan', 'relaxed_order', true), set_config('hnsw.ef_search', '400', true),
   set_config('hnsw.max_scan_tuples', '200000', true);
 
 -- name: nearest
