@@ -93,7 +93,8 @@ def main(*, chunks: int, kept: Path | None) -> int:
     embedder = Embedder(embedding_weights(), embedding_tokenizer(), threads=2)
     queries = _queries()
     with data_folder(kept) as data_dir:
-        recalls = asyncio.run(_fill_and_compare(data_dir, embedder, queries, chunks))
+        is_there = (data_dir / "large.npz").is_file()
+        recalls = asyncio.run(_fill_and_compare(data_dir, embedder, queries, chunks, is_there=is_there))
         with serving(data_dir, local_models=True) as (url, pid):
             headers = bearer(url, data_dir)
             times = {kind.name: _time(url, headers, kind, queries) for kind in KINDS}
@@ -113,7 +114,7 @@ def _queries() -> list[str]:
 
 
 async def _fill_and_compare(
-    data_dir: Path, embedder: Embedder, queries: Sequence[str], chunks: int
+    data_dir: Path, embedder: Embedder, queries: Sequence[str], chunks: int, *, is_there: bool
 ) -> Mapping[str, Recall]:
     """Fill the collection, unless it is there, and tell for each kind of search what of the nearest ten is found."""
     server = EmbeddedPostgres(data_dir)
@@ -122,7 +123,11 @@ async def _fill_and_compare(
         await migrate(url)
         database = Database(url)
         try:
-            large = await _filled(database, embedder, data_dir / "large.npz", chunks)
+            file = data_dir / "large.npz"
+            if not is_there:
+                filled = await fill_collection(database, embedder, _DATA, chunks)
+                np.savez(file, vectors=filled.vectors, group=filled.group, part=filled.part)
+            large = _read(file, chunks)
             asked = embedder.embed(queries).vectors
             store = RetrievalStore(database)
             collection = await store.find(TENANT, NAME)
@@ -135,10 +140,7 @@ async def _fill_and_compare(
         await server.stop()
 
 
-async def _filled(database: Database, embedder: Embedder, file: Path, chunks: int) -> Large:
-    if not file.is_file():
-        large = await fill_collection(database, embedder, _DATA, chunks)
-        np.savez(file, vectors=large.vectors, group=large.group, part=large.part)
+def _read(file: Path, chunks: int) -> Large:
     with np.load(file) as kept:
         if len(kept["group"]) != chunks:
             raise BenchError(
