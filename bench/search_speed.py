@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
+from itertools import islice
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,7 +32,11 @@ from bench.search_books import GROUPS, NAME, TENANT, Large, Vectors, fill_collec
 
 CHUNKS = 100_000
 P50_MS, P95_MS, RECALL = 15.0, 40.0, 0.98
-_QUERIES = 300
+_QUERIES = 200
+"""For each kind of search. Each is asked once, as the vectors of the last queries are remembered."""
+_WARM_UP = 5
+_COMPARED = 300
+"""Queries by which it is told what is found."""
 _CUT = 10
 _CALLERS, _AT_ONCE = 4, 2
 """Callers at once, and the kind of their searches."""
@@ -97,8 +102,9 @@ def main(*, chunks: int, kept: Path | None) -> int:
         recalls = asyncio.run(_fill_and_compare(data_dir, embedder, queries, chunks, is_there=is_there))
         with serving(data_dir, local_models=True) as (url, pid):
             headers = bearer(url, data_dir)
-            times = {kind.name: _time(url, headers, kind, queries) for kind in KINDS}
-            at_once = _time_at_once(url, headers, queries)
+            others = iter(queries)
+            times = {kind.name: _time(url, headers, kind, list(islice(others, _WARM_UP + _QUERIES))) for kind in KINDS}
+            at_once = _time_at_once(url, headers, list(others))
             memory_mib = resident_mib(find_child(pid, "backstay.worker"))
     print("\n".join(_lines(chunks, times, recalls)))
     p50, p95 = statistics.median(at_once), percentile(at_once, 95)
@@ -109,8 +115,10 @@ def main(*, chunks: int, kept: Path | None) -> int:
 
 
 def _queries() -> list[str]:
+    """Read questions, in no order."""
     lines = (_DATA / "xquad" / "en" / "queries.jsonl").read_text().splitlines()
-    return [json.loads(line)["text"] for line in lines[:: len(lines) // _QUERIES]][:_QUERIES]
+    texts = list(dict.fromkeys(json.loads(line)["text"] for line in lines))
+    return [texts[place] for place in np.random.default_rng(9).permutation(len(texts)).tolist()]
 
 
 async def _fill_and_compare(
@@ -128,7 +136,7 @@ async def _fill_and_compare(
                 filled = await fill_collection(database, embedder, _DATA, chunks)
                 np.savez(file, vectors=filled.vectors, group=filled.group, part=filled.part)
             large = _read(file, chunks)
-            asked = embedder.embed(queries).vectors
+            asked = embedder.embed(queries[:_COMPARED]).vectors
             store = RetrievalStore(database)
             collection = await store.find(TENANT, NAME)
             first = await _first_id(store)
@@ -175,26 +183,25 @@ async def _first_id(store: RetrievalStore) -> int:
 def _time_at_once(url: str, headers: Mapping[str, str], queries: Sequence[str]) -> list[float]:
     """Search by several callers at once, each its part of the queries, and return how long each search took."""
     with ThreadPoolExecutor(_CALLERS) as callers:
-        parts = [[f"{query} (at once)" for query in queries[start::_CALLERS]] for start in range(_CALLERS)]
+        parts = [queries[start::_CALLERS] for start in range(_CALLERS)]
         timed = [callers.submit(_time, url, headers, KINDS[_AT_ONCE], part) for part in parts]
         return [took_ms for each in timed for took_ms in each.result()]
 
 
 def _time(url: str, headers: Mapping[str, str], kind: Kind, queries: Sequence[str]) -> list[float]:
-    """Search for each query once, one after the other, and return how long each took, in milliseconds."""
+    """Search for each query, one after the other, and return how long each but the first took, in milliseconds."""
     parts = urlsplit(url)
     connection = HTTPConnection(str(parts.hostname), parts.port, timeout=120)
     took_ms = list[float]()
-    for number, query in enumerate([*queries[:5], *queries]):
-        # Each kind asks in other words, as the vectors of the last queries are remembered.
-        body = kind.body(f"{query} ({kind.name}{' once more' if number >= 5 else ''})")
+    for number, query in enumerate(queries):
+        body = kind.body(query)
         began = time.perf_counter()
         connection.request(
             "POST", f"/v1/collections/{NAME}/search", body, {**headers, "content-type": "application/json"}
         )
         answer = connection.getresponse()
         told = answer.read()
-        if number >= 5:
+        if number >= _WARM_UP:
             took_ms.append(1000 * (time.perf_counter() - began))
         if answer.status != 200 or not json.loads(told)["results"]:
             raise BenchError(f"A search was answered {answer.status}: {told[:300]!r}")
