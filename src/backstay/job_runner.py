@@ -120,7 +120,8 @@ def _keep_collections(settings: Settings, path: CallPath, owner: str) -> None:
 
     store, ingests = RetrievalStore(path.database), IngestStore(path.database)
     generations = GenerationStore(path.database, store)
-    ingest = Ingest(store, Embeddings(OwnCalls(path.gateway, path.gate), store))
+    calls = OwnCalls(path.gateway, path.gate)
+    ingest = Ingest(store, Embeddings(calls, store), calls)
     upkeep = Upkeep(Builder(generations, store, ingest, caller_of, owner=owner), generations, ingests, owner=owner)
     fetcher = Fetcher(read_hosts(settings.ingest_hosts), trusting(settings.webhook_ca), most_bytes=MOST_BYTES)
     lines = [

@@ -66,7 +66,7 @@ async def house(database: Database, tenant: str, embedder: Embedder) -> House:
         calls=calls,
         store=store,
         collections=Collections(store),
-        ingest=Ingest(store, embeddings),
+        ingest=Ingest(store, embeddings, calls),
         search=search,
         far=Search(store, embeddings, most_vector_bytes=0),
         generations=generations,

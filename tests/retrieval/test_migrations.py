@@ -193,7 +193,7 @@ async def test_an_ingest_that_a_generation_comes_in_the_way_of_is_in_both(house:
                 await house.migrations.start(house.caller, "docs", chunking=None, embedding_model="short")
             await super().put(*arguments)  # pyright: ignore[reportArgumentType]
 
-    ingest = type(house.ingest)(Late(database), house.ingest._embeddings)  # pyright: ignore[reportPrivateUsage]
+    ingest = type(house.ingest)(Late(database), house.ingest._embeddings, house.calls)  # pyright: ignore[reportPrivateUsage]
     assert (await ingest.put(house.caller, "docs", [about(7, "canals")])).added == 1
     await house.build()
     generations: Sequence[int] = [each.generation for each in await house.store.generations("acme", "docs")]

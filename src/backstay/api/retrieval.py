@@ -66,7 +66,7 @@ class RetrievalDeps:
         self.recent = RecentQueries(generations, keeps_texts=keeps_queries)
         self.database = database
         self.collections = Collections(store)
-        self.ingest = Ingest(store, embeddings)
+        self.ingest = Ingest(store, embeddings, calls)
         self.search = Search(store, embeddings, self.recent.hear)
         self.crawling = CrawlDeps(database, store)
         self.ingesting = IngestDeps(database, store)

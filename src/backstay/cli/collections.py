@@ -5,8 +5,9 @@ from urllib.parse import quote
 
 import click
 
+from backstay.cli.chunking_options import chunking_options, name_of, told_chunking
 from backstay.cli.context import Cli, command
-from backstay.cli.migration import STRATEGIES, migration
+from backstay.cli.migration import migration
 from backstay.cli.output import count, dump, hint, local_time, say, table
 
 UNSUPPORTED = ("mark", "cut", "ask_again")
@@ -22,10 +23,7 @@ def collections() -> None:
 @click.option("--embedding-model", default="embed", show_default=True, help="The model that texts become vectors by.")
 @click.option("--answer-model", default="local", show_default=True, help="The model that answers from the documents.")
 @click.option("--language", default="auto", show_default=True, help="Whose words: en, de, zh, …; auto: the documents'.")
-@click.option("--chunking", "strategy", type=click.Choice(STRATEGIES), default="recursive", show_default=True,
-              help="How documents are cut.")  # fmt: skip
-@click.option("--max-chars", type=int, default=800, show_default=True, help="The longest chunk, in characters.")
-@click.option("--overlap-chars", type=int, default=0, show_default=True, help="What two neighbours have in common.")
+@chunking_options(may_stay=False)
 @click.option(
     "--wrong-answers",
     type=float,
@@ -36,10 +34,16 @@ def collections() -> None:
 @click.option("--unsupported", type=click.Choice(UNSUPPORTED), default="mark", show_default=True,
               help="What becomes of an answer's sentences that no passage supports.")  # fmt: skip
 @command
-def create(cli: Cli, strategy: str, max_chars: int, overlap_chars: int, **settings: str | float) -> None:
+def create(
+    cli: Cli, name: str, embedding_model: str, answer_model: str, language: str, wrong_answers: float, unsupported: str,
+    **chunking: Any,
+) -> None:  # fmt: skip
     """Make a collection."""
-    chunking = {"strategy": strategy, "max_chars": max_chars, "overlap_chars": overlap_chars}
-    made = cli.client().post("/v1/collections", {**settings, "chunking": chunking})
+    body = {
+        "name": name, "embedding_model": embedding_model, "answer_model": answer_model, "language": language,
+        "wrong_answers": wrong_answers, "unsupported": unsupported, "chunking": told_chunking(chunking),
+    }  # fmt: skip
+    made = cli.client().post("/v1/collections", body)
     if cli.json:
         dump(made)
         return
@@ -76,11 +80,10 @@ def show(cli: Cli, name: str) -> None:
     if cli.json:
         dump(shown)
         return
-    chunking = shown["chunking"]
-    cut = f"{chunking['strategy']}, {chunking['max_chars']} characters"
     rows = [
         ["documents", count(shown["documents"])], ["chunks", count(shown["chunks"])],
-        ["bytes of text", count(shown["size_bytes"])], ["language", shown["language"]], ["chunking", cut],
+        ["bytes of text", count(shown["size_bytes"])], ["language", shown["language"]],
+        ["chunking", name_of(shown["chunking"])],
         ["embedding model", shown["embedding_model"]], ["answer model", shown["answer_model"]],
         ["unsupported sentences", shown["unsupported"]],
         ["wrong answers", f"{shown['wrong_answers']:.0%} of questions at most"],

@@ -12,10 +12,10 @@ from typing import Any
 import click
 import msgspec
 
+from backstay.cli.chunking_options import MAX_CHARS, MAX_TOKENS, OVERLAP_CHARS, STRATEGIES, STRATEGY, name_of
 from backstay.cli.context import Cli, command
 from backstay.cli.dot_plot import Dot, draw
 from backstay.cli.http import Client
-from backstay.cli.migration import STRATEGIES
 from backstay.cli.output import count, dump, duration, money, say, table
 from backstay.cli.trial import MODES, Trial, fill, read_trial
 from backstay.core.errors import InvalidRequest
@@ -31,11 +31,18 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     strategy: str
     max_chars: int
     overlap_chars: int
+    max_tokens: int
+    parent_chars: int | None
+    context_model: str | None
     embedding_model: str
 
+    def cut(self) -> dict[str, Any]:
+        """Return how it cuts, as the API takes it."""
+        return {name: getattr(self, name) for name in Variant.__struct_fields__ if name != "embedding_model"}
+
     def name(self, mode: str) -> str:
-        overlap = f"+{self.overlap_chars}" if self.overlap_chars else ""
-        return f"{self.strategy} {self.max_chars}{overlap}, {self.embedding_model}, {mode}"
+        """Return how it is called, with a mode of search."""
+        return f"{name_of(self.cut())}, {self.embedding_model}, {mode}"
 
 
 class Measure(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,13 +53,9 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
     high: float
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class Row(Variant, frozen=True, kw_only=True):
     """What one way came to."""
 
-    strategy: str
-    max_chars: int
-    overlap_chars: int
-    embedding_model: str
     mode: str
     chunks: int
     built_s: float
@@ -70,6 +73,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 @click.option("--strategy", "strategies", multiple=True, type=click.Choice(STRATEGIES), help="How documents are cut.")
 @click.option("--max-chars", "sizes", multiple=True, type=click.IntRange(100, 20_000), help="Longest chunk.")
 @click.option("--overlap-chars", "overlaps", multiple=True, type=click.IntRange(0, 2000), help="Of neighbours.")
+@click.option("--max-tokens", "tokens", multiple=True, type=click.IntRange(16, 4096), help="Longest with `tokens`.")
+@click.option("--parent-chars", "parents", multiple=True, type=click.IntRange(0, 40_000), help="Read instead; 0: none.")
+@click.option("--context-model", "contexts", multiple=True, help="Writes where each chunk stands; '': none.")
 @click.option("--embedding-model", "models", multiple=True, help="By which texts become vectors.")
 @click.option("--mode", "modes", multiple=True, type=click.Choice(MODES), help="How it is searched.")
 @click.option("--limit", type=click.IntRange(1, 100), default=5, show_default=True, help="Chunks a question may read.")
@@ -77,8 +83,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="An SVG file to draw the figures into.")
 @command
 def compare(
-    cli: Cli, corpus: Path, queries: Path, qrels: Path | None, strategies: Sequence[str], sizes: Sequence[int],
-    overlaps: Sequence[int], models: Sequence[str], modes: Sequence[str], limit: int, language: str, plot: Path | None,
+    cli: Cli, corpus: Path, queries: Path, qrels: Path | None, modes: Sequence[str], limit: int, language: str,
+    plot: Path | None, **ways: Sequence[Any],
 ) -> None:  # fmt: skip
     """Try ways of cutting, embedding and searching on a labelled set, and print what each comes to.
 
@@ -87,12 +93,7 @@ def compare(
     `document` and `references` (`start`, `end`, in characters), and what is judged is how much of these places is read.
     """
     trial = read_trial(corpus, queries, qrels, limit)
-    variants = [
-        Variant(strategy=strategy, max_chars=size, overlap_chars=overlap, embedding_model=model)
-        for strategy, size, overlap, model in product(
-            strategies or ("recursive",), sizes or (800,), overlaps or (0,), models or ("embed",)
-        )
-    ]
+    variants = _variants(**ways)
     client, rows = cli.client(), list[Row]()
     for number, variant in enumerate(variants, 1):
         say(f"{number} of {len(variants)}: {variant.name(' and '.join(modes or MODES))}", err=True)
@@ -106,12 +107,33 @@ def compare(
         _tell(trial, rows)
 
 
+def _variants(
+    strategies: Sequence[str], sizes: Sequence[int], overlaps: Sequence[int], tokens: Sequence[int],
+    parents: Sequence[int], contexts: Sequence[str], models: Sequence[str],
+) -> list[Variant]:  # fmt: skip
+    """Return all combinations: `tokens` with each length in tokens, what else there is with each in characters."""
+    variants = [
+        Variant(
+            strategy=strategy, max_chars=size, overlap_chars=overlap, max_tokens=most, parent_chars=parent or None,
+            context_model=context or None, embedding_model=model,
+        )
+        for strategy in strategies or (STRATEGY,)
+        for size, most in (
+            product((MAX_CHARS,), tokens or (MAX_TOKENS,)) if strategy == "tokens"
+            else product(sizes or (MAX_CHARS,), (MAX_TOKENS,))
+        )
+        for overlap, parent, context, model in product(
+            overlaps or (OVERLAP_CHARS,), parents or (0,), contexts or ("",), models or ("embed",)
+        )
+    ]  # fmt: skip
+    return list(dict.fromkeys(variants))
+
+
 def _try(client: Client, trial: Trial, variant: Variant, modes: Sequence[str], language: str) -> list[Row]:
     """Build one collection, search it in each mode, and delete it."""
     name = f"compare-{secrets.token_hex(6)}"
-    told = msgspec.to_builtins(variant)
-    model = told.pop("embedding_model")
-    client.post("/v1/collections", {"name": name, "embedding_model": model, "language": language, "chunking": told})
+    settings = {"embedding_model": variant.embedding_model, "language": language, "chunking": variant.cut()}
+    client.post("/v1/collections", {"name": name, **settings})
     try:
         began = time.monotonic()
         fill(client, name, trial.documents)
@@ -123,8 +145,8 @@ def _try(client: Client, trial: Trial, variant: Variant, modes: Sequence[str], l
         client.post(f"/v1/collections/{name}/delete")
     return [
         Row(
-            **{name: getattr(variant, name) for name in variant.__struct_fields__}, mode=mode, chunks=chunks,
-            built_s=built_s, query_ms=round(statistics.median(times_ms), 2), cost_usd=cost_usd, measures=measures,
+            **msgspec.structs.asdict(variant), mode=mode, chunks=chunks, built_s=built_s,
+            query_ms=round(statistics.median(times_ms), 2), cost_usd=cost_usd, measures=measures,
         )
         for mode, (measures, times_ms) in found.items()
     ]  # fmt: skip
@@ -172,8 +194,7 @@ def _tell(trial: Trial, rows: Sequence[Row]) -> None:
 
 
 def _cells(row: Row) -> Iterator[str]:
-    overlap = f"+{row.overlap_chars}" if row.overlap_chars else ""
-    yield from (f"{row.strategy} {row.max_chars}{overlap}", row.embedding_model, row.mode, count(row.chunks))
+    yield from (name_of(row.cut()), row.embedding_model, row.mode, count(row.chunks))
     for each in row.measures.values():
         yield f"{each.mean:.3f} ({each.low:.3f}–{each.high:.3f})"
     yield from (duration(1000 * row.built_s), duration(row.query_ms), money(row.cost_usd))
@@ -181,7 +202,9 @@ def _cells(row: Row) -> Iterator[str]:
 
 def _draw(file: Path, trial: Trial, rows: Sequence[Row]) -> None:
     panels: dict[str, list[Dot]] = {
-        measure: [Dot(name=_name(row), at=each.mean, low=each.low, high=each.high) for row, each in _of(rows, measure)]
+        measure: [
+            Dot(name=row.name(row.mode), at=each.mean, low=each.low, high=each.high) for row, each in _of(rows, measure)
+        ]
         for measure in rows[0].measures
     }
     try:
@@ -192,8 +215,3 @@ def _draw(file: Path, trial: Trial, rows: Sequence[Row]) -> None:
 
 def _of(rows: Sequence[Row], measure: str) -> Iterator[tuple[Row, Measure]]:
     return ((row, row.measures[measure]) for row in rows)
-
-
-def _name(row: Row) -> str:
-    fields: dict[str, Any] = {name: getattr(row, name) for name in Variant.__struct_fields__}
-    return Variant(**fields).name(row.mode)

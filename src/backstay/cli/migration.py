@@ -8,11 +8,11 @@ from urllib.parse import quote
 
 import click
 
+from backstay.cli.chunking_options import chunking_options, name_of, told_chunking
 from backstay.cli.context import Cli, command
 from backstay.cli.labelled import read_lines, read_qrels
 from backstay.cli.output import bar, count, dump, hint, is_fancy, local_time, printable, say, table
 
-STRATEGIES = ("recursive", "sentence", "fixed")
 _POLL_S = 0.5
 _COMPARED = 500
 _ANSWER_S = 600.0
@@ -26,16 +26,14 @@ def migration() -> None:
 @migration.command()
 @click.argument("name")
 @click.option("--embedding-model", help="The model that texts become vectors by.  [default: as it is]")
-@click.option("--chunking", "strategy", type=click.Choice(STRATEGIES), help="How documents are cut.  [default: as is]")
-@click.option("--max-chars", type=int, help="The longest chunk, in characters.  [default: as it is]")
-@click.option("--overlap-chars", type=int, help="What two neighbours have in common.  [default: as it is]")
+@chunking_options(may_stay=True)
 @click.option("--wait", is_flag=True, help="Show its progress until it is built.")
 @command
 def start(cli: Cli, name: str, embedding_model: str | None, wait: bool, **chunking: Any) -> None:
     """Begin to build it. Searches and ingests go on; what is written meanwhile is in both."""
     client = cli.client()
     place = f"/v1/collections/{quote(name)}"
-    told = {key: value for key, value in chunking.items() if value is not None}
+    told = told_chunking(chunking)
     body: dict[str, Any] = {"embedding_model": embedding_model} if embedding_model else {}
     if told:
         body["chunking"] = {**client.get(place)["chunking"], **told}
@@ -126,7 +124,7 @@ def _tell(cli: Cli, name: str, told: dict[str, Any]) -> None:
         [
             words[each["state"]],
             each["embedding_model"],
-            f"{each['chunking']['strategy']} {each['chunking']['max_chars']}",
+            name_of(each["chunking"]),
             f"{count(each['done'])} of {count(each['documents'])}",
             "complete" if each["is_complete"] else "being built",
             local_time(each["created_at"]),

@@ -16,7 +16,6 @@ MODES = ("hybrid", "lexical", "dense")
 _BATCH = 64
 _LONGEST_S = 600.0
 _DEPTH = 100
-_MARKDOWN = frozenset({".md", ".markdown"})
 
 Results = Sequence[Mapping[str, Any]]
 
@@ -105,8 +104,15 @@ class Places:
     def measure(self, number: int, results: Results) -> Mapping[str, float]:
         from backstay.retrieval.spans import Place, measure
 
-        found = [Place(document=each["external_id"], start=each["start"], end=each["end"]) for each in results]
+        # Where there are parents, these are read, each once.
+        read = {(each["external_id"], *_read_of(each)): None for each in results}
+        found = [Place(document=document, start=start, end=end) for document, start, end in read]
         return measure(found, self._wanted[number])
+
+
+def _read_of(result: Mapping[str, Any]) -> tuple[int, int]:
+    part = result.get("parent") or result
+    return part["start"], part["end"]
 
 
 def _question(where: str, line: str, documents: set[str]) -> tuple[str, "list[Place]"]:
@@ -134,6 +140,8 @@ def as_document(line: Mapping[str, Any]) -> dict[str, Any]:
 
 def _folder(folder: Path) -> list[dict[str, Any]]:
     """Read the text files of a folder, by their paths in it, hidden ones left out."""
+    from backstay.retrieval.media_types import media_type_of
+
     documents: list[dict[str, Any]] = []
     for file in sorted(folder.rglob("*")):
         inner = file.relative_to(folder)
@@ -143,8 +151,7 @@ def _folder(folder: Path) -> list[dict[str, Any]]:
             text = file.read_text(encoding="utf-8")
         except UnicodeDecodeError:
             raise InvalidRequest(f"{file} is no text in UTF-8, of which characters could be counted.") from None
-        media_type = "text/markdown" if file.suffix.lower() in _MARKDOWN else "text/plain"
-        documents.append({"external_id": inner.as_posix(), "text": text, "media_type": media_type})
+        documents.append({"external_id": inner.as_posix(), "text": text, "media_type": media_type_of(file.name)})
     if not documents:
         raise InvalidRequest(f"{folder} has no files.", param="--corpus")
     return documents

@@ -1,16 +1,17 @@
 """Owns answers from documents: passages found, a model asked, each sentence checked against them by ourselves."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from backstay.core.caller import Caller
-from backstay.core.errors import ProviderError
 from backstay.core.ports import ModelAnswer, ModelCalls
 from backstay.retrieval.analysis import Analyzer
 from backstay.retrieval.chunking import sentences
+from backstay.retrieval.completions import text_of
 from backstay.retrieval.conversation import earlier_questions
 from backstay.retrieval.evidence import control, evidence
 from backstay.retrieval.search import Search
@@ -34,18 +35,6 @@ PLAINLY = Manner()
 
 _MARKS = re.compile(r"\s*\[\d+(?:\s*,\s*\d+)*\]")
 """A model's own citations, which nobody trusts."""
-
-
-class _Message(msgspec.Struct):
-    content: str | None = None
-
-
-class _Choice(msgspec.Struct):
-    message: _Message
-
-
-class _Completion(msgspec.Struct):
-    choices: list[_Choice]
 
 
 class Answers:
@@ -126,15 +115,15 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
 
     def read(self, told: ModelAnswer) -> Answer:
         """Check what the model wrote. Raises ``ProviderError`` where it is no completion."""
-        answer = _checked(_text(told), told, self.verifier)
+        answer = _checked(_MARKS.sub("", text_of(told)).strip(), told, self.verifier)
         return without_unsupported(answer) if self.unsupported == "cut" else answer
 
 
 def _packed(found: Sequence[Found]) -> list[Found]:
-    """Keep the best passages that fit, none with nothing new in it."""
+    """Keep the best passages that fit, none with nothing new in it; where they have parents, those."""
     kept: list[Found] = []
     room = _CONTEXT_CHARS
-    for passage in found:
+    for passage in map(_as_read, found):
         if any(passage.text in other.text for other in kept):
             continue
         room -= len(passage.text)
@@ -144,11 +133,28 @@ def _packed(found: Sequence[Found]) -> list[Found]:
     return kept
 
 
+def _as_read(passage: Found) -> Found:
+    """Return what the model reads of a result."""
+    parent = passage.parent
+    if parent is None:
+        return passage
+    begun = bisect_right(passage.page_starts, passage.start)
+    return msgspec.structs.replace(
+        passage,
+        text=parent.text,
+        start=parent.start,
+        end=parent.end,
+        page=None if passage.page is None else passage.page - begun,
+        table_head="" if passage.table_head in parent.text else passage.table_head,
+        parent=None,
+    )
+
+
 def _request(
     collection: Collection, question: str, passages: Sequence[Found], messages: Sequence[Turn], instructions: str
 ) -> dict[str, Any]:
     quoted = "\n\n".join(
-        f'<passage number="{number}">\n{passage.title}\n{passage.text}\n</passage>'
+        f'<passage number="{number}">\n{passage.title}\n{_below_its_head(passage)}\n</passage>'
         for number, passage in enumerate(passages, 1)
     )
     return {
@@ -162,6 +168,10 @@ def _request(
     }
 
 
+def _below_its_head(passage: Found) -> str:
+    return f"{passage.table_head}\n{passage.text}" if passage.table_head else passage.text
+
+
 def _in_manner(manner: Manner) -> dict[str, Any]:
     told: dict[str, Any] = {"max_tokens": min(manner.max_tokens or _OUTPUT_TOKENS, _OUTPUT_TOKENS)}
     if manner.model is not None:
@@ -169,14 +179,6 @@ def _in_manner(manner: Manner) -> dict[str, Any]:
     if manner.user is not None:
         told["user"] = manner.user
     return told
-
-
-def _text(told: ModelAnswer) -> str:
-    try:
-        choices = msgspec.json.decode(told.body, type=_Completion).choices
-    except msgspec.DecodeError:
-        raise ProviderError("The answer model gave what is no completion.") from None
-    return _MARKS.sub("", (choices[0].message.content or "") if choices else "").strip()
 
 
 def _checked(text: str, told: ModelAnswer, verifier: Verifier) -> Answer:

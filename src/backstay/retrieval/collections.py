@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from backstay.core.errors import BackstayError, InvalidRequest, NotFound
+from backstay.retrieval.code import require_grammars
 from backstay.retrieval.languages import LANGUAGES
 from backstay.retrieval.store import RetrievalStore
 from backstay.retrieval.types import Chunking, CollectionView, DocumentPart, KeptDocument, Settings, SettingsChange
@@ -86,6 +87,19 @@ class Collections:
 
 
 def check_chunking(chunking: Chunking) -> None:
-    """Hold what no field of a chunking says alone. Raises ``InvalidRequest``."""
+    """Hold what no field of a chunking says alone.
+
+    Raises:
+        InvalidRequest: Two fields do not go together.
+        CodeNotInstalled: It is to cut source code, and the library for that is missing.
+    """
+    if chunking.strategy == "code":
+        require_grammars()
+    parent = chunking.parent_chars
+    if parent is not None and chunking.strategy != "tokens" and parent <= chunking.max_chars:
+        raise InvalidRequest(
+            f"`parent_chars` ({parent}) must be above `max_chars` ({chunking.max_chars}): parents are cut into chunks.",
+            param="chunking.parent_chars",
+        )
     if 2 * chunking.overlap_chars > chunking.max_chars:
         raise InvalidRequest("Chunks may overlap by half of `max_chars` at most.", param="chunking.overlap_chars")

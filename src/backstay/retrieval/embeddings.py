@@ -64,6 +64,13 @@ class Embeddings:
             self._queries.popitem(last=False)
         return vector
 
+    async def of_parts(self, caller: Caller, collection: Collection, texts: Sequence[str]) -> list[Vector]:
+        """Return the vectors of texts that are no chunks; they are not kept. Raises as ``of_texts``."""
+        vectors: list[Vector] = []
+        for start in range(0, len(texts), BATCH):
+            vectors += await self._embed(caller, collection, texts[start : start + BATCH])
+        return vectors
+
     async def _embed(self, caller: Caller, collection: Collection, texts: Sequence[str]) -> list[Vector]:
         model = collection.embedding_model
         body = {"model": model, "input": [text or " " for text in texts], "encoding_format": "base64"}

@@ -9,8 +9,9 @@ import msgspec
 
 from backstay.core.caller import Caller
 from backstay.core.errors import BackstayError, InvalidRequest
+from backstay.core.ports import ModelCalls
 from backstay.retrieval.analysis import Analyzer, detect
-from backstay.retrieval.chunking import cut
+from backstay.retrieval.cutting import Cutting
 from backstay.retrieval.embeddings import Embeddings, text_hash
 from backstay.retrieval.store import ChunkRow, GenerationsMoved, RetrievalStore, Witness
 from backstay.retrieval.types import Collection, Kept, Known, NewDocument, Piece
@@ -68,9 +69,10 @@ class _Write(msgspec.Struct, frozen=True, kw_only=True):
 class Ingest:
     """Takes documents in."""
 
-    def __init__(self, store: RetrievalStore, embeddings: Embeddings):
+    def __init__(self, store: RetrievalStore, embeddings: Embeddings, calls: ModelCalls):
         self._store = store
         self._embeddings = embeddings
+        self._cutting = Cutting(store, embeddings, calls)
         self._analyzers: dict[str, Analyzer] = {}
 
     async def put(
@@ -145,51 +147,51 @@ class Ingest:
         """Cut and embed documents as a generation does, and return its chunks, and how many vectors were made.
 
         Raises:
-            BackstayError: What the calls of the embedding model may end with.
+            BackstayError: What the calls of its models may end with.
         """
         analyzer = self._analyzers.setdefault(collection.language, Analyzer(collection.language))
-        pieces = [
-            (document, ordinal, piece)
-            for document in documents
-            for ordinal, piece in enumerate(_cut(document, collection))
-        ]
-        texts = [in_context(document, piece) for document, _, piece in pieces]
+        chunks = await self._cutting.cut(caller, collection, documents)
+        texts = [in_context(chunk.document, chunk.piece, chunk.context) for chunk in chunks]
         vectors, embedded = await self._embeddings.of_texts(caller, collection, texts)
         rows = [
             ChunkRow(
-                external_id=document.external_id,
-                ordinal=ordinal,
-                starts_at=piece.start,
-                ends_at=piece.end,
-                page=piece.page,
-                heading=piece.heading,
+                external_id=chunk.document.external_id,
+                ordinal=chunk.ordinal,
+                starts_at=chunk.piece.start,
+                ends_at=chunk.piece.end,
+                page=chunk.piece.page,
+                heading=chunk.piece.heading,
                 text_hash=text_hash(text),
                 terms=" ".join(analyzer.terms(text)),
-                principals=document.principals,
+                principals=chunk.document.principals,
                 embedding=vector,
+                parent=chunk.piece.parent,
+                head=chunk.piece.head,
+                memo=chunk.memo,
             )
-            for (document, ordinal, piece), text, vector in zip(pieces, texts, vectors, strict=True)
+            for chunk, text, vector in zip(chunks, texts, vectors, strict=True)
         ]
         return rows, embedded
 
 
-def in_context(document: NewDocument, piece: Piece) -> str:
-    """Return what is embedded and indexed of a chunk: its text, under its document's title and its headings."""
+def in_context(document: NewDocument, piece: Piece, context: str = "") -> str:
+    """Return what is embedded and indexed of a chunk.
+
+    Its text under its document's title, its headings, the head of the table that it begins within, and what a model
+    wrote on where it stands.
+    """
     above = " ".join(part for part in (document.title.replace("_", " "), piece.heading) if part)
     text = document.text[piece.start : piece.end]
-    return text if not above or text.startswith(above) else f"{above}\n{text}"
+    if piece.head is not None:
+        text = f"{document.text[slice(*piece.head)]}\n{text}"
+    told = text if not above or text.startswith(above) else f"{above}\n{text}"
+    return f"{context}\n{told}" if context else told
 
 
 def hash_of(document: NewDocument) -> str:
     """Return the hash by which a document is known to be unchanged."""
     told = msgspec.structs.replace(document, content_hash=None)
     return hashlib.sha256(msgspec.json.encode(told, order="deterministic")).hexdigest()
-
-
-def _cut(document: NewDocument, collection: Collection) -> list[Piece]:
-    return cut(
-        document.text, collection.chunking, media_type=document.media_type, page_starts=document.page_starts
-    )  # fmt: skip
 
 
 def _clean(document: NewDocument) -> NewDocument:

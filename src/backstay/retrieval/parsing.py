@@ -16,6 +16,7 @@ import msgspec
 
 from backstay.core.errors import InvalidRequest
 from backstay.retrieval.file_faults import HEAD_BYTES, fault_by_content, fault_by_report, no_text
+from backstay.retrieval.media_types import MARKDOWN, media_type_of
 
 MOST_BYTES = 256 * 1024 * 1024
 """Of one file."""
@@ -24,7 +25,6 @@ MEMORY_BYTES = 4 * 1024**3
 LONGEST_S = 300.0
 LENGTH = struct.Struct(">I")
 
-MARKDOWN = frozenset({".md", ".markdown", ".mdx"})
 RICH: Mapping[str, str] = {
     ".pdf": "application/pdf",
     ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
@@ -180,7 +180,7 @@ def _plain(name: str, suffix: str, path: Path) -> Parsed:
     if text is None:
         known = ", ".join([*RICH, *TABLES])
         raise Unreadable(f"{name} is no text, and its format is not known. Known are text and {known}.")
-    media_type = "text/markdown" if suffix in MARKDOWN else "text/plain"
+    media_type = media_type_of(name)
     return Parsed(text=text, title=_title(text) if suffix in MARKDOWN else "", media_type=media_type)
 
 

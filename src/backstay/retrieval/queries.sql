@@ -114,13 +114,23 @@ select %(tenant_id)s, generation, %(change)s, chunk_id from gone;
 
 -- name: put_chunks
 insert into retrieval_chunks
-  (tenant_id, generation, document_id, ordinal, starts_at, ends_at, page, heading, text_hash, terms, principals, change,
-   embedding)
-select %(tenant_id)s, %(generation)s, document_id, ordinal, starts_at, ends_at, page, heading, text_hash, terms,
-  string_to_array(principals, chr(31)), %(change)s, embedding::halfvec
+  (tenant_id, generation, document_id, ordinal, starts_at, ends_at, page, parent_starts_at, parent_ends_at,
+   head_starts_at, head_ends_at, heading, text_hash, terms, principals, change, embedding, memo)
+select %(tenant_id)s, %(generation)s, document_id, ordinal, starts_at, ends_at, page, parent_starts_at, parent_ends_at,
+  head_starts_at, head_ends_at, heading, text_hash, terms, string_to_array(principals, chr(31)), %(change)s,
+  embedding::halfvec, memo::jsonb
 from unnest(%(document_id)s::bigint[], %(ordinal)s::int[], %(starts_at)s::int[], %(ends_at)s::int[], %(page)s::int[],
-  %(heading)s::text[], %(text_hash)s::bytea[], %(terms)s::text[], %(principals)s::text[], %(embedding)s::text[])
-  as new(document_id, ordinal, starts_at, ends_at, page, heading, text_hash, terms, principals, embedding);
+  %(parent_starts_at)s::int[], %(parent_ends_at)s::int[], %(head_starts_at)s::int[], %(head_ends_at)s::int[],
+  %(heading)s::text[], %(text_hash)s::bytea[], %(terms)s::text[], %(principals)s::text[], %(embedding)s::text[],
+  %(memo)s::text[])
+  as new(document_id, ordinal, starts_at, ends_at, page, parent_starts_at, parent_ends_at, head_starts_at, head_ends_at,
+         heading, text_hash, terms, principals, embedding, memo);
+
+-- name: memos
+-- What models said of the chunks of some documents as they are kept, in any generation.
+select memo from retrieval_chunks k join retrieval_documents d using (tenant_id, document_id)
+where k.tenant_id = %(tenant_id)s and d.collection = %(collection)s and d.external_id = any(%(external_ids)s)
+  and memo is not null;
 
 -- name: delete_documents
 delete from retrieval_documents
@@ -189,7 +199,14 @@ where %(filter)s::jsonpath is null or (
 
 -- name: passages
 select k.chunk_id::text as chunk_id, external_id, substr(body, starts_at + 1, ends_at - starts_at) as text,
-  starts_at as start, ends_at as end, page, title, heading
+  starts_at as start, ends_at as end, page, title, heading,
+  coalesce(substr(body, head_starts_at + 1, head_ends_at - head_starts_at), '') as table_head,
+  case when parent_starts_at is not null then jsonb_build_object(
+    'text', substr(body, parent_starts_at + 1, parent_ends_at - parent_starts_at), 'start', parent_starts_at,
+    'end', parent_ends_at) end as parent,
+  array(select begins from unnest(page_starts) as begins
+        where begins > coalesce(parent_starts_at, starts_at) and begins < coalesce(parent_ends_at, ends_at)
+        order by begins) as page_starts
 from unnest(%(chunk_ids)s::bigint[]) as wanted(chunk_id) cross join lateral (
   select * from retrieval_chunks k where k.tenant_id = %(tenant_id)s and k.chunk_id = wanted.chunk_id offset 0) as k
 cross join lateral (

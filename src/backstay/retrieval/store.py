@@ -19,9 +19,11 @@ from backstay.retrieval.types import (
     Found,
     KeptDocument,
     Known,
+    Memo,
     NewDocument,
     Query,
     Settings,
+    Span,
 )
 from backstay.statistics.logistic import Curve
 from backstay.store import Connection, Database, load_queries
@@ -53,6 +55,9 @@ class ChunkRow(msgspec.Struct, frozen=True, kw_only=True):
     terms: str
     principals: Sequence[str] | None
     embedding: str
+    parent: Span | None = None
+    head: Span | None = None
+    memo: Memo = {}
 
 
 class GenerationsMoved(Exception):
@@ -221,6 +226,13 @@ class RetrievalStore:
             values = {"tenant_id": collection.tenant_id, "model": collection.embedding_model, "hashes": list(hashes)}
             rows = await (await connection.execute(_QUERIES["vectors_of_texts"], values)).fetchall()
         return {bytes(row["text_hash"]): row["embedding"] for row in rows}
+
+    async def memos(self, collection: Collection, external_ids: Sequence[str]) -> Memo:
+        """Read what models said when some documents were cut, as they are kept now."""
+        async with self.keeper(collection.tenant_id, timeout_s=_WRITE_S) as connection:
+            values = {**_place(collection), "external_ids": list(external_ids)}
+            rows = await (await connection.execute(_QUERIES["memos"], values)).fetchall()
+        return {asked: told for row in rows for asked, told in row["memo"].items()}
 
     async def put(
         self,
@@ -437,7 +449,15 @@ def _document_row(document: NewDocument, content_hash: str) -> dict[str, Any]:
 
 def _chunk_row(chunk: ChunkRow, document_id: int) -> dict[str, Any]:
     row = {name: getattr(chunk, name) for name in chunk.__struct_fields__ if name != "external_id"}
-    return {**row, "document_id": document_id, "principals": _joined(chunk.principals)}
+    parent, head = chunk.parent or (None, None), chunk.head or (None, None)
+    spans = {
+        "parent_starts_at": parent[0],
+        "parent_ends_at": parent[1],
+        "head_starts_at": head[0],
+        "head_ends_at": head[1],
+    }
+    memo = _json(chunk.memo) if chunk.memo else None
+    return {**row, **spans, "document_id": document_id, "principals": _joined(chunk.principals), "memo": memo}
 
 
 def _joined(principals: Sequence[str] | None) -> str | None:

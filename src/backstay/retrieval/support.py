@@ -1,6 +1,7 @@
 """Owns whether passages support a sentence: the place that does, found by alignment, with facts compared exactly."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -126,9 +127,10 @@ def _places(analyzer: Analyzer, passages: Sequence[Found]) -> Iterator[Place]:
 
 def _citation(place: Place) -> Citation:
     passage = place.passage
+    turned = bisect_right(passage.page_starts, passage.start + place.start)
     return Citation(
         external_id=passage.external_id,
-        page=passage.page,
+        page=None if passage.page is None else passage.page + turned,
         start=passage.start + place.start,
         end=passage.start + place.end,
         quote=passage.text[place.start : place.end],

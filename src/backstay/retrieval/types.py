@@ -14,9 +14,11 @@ from backstay.statistics.logistic import Curve
 Mode = Literal["hybrid", "dense", "lexical"]
 """``dense``: by meaning. ``lexical``: by words. ``hybrid``: by both."""
 
-Strategy = Literal["recursive", "fixed", "sentence"]
-"""``recursive``: at headings, then paragraphs, then sentences. ``sentence``: at sentences. ``fixed``: after so many
-characters, at a blank."""
+Strategy = Literal["recursive", "sentence", "fixed", "tokens", "semantic", "code"]
+"""``recursive``: at headings, then paragraphs, lines and sentences; rows of a table keep its head. ``sentence``: at
+sentences. ``fixed``: after so many characters, at a blank. ``tokens``: after so many tokens. ``semantic``: within each
+heading's text where its neighbouring sentences are least alike. ``code``: source code at its definitions, all else as
+``recursive``."""
 
 Unsupported = Literal["mark", "cut", "ask_again"]
 """What becomes of sentences that no passage supports. ``mark``: the answer keeps them, and they are marked. ``cut``:
@@ -33,13 +35,25 @@ Principals = Annotated[tuple[Principal, ...], Meta(max_length=1000)]
 
 WrongAnswers = Annotated[float, Meta(gt=0, le=1)]
 
+Span = tuple[int, int]
+"""From a character of a text to before another."""
+
 
 class Chunking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How documents are cut."""
 
     strategy: Strategy = "recursive"
     max_chars: Annotated[int, Meta(ge=100, le=20_000)] = 800
+    """Of one chunk; with ``tokens``, that is ``max_tokens``."""
     overlap_chars: Annotated[int, Meta(ge=0, le=2000)] = 0
+    max_tokens: Annotated[int, Meta(ge=16, le=4096)] = 200
+    """Of one chunk with ``tokens``, counted as OpenAI's cl100k_base does."""
+    parent_chars: Annotated[int, Meta(ge=200, le=40_000)] | None = None
+    """Documents are cut into parents of so many characters, and these into the chunks that are searched: an answer is
+    written from the parents of what was found. ``None``: from the chunks themselves."""
+    context_model: ModelName | None = None
+    """The chat model that writes a sentence on where in its document each chunk stands, by which it is found but which
+    is never shown; ``None``: none does."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -159,6 +173,10 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True):
     heading: str = ""
     """The headings that it stands under, the outermost first, with `` > `` between them."""
     page: int | None = None
+    parent: Span | None = None
+    """What an answer reads in its place; ``None``: itself."""
+    head: Span | None = None
+    """The head of the table that it begins within."""
 
 
 class LabelledQuestion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -222,6 +240,14 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     score: float = 0.0
 
 
+class Parent(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of a document that a chunk was cut from."""
+
+    text: str
+    start: int
+    end: int
+
+
 class Found(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One result of a search."""
 
@@ -236,6 +262,12 @@ class Found(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     page: int | None = None
     title: str = ""
     heading: str = ""
+    table_head: str = ""
+    """The head of the table that the text begins within: it stands further up in the document."""
+    parent: Parent | None = None
+    """Where the collection has parents: what an answer is written from."""
+    page_starts: tuple[int, ...] = ()
+    """Where further pages begin within the parent, or the text where there is none."""
 
 
 class Citation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -317,6 +349,10 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     def __add__(self, other: "Kept") -> "Kept":
         return Kept(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
 
+
+Memo = Mapping[str, float | str]
+"""What models said when documents were cut, by the hash of what they were asked: how alike two neighbours are, or on
+where a chunk stands."""
 
 Known = Mapping[str, str]
 """Content hashes by external id."""
