@@ -32,13 +32,14 @@ _SEPARATORS = {
     "code": _BY_STRUCTURE,
     "sentence": (_SENTENCE, _BLANK),
     "fixed": (_BLANK,),
+    "tokens": (_BLANK,),
 }
 """Where a strategy cuts, the best places first; a longer run without any is cut anywhere."""
 
-_KNOWS_HEADINGS = frozenset({"recursive", "semantic", "code"})
-_KNOWS_TABLES = _KNOWS_HEADINGS | {"sentence"}
+_SEES_STRUCTURE = frozenset({"recursive", "semantic", "code"})
+
 _WITH_HEADINGS = frozenset({"text/markdown", "text/html"})
-_UNIT_CHARS = 200
+_UNIT_CHARS = 40
 """Of what is compared with its neighbour where it is cut by meaning: shorter sentences are put together."""
 
 
@@ -61,7 +62,7 @@ def cut(text: str, chunking: Chunking, *, media_type: str, page_starts: Sequence
 
 def sections(text: str, chunking: Chunking, media_type: str) -> list[Section]:
     """Cut a document into sections, and these into parts. Raises as ``cut``."""
-    told = tables(text) if chunking.strategy in _KNOWS_TABLES else []
+    told = tables(text) if chunking.strategy in _SEES_STRUCTURE else []
     found: list[Section] = []
     for part in _outer(text, chunking, media_type):
         span = (part.start, part.end)
@@ -87,7 +88,7 @@ def put_together(
     Args:
         likeness: Of each section's neighbouring parts, if it is cut by meaning.
     """
-    told = tables(text) if chunking.strategy in _KNOWS_TABLES else []
+    told = tables(text) if chunking.strategy in _SEES_STRUCTURE else []
     pieces: list[Piece] = []
     for number, section in enumerate(sections):
         for begin, stop in _chunks(section, chunking, likeness[number] if likeness else ()):
@@ -126,7 +127,7 @@ def _outer(text: str, chunking: Chunking, media_type: str) -> Iterator[Part]:
     """Return what no chunk goes beyond: the text under each heading, or each definition of source code."""
     if chunking.strategy == "code" and is_code(media_type):
         yield from code_parts(text, media_type, most=chunking.parent_chars or chunking.max_chars)
-    elif chunking.strategy in _KNOWS_HEADINGS and media_type in _WITH_HEADINGS:
+    elif chunking.strategy in _SEES_STRUCTURE and media_type in _WITH_HEADINGS:
         yield from under_headings(text)
     else:
         yield Part(start=0, end=len(text))
@@ -205,8 +206,8 @@ def _by_tokens(text: str, span: Span, chunking: Chunking) -> Iterator[Span]:
 
 def _units(text: str, span: Span, most: int, separators: Sequence[re.Pattern[str]]) -> Iterator[Span]:
     """Return a span's sentences, short ones put together; only what is longer than a chunk is cut within."""
-    fine = list(_parts(text, span, most, separators, enough=_UNIT_CHARS))
-    return _pack(fine, _UNIT_CHARS, 0)
+    enough = min(_UNIT_CHARS, most)
+    return _pack(list(_parts(text, span, most, separators, enough)), enough, 0)
 
 
 def _parts(text: str, span: Span, most: int, separators: Sequence[re.Pattern[str]], enough: int = 0) -> Iterator[Span]:

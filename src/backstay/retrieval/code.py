@@ -10,7 +10,7 @@ from backstay.core.errors import BackstayError
 from backstay.retrieval.structure import Part
 
 if TYPE_CHECKING:
-    from tree_sitter import Node, Parser
+    from tree_sitter import Language, Node
 
 _GRAMMARS: Mapping[str, tuple[str, str]] = {
     "text/x-python": ("tree_sitter_python", "language"),
@@ -37,6 +37,12 @@ _ABOVE = frozenset({"comment", "line_comment", "block_comment", "attribute_item"
 _INNER = ("definition", "declaration")
 """The fields of what is around a definition: Python's decorators, JavaScript's ``export``."""
 _LONGEST_NAME = 80
+_LONGEST_SOURCE = 2_000_000
+"""Bytes; nobody writes more by hand in one file."""
+_STEPS = 10_000
+"""Of the parser, beside one for each 8 bytes: source code takes one for some 70, what is none may take many a byte."""
+_READ = 65_536
+"""Bytes that are handed to the parser at a time."""
 
 
 class CodeNotInstalled(BackstayError):
@@ -49,7 +55,7 @@ class CodeNotInstalled(BackstayError):
 def require_grammars() -> None:
     """Raise ``CodeNotInstalled`` where the library or one of its grammars is missing."""
     for media_type in _GRAMMARS:
-        _parser(media_type)
+        _language(media_type)
 
 
 def code_parts(text: str, media_type: str, *, most: int) -> Iterator[Part]:
@@ -63,19 +69,43 @@ def code_parts(text: str, media_type: str, *, most: int) -> Iterator[Part]:
         CodeNotInstalled: The library is missing.
     """
     source = text.encode("utf-8", "replace")
-    places = _Places(source)
-    tree = _parser(media_type).parse(source)
-    return _Cutter(places, most).cut(tree.root_node.children, 0, len(text), ())
+    root = _parse(source, media_type)
+    if root is None:
+        return iter((Part(start=0, end=len(text)),))
+    return _Cutter(_Places(source), most).cut(root.children, 0, len(text), ())
+
+
+def _parse(source: bytes, media_type: str) -> "Node | None":
+    """Return the syntax tree; ``None`` where that would take too long, as it does for much that is no such code."""
+    language = _language(media_type)
+    if len(source) > _LONGEST_SOURCE:
+        return None
+    left = len(source) // 8 + _STEPS
+    # A parser of its own for each text: they are cut in several threads.
+    parser = cast("Any", importlib.import_module("tree_sitter").Parser(language))
+
+    def read(at: int, point: object) -> bytes:
+        return source[at : at + _READ]
+
+    def is_enough(at: int, has_error: bool) -> bool:
+        nonlocal left
+        left -= 1
+        return left < 0
+
+    try:
+        return parser.parse(read, progress_callback=is_enough).root_node
+    except ValueError:
+        return None
 
 
 @functools.cache
-def _parser(media_type: str) -> "Parser":
+def _language(media_type: str) -> "Language":
     package, function = _GRAMMARS[media_type]
     try:
         library, grammar = importlib.import_module("tree_sitter"), importlib.import_module(package)
     except ImportError:
         raise CodeNotInstalled from None
-    return cast("Parser", library.Parser(library.Language(getattr(grammar, function)())))
+    return cast("Language", library.Language(getattr(grammar, function)()))
 
 
 class _Places:
