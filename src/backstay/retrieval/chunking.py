@@ -37,7 +37,6 @@ _SEPARATORS = {
 """Where a strategy cuts, the best places first; a longer run without any is cut anywhere."""
 
 _SEES_STRUCTURE = frozenset({"recursive", "semantic", "code"})
-
 _WITH_HEADINGS = frozenset({"text/markdown", "text/html"})
 _UNIT_CHARS = 40
 """Of what is compared with its neighbour where it is cut by meaning: shorter sentences are put together."""
@@ -177,7 +176,7 @@ def _pack(parts: Sequence[Span], most: int, overlap: int) -> Iterator[Span]:
 def _with_heads(parts: Sequence[Span], tables: Sequence[Table], most: int) -> list[Span]:
     """Put a table's head and its first row together, so that no chunk ends with a head that nothing stands below."""
     together: list[Span] = []
-    number = 0
+    number = bisect_right(tables, parts[0][0], key=lambda table: table.first_row_end) if parts else 0
     for start, end in parts:
         while number < len(tables) and tables[number].first_row_end <= start:
             number += 1
