@@ -15,7 +15,19 @@ from types import FrameType
 
 import msgspec
 
-from bench import abstention, budgets, console, ledger, overload, plan, relevance, search_speed, soak, verification
+from bench import (
+    abstention,
+    budgets,
+    console,
+    ingest,
+    ledger,
+    overload,
+    plan,
+    relevance,
+    search_speed,
+    soak,
+    verification,
+)
 from bench.machine import BenchError, allow_open_files, choose_cores, describe, require_tools
 from bench.plot import draw
 from bench.processes import prioritise
@@ -48,6 +60,8 @@ def main(words: Sequence[str] | None = None) -> int:
                 return verification.main(data=asked.data, train=asked.train, is_json=asked.json, cache=asked.cache)
             case "budgets":
                 return budgets.main()
+            case "ingest":
+                return ingest.main(pages=asked.pages)
             case "search":
                 return search_speed.main(chunks=asked.chunks, kept=asked.data)
             case "soak":
@@ -67,7 +81,8 @@ def read_words(words: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line. What it does not know ends the program with status 2, before anything is run."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Backstay.", epilog=_STATUS)
     whats = parser.add_subparsers(
-        dest="what", metavar="{gateway,console,ledger,overload,budgets,search,soak,verification,abstention,relevance}"
+        dest="what",
+        metavar="{gateway,console,ledger,overload,budgets,search,ingest,soak,verification,abstention,relevance}",
     )
 
     def add(name: str, does: str) -> argparse.ArgumentParser:
@@ -102,6 +117,8 @@ def read_words(words: Sequence[str] | None) -> argparse.Namespace:
     searches = add("search", "how soon a collection is searched, and what its index of vectors misses")
     searches.add_argument("--chunks", type=number, default=search_speed.CHUNKS, help="how many it has (%(default)s)")
     searches.add_argument("--data", type=Path, help="a folder to fill once and to keep; without it, a temporary one")
+    ingests = add("ingest", "how quickly files are taken in, beside the embedding model alone, and in how much memory")
+    ingests.add_argument("--pages", type=number, default=1000, help="of PDF files (%(default)s)")
     _add_retrieval(add)
     rounds = add("soak", "whether budgets hold while workers that spend them are killed")
     rounds.add_argument("--rounds", type=number, default=soak.Plan().rounds, help="budgets to spend (%(default)s)")

@@ -140,13 +140,13 @@ def find_child(pid: int, command: str) -> int:
     Raises:
         BenchError: There is none, or more than one.
     """
-    found = [each for each in tree(pid) if command in _command_line(each)]
+    found = [each for each in tree(pid) if command in command_line(each)]
     if len(found) != 1:
         raise BenchError(f"Expected one process with {command!r} below {pid}, found {found}.")
     return found[0]
 
 
-def _command_line(pid: int) -> str:
+def command_line(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:

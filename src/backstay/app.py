@@ -93,7 +93,6 @@ class App:
 
     async def stop(self) -> None:
         """Close everything in the reverse order. What the journal holds is for the shipping process to ship."""
-        await self._store_files.close()
         await self._path.stop()
 
     def reload(self) -> None:
@@ -178,12 +177,12 @@ class App:
             read_call=lambda span: read_call(span, DIALECTS),
         )
         self._mcp = McpDoor(manage.retrieval, authenticate)
-        self._store_files = StoreFiles(files, manage.retrieval)
+        store_files = StoreFiles(files, manage.retrieval)
         site = Starlette(
             routes=[
                 Route(MCP_PATH, self._mcp),
-                *self._machine_routes(authenticate, files, batches),
-                *self._vector_routes(authenticate, manage.retrieval),
+                *self._machine_routes(authenticate, files, batches, store_files),
+                *self._vector_routes(authenticate, manage.retrieval, store_files),
                 *api.manage_routes(manage),
                 *console.routes(self._pages(manage, batches, partial(find_savings, traffic, prices.price))),
             ],
@@ -248,29 +247,35 @@ class App:
             ),
         )
 
-    def _machine_routes(self, authenticate: api.Authenticator, files: Files, batches: Batches) -> list[Route]:
+    def _machine_routes(
+        self, authenticate: api.Authenticator, files: Files, batches: Batches, store_files: StoreFiles
+    ) -> list[Route]:
         return [
             *api.health_routes(self._checks(), self._metrics.render),
             *api.model_routes(authenticate, self._path.model_names),
-            *self._openai_routes(authenticate, files, batches),
+            *self._openai_routes(authenticate, files, batches, store_files),
         ]
 
-    def _openai_routes(self, authenticate: api.Authenticator, files: Files, batches: Batches) -> list[Route]:
+    def _openai_routes(
+        self, authenticate: api.Authenticator, files: Files, batches: Batches, store_files: StoreFiles
+    ) -> list[Route]:
         return [
             *api.response_routes(authenticate, StoredResponses(self._path.gateway)),
             *api.file_routes(
                 authenticate,
                 files,
                 max_file_bytes=self._settings.max_file_bytes,
-                on_delete=self._store_files.forget,
+                on_delete=store_files.forget,
             ),
             *api.batch_routes(authenticate, batches),
         ]
 
-    def _vector_routes(self, authenticate: api.Authenticator, retrieval: RetrievalDeps) -> list[Route]:
+    def _vector_routes(
+        self, authenticate: api.Authenticator, retrieval: RetrievalDeps, store_files: StoreFiles
+    ) -> list[Route]:
         return [
-            *vector_store_file_routes(authenticate, retrieval, self._store_files),
-            *vector_store_routes(authenticate, retrieval, self._store_files),
+            *vector_store_file_routes(authenticate, retrieval, store_files),
+            *vector_store_routes(authenticate, retrieval, store_files),
         ]
 
     async def _describe(self, caller: Caller) -> Sequence[console.CatalogModel]:

@@ -124,8 +124,10 @@ def _keep_collections(settings: Settings, path: CallPath, owner: str) -> None:
     ingest = Ingest(store, Embeddings(calls, store), calls)
     upkeep = Upkeep(Builder(generations, store, ingest, caller_of, owner=owner), generations, ingests, owner=owner)
     fetcher = Fetcher(read_hosts(settings.ingest_hosts), trusting(settings.webhook_ca), most_bytes=MOST_BYTES)
+    read_file = Files(path.database).read
     lines = [
-        TakingIn(ingests, ingest, caller_of, fetcher.fetch, owner=owner, wake=upkeep.wake) for _ in range(_INGEST_LINES)
+        TakingIn(ingests, ingest, caller_of, fetcher.fetch, read_file, owner=owner, wake=upkeep.wake)
+        for _ in range(_INGEST_LINES)
     ]
     path.database.listen("backstay_retrieval", lambda _: upkeep.wake(), on_gap=upkeep.wake)
     crawling = Crawling(

@@ -1,7 +1,6 @@
 """Owns the bodies that requests about vector stores have in common, and the files that they name."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -14,9 +13,7 @@ from backstay.api.retrieval import RetrievalDeps
 from backstay.core.caller import Caller
 from backstay.core.errors import InvalidRequest
 from backstay.jobs import Files
-from backstay.retrieval.parsing import MOST_BYTES, Unreadable
 from backstay.retrieval.types import Chunking, Principals
-from backstay.retrieval.vector_files import VectorFiles
 from backstay.retrieval.vector_stores import NewFile
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -96,7 +93,6 @@ class StoreFiles:
         self._files = files
         self._stores = deps.vector_stores
         self._collections = deps.collections
-        self._reading = VectorFiles(deps.vector_stores, deps.collections, deps.ingest, partial(fetch, files))
 
     async def look_up(self, caller: Caller, named: Sequence[Named]) -> list[NewFile]:
         """Find files that the caller may see, each once. Raises ``NotFound``."""
@@ -113,9 +109,8 @@ class StoreFiles:
         return list(found.values())
 
     async def put(self, caller: Caller, store_id: str, files: Sequence[NewFile], batch_id: str | None) -> None:
-        """Put files into a store, and begin to read them."""
+        """Put files into a store, to be read by who runs jobs."""
         await self._stores.add(caller, store_id, files, batch_id)
-        self._reading.read_on(caller, store_id)
 
     async def forget(self, caller: Caller, file_id: str) -> None:
         """Take a file that is to be deleted out of all stores. Raises ``Forbidden`` where one is somebody else's."""
@@ -125,19 +120,3 @@ class StoreFiles:
         for store_id in stores:
             await self._stores.drop_file(caller, store_id, file_id)
             await self._collections.remove(caller.tenant_id, store_id, [file_id])
-
-    async def close(self) -> None:
-        """Stop reading."""
-        await self._reading.close()
-
-    def read_on(self, caller: Caller, store_id: str) -> None:
-        """Go on reading what was begun, perhaps by a worker that is gone."""
-        self._reading.read_on(caller, store_id)
-
-
-async def fetch(files: Files, caller: Caller, file_id: str) -> bytes:
-    """Return what a file holds. Raises ``NotFound``, or ``Unreadable`` where it is too large."""
-    file = await files.find(caller, file_id)
-    if file.size_bytes > MOST_BYTES:
-        raise Unreadable(f"{file.filename} has more than {MOST_BYTES // 1024**2} MiB, the most that is read of one.")
-    return b"".join([piece async for piece in files.read(caller.tenant_id, file_id)])

@@ -94,8 +94,6 @@ class _Files:
     async def show(self, request: Request, caller: Caller) -> Response:
         store = await self._stores.require_own(caller, request.path_params["store_id"])
         file = await self._stores.file(caller, store.id, request.path_params["file_id"])
-        if file.status == "in_progress" and not file.is_worked_on:
-            self._files.read_on(caller, store.id)
         return _poll(_write(file))
 
     async def update(self, request: Request, caller: Caller) -> Response:
@@ -129,7 +127,6 @@ class _Files:
 
     async def show_batch(self, request: Request, caller: Caller) -> Response:
         store = await self._stores.require_own(caller, request.path_params["store_id"])
-        self._files.read_on(caller, store.id)
         return await self._batch(caller, store.id, request.path_params["batch_id"])
 
     async def cancel_batch(self, request: Request, caller: Caller) -> Response:

@@ -1,7 +1,7 @@
 """Owns the SQL of ingests: what is to be taken in, who is at it, and what became of it."""
 
 import datetime as dt
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence, Set
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
@@ -69,6 +69,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     ingest_id: str
     external_id: str
     url: str | None
+    filename: str | None
+    """Of a file of a vector store, whose bytes are with the tenant's other files; ``None``: it is none."""
     content_hash: str | None
     size_bytes: int
     tries: int
@@ -85,6 +87,16 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     state: ItemState
     problem: str | None = None
     chunks: int = 0
+    is_gone: bool = False
+    """It is not where it was any more."""
+
+
+class Unwanted(Exception):
+    """A signal: some of the items that are to be written were cancelled, or are somebody else's by now."""
+
+    def __init__(self, external_ids: Set[str]):
+        super().__init__()
+        self.external_ids = external_ids
 
 
 class IngestStore:
@@ -222,17 +234,31 @@ class IngestStore:
             yield row["data"]
             number += 1
 
-    async def end(self, connection: Connection, of: Item, ended: Sequence[Ended], embedded: int) -> None:
-        """Write what became of items of one ingest, within a transaction."""
-        values = {name: [getattr(each, name) for each in ended] for name in Ended.__struct_fields__}
-        await connection.execute(_QUERIES["end"], {**_place(of), **values})
+    async def end_written(self, connection: Connection, of: Item, ended: Sequence[Ended], embedded: int) -> None:
+        """Write what became of items of one ingest, within the transaction that writes their documents.
+
+        Raises:
+            Unwanted: Some are not wanted any more. The transaction must not be committed.
+        """
+        # The ingest before its items, as who claims and who cancels them lock them, so that none waits for the other.
         if embedded:
             await connection.execute(_QUERIES["embedded"], {**_place(of), "embedded": embedded})
+        names = {each.external_id for each in ended}
+        rows = await (
+            await connection.execute(_QUERIES["hold"], {**_place(of), "external_id": list(names)})
+        ).fetchall()  # fmt: skip
+        if unwanted := names - {row["external_id"] for row in rows}:
+            raise Unwanted(unwanted)
+        await self._end(connection, of, ended)
 
     async def end_alone(self, of: Item, ended: Sequence[Ended]) -> None:
         """Write what became of items that wrote no document."""
         async with self._database.tenant(of.tenant_id, timeout_s=_LONG_S) as connection:
-            await self.end(connection, of, ended, 0)
+            await self._end(connection, of, ended)
+
+    async def _end(self, connection: Connection, of: Item, ended: Sequence[Ended]) -> None:
+        values = {name: [getattr(each, name) for each in ended] for name in Ended.__struct_fields__}
+        await connection.execute(_QUERIES["end"], {**_place(of), "collection": of.collection, **values})
 
     async def put_back(self, items: Sequence[Item], *, pause_s: float, problem: str | None, counts: bool) -> None:
         """Let items of one ingest be tried again after a pause; ``counts``: as tries of theirs."""

@@ -107,7 +107,8 @@ update ingest_items set state = 'waiting', owner = null
 where state = 'running' and owner <> %(owner)s and seen_at < now() - make_interval(secs => %(silence_s)s);
 
 -- name: claim
--- Some items of the ingest that was served longest ago, so many that they are not too large together.
+-- Some items of the ingest that was served longest ago, so many that they are not too large together. What is a file of a
+-- vector store is said there: its name, its attributes, and who may read it.
 with next as (
   select tenant_id, ingest_id from ingests i
   where exists (select from ingest_items t where t.tenant_id = i.tenant_id and t.ingest_id = i.ingest_id
@@ -125,24 +126,44 @@ with next as (
     where state = 'waiting' and due_at <= now() order by due_at, external_id limit %(limit)s) few
 )
 update ingest_items t set state = 'running', owner = %(owner)s, seen_at = now(), tries = tries + 1
-from served, due
+from served cross join due left join retrieval_vector_files f on f.tenant_id = served.tenant_id
+  and f.collection = served.collection and f.file_id = due.external_id and f.ingest_id = served.ingest_id
 where t.tenant_id = served.tenant_id and t.ingest_id = served.ingest_id and t.external_id = due.external_id
   and t.state = 'waiting' and due.before < %(most_bytes)s
 returning t.tenant_id, t.ingest_id, t.external_id, t.url, t.content_hash, t.size_bytes, t.tries,
-  served.collection, served.key_id, served.principals, served.metadata;
+  served.collection, served.key_id, f.filename,
+  case when f.file_id is null then served.principals else f.principals end as principals,
+  case when f.file_id is null then served.metadata else f.attributes end as metadata;
 
 -- name: piece
 select data from ingest_pieces
 where tenant_id = %(tenant_id)s and ingest_id = %(ingest_id)s and external_id = %(external_id)s
   and number = %(number)s;
 
+-- name: hold
+-- Locks those items that are still wanted of their worker, until the transaction ends.
+select external_id from ingest_items
+where tenant_id = %(tenant_id)s and ingest_id = %(ingest_id)s and external_id = any(%(external_id)s::text[])
+  and state = 'running' order by external_id for update;
+
 -- name: end
+-- What became of items; of a vector store's files in OpenAI's words.
 with ended as (
   update ingest_items t set state = told.state, problem = told.problem, chunks = told.chunks, owner = null
-  from unnest(%(external_id)s::text[], %(state)s::text[], %(problem)s::text[], %(chunks)s::int[])
-    as told(external_id, state, problem, chunks)
+  from unnest(%(external_id)s::text[], %(state)s::text[], %(problem)s::text[], %(chunks)s::int[],
+      %(is_gone)s::bool[]) as told(external_id, state, problem, chunks, is_gone)
   where t.tenant_id = %(tenant_id)s and t.ingest_id = %(ingest_id)s and t.external_id = told.external_id
     and t.state = 'running'
+  returning t.external_id, t.state, t.problem, told.is_gone
+), told as (
+  update retrieval_vector_files f
+  set status = case when ended.state in ('unreadable', 'failed') then 'failed' else 'completed' end,
+    error = ended.problem,
+    error_code = case when ended.is_gone then 'invalid_file' when ended.state = 'unreadable' then 'unsupported_file'
+      when ended.state = 'failed' then 'server_error' end
+  from ended
+  where f.tenant_id = %(tenant_id)s and f.collection = %(collection)s and f.file_id = ended.external_id
+    and f.ingest_id = %(ingest_id)s
 )
 delete from ingest_pieces
 where tenant_id = %(tenant_id)s and ingest_id = %(ingest_id)s and external_id = any(%(external_id)s::text[]);

@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -18,7 +18,7 @@ import msgspec
 from backstay.core.caller import Caller
 from backstay.core.errors import BackstayError, InvalidRequest, NotFound, StoreUnavailable
 from backstay.retrieval.building import CallerOf
-from backstay.retrieval.ingest_store import Ended, IngestStore, Item
+from backstay.retrieval.ingest_store import Ended, IngestStore, Item, Unwanted
 from backstay.retrieval.ingesting import Ingest, Written
 from backstay.retrieval.parsing import Parser, Unreadable
 from backstay.retrieval.types import NewDocument
@@ -29,6 +29,7 @@ _BYTES_AT_ONCE = 4 * 1024 * 1024
 _CHARS_AT_ONCE = 200_000
 """Of texts that are kept together: what was embedded and not written yet is made again after a kill."""
 _MOST_TRIES = 6
+_LONGEST_TITLE = 500
 _PAUSES_S = (5.0, 30.0, 120.0, 600.0, 1800.0)
 
 Fetch = Callable[[str, IO[bytes]], Awaitable[str]]
@@ -37,6 +38,9 @@ Fetch = Callable[[str, IO[bytes]], Awaitable[str]]
 Raises ``NotFound`` where it is not there, ``InvalidRequest`` where it may not be got, any other ``BackstayError`` where
 that may be so just now."""
 
+ReadFile = Callable[[str, str], AsyncIterator[bytes]]
+"""Goes through the bytes of a tenant's file, by its id; there are none where it is gone."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -44,14 +48,15 @@ class TakingIn:
     """One line of work on the ingests of an installation; several go on beside each other."""
 
     def __init__(
-        self, ingests: IngestStore, ingest: Ingest, caller_of: CallerOf, fetch: Fetch, *, owner: str,
-        wake: Callable[[], None],
+        self, ingests: IngestStore, ingest: Ingest, caller_of: CallerOf, fetch: Fetch, read_file: ReadFile, *,
+        owner: str, wake: Callable[[], None],
     ):  # fmt: skip
         """Begin. ``wake`` is called when there is work for others too."""
         self._ingests = ingests
         self._ingest = ingest
         self._caller_of = caller_of
         self._fetch = fetch
+        self._read_file = read_file
         self._owner = owner
         self._wake = wake
         self._parser = Parser()
@@ -99,7 +104,7 @@ class TakingIn:
             return
         caller = msgspec.structs.replace(caller, priority="batch")
         read: list[tuple[Item, NewDocument]] = []
-        for item in items:
+        for item in await self._wanted(items):
             document = await self._read(item)
             if document is not None:
                 read.append((item, document))
@@ -108,6 +113,22 @@ class TakingIn:
                 read = []
         if read:
             await self._keep(caller, read)
+
+    async def _wanted(self, items: Sequence[Item]) -> Sequence[Item]:
+        """End what is kept already as it is, by what it is known by: nothing of it is read. Return the others."""
+        of = items[0]
+        hashes = {item.external_id: item.content_hash for item in items if item.content_hash is not None}
+        try:
+            wanted = await self._ingest.wanted(of.tenant_id, of.collection, hashes)
+        except NotFound as error:
+            await self._fail_all(of, error)
+            return []
+        if known := hashes.keys() - set(wanted):
+            await self._ingests.end_alone(of, [Ended(external_id=name, state="unchanged") for name in known])
+        return [item for item in items if item.external_id not in known]
+
+    async def _fail_all(self, of: Item, error: NotFound) -> None:
+        await self._ingests.fail_all(of, f"The collection {of.collection} is gone. {error.message}")
 
     async def _read(self, item: Item) -> NewDocument | None:
         """Get a file and read it; what cannot be read is ended with the reason."""
@@ -131,7 +152,7 @@ class TakingIn:
         return NewDocument(
             external_id=item.external_id,
             text=parsed.text,
-            title=parsed.title or ("" if item.url else Path(item.external_id).stem),
+            title=parsed.title or ("" if item.url else Path(name).stem[:_LONGEST_TITLE]),
             media_type=parsed.media_type,
             metadata=item.metadata,
             principals=item.principals,
@@ -147,7 +168,10 @@ class TakingIn:
             except NotFound as gone:
                 await self._ingests.fail_all(item, gone.message)
                 return
-        ended = Ended(external_id=item.external_id, state="unreadable", problem=error.message)
+        ended = Ended(
+            external_id=item.external_id, state="unreadable", problem=error.message,
+            is_gone=isinstance(error, NotFound),
+        )  # fmt: skip
         await self._ingests.end_alone(item, [ended])
 
     async def _get(self, item: Item, file: IO[bytes]) -> tuple[str, str]:
@@ -156,13 +180,25 @@ class TakingIn:
             name = await self._fetch(item.url, file)
             file.flush()
             digest = await asyncio.to_thread(_digest, Path(file.name))
-            told = json.dumps([digest, item.principals, item.metadata])
-            return name, hashlib.sha256(told.encode()).hexdigest()
+            return name, _hash_of(digest, item)
+        if item.filename is not None:
+            return item.filename, await self._get_stored(item, item.filename, file)
         async for piece in self._ingests.pieces(item):
             file.write(piece)
         if item.content_hash is None:
             raise Unreadable(f"{item.external_id} did not arrive whole. Send it again.")
         return item.external_id, item.content_hash
+
+    async def _get_stored(self, item: Item, filename: str, file: IO[bytes]) -> str:
+        """Write a file of a vector store into another, and return what it is known by. Raises ``NotFound``."""
+        digest, size = hashlib.sha256(), 0
+        async for piece in self._read_file(item.tenant_id, item.external_id):
+            await asyncio.to_thread(file.write, piece)
+            digest.update(piece)
+            size += len(piece)
+        if size < item.size_bytes:
+            raise NotFound(f"The file {filename} ({item.external_id}) is gone. Upload it again.")
+        return _hash_of(digest.hexdigest(), item)
 
     async def _keep(self, caller: Caller, read: Sequence[tuple[Item, NewDocument]]) -> None:
         """Keep documents together; if what is wrong with one of them fails all, each by itself."""
@@ -171,12 +207,15 @@ class TakingIn:
         async def tell(connection: Connection, written: Written) -> None:
             ended = [Ended(external_id=name, state="added", chunks=written.chunks[name]) for name in written.added]
             ended += [Ended(external_id=name, state="changed", chunks=written.chunks[name]) for name in written.changed]
-            await self._ingests.end(connection, first, ended, written.embedded)
+            await self._ingests.end_written(connection, first, ended, written.embedded)
 
         try:
             await self._ingest.put(caller, first.collection, [document for _, document in read], tell)
+        except Unwanted as less:
+            if wanted := [pair for pair in read if pair[0].external_id not in less.external_ids]:
+                await self._keep(caller, wanted)
         except NotFound as error:
-            await self._ingests.fail_all(first, f"The collection {first.collection} is gone. {error.message}")
+            await self._fail_all(first, error)
         except StoreUnavailable:
             raise
         except BackstayError as error:
@@ -205,6 +244,11 @@ class TakingIn:
 
 def _failed(item: Item, problem: str) -> Ended:
     return Ended(external_id=item.external_id, state="failed", problem=problem)
+
+
+def _hash_of(digest: str, item: Item) -> str:
+    told = json.dumps([digest, item.filename, item.principals, item.metadata])
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def _digest(path: Path) -> str:

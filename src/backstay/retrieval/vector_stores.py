@@ -9,11 +9,9 @@ import msgspec
 
 from backstay.core.caller import Caller
 from backstay.core.errors import Forbidden, NotFound
+from backstay.core.ids import new_id
 from backstay.retrieval.store import SEPARATOR
 from backstay.store import Connection, Database, load_queries
-
-STALE_S = 600.0
-"""From when on a file that is in progress has lost its worker: none is worked on for so long."""
 
 _QUERIES = load_queries("backstay.retrieval")
 _STORES = load_queries("backstay.retrieval", "vector_stores.sql")
@@ -52,7 +50,6 @@ class VectorFile(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
     attributes: dict[str, Any]
     created_at: dt.datetime
-    is_worked_on: bool
 
 
 class NewFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,15 +60,6 @@ class NewFile(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
     attributes: Mapping[str, Any]
     principals: Sequence[str] | None
-
-
-class TakenFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that is to be read now."""
-
-    file_id: str
-    filename: str
-    attributes: dict[str, Any]
-    principals: list[str] | None
 
 
 class FileBatch(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,7 +123,7 @@ class VectorStores:
         return store
 
     async def add(self, caller: Caller, store_id: str, files: Sequence[NewFile], batch_id: str | None) -> None:
-        """Put files there, to be read."""
+        """Put files there, to be read by an ingest of their own, whose calls are the caller's."""
         rows: list[dict[str, Any]] = [
             {
                 "file_id": each.file_id,
@@ -147,29 +135,11 @@ class VectorStores:
             for each in files
         ]
         columns = {name: [row[name] for row in rows] for name in rows[0]}
+        ids = {"ingest_id": new_id("ing"), "batch_id": batch_id, "key_id": caller.id}
+        values = {**_place(caller, store_id), **ids, **columns, "file_ids": columns["file_id"]}
         async with self._database.tenant(caller.tenant_id) as connection:
-            await connection.execute(
-                _STORES["add_files"], {**_place(caller, store_id), "batch_id": batch_id, **columns}
-            )
-
-    async def take(self, caller: Caller, store_id: str) -> TakenFile | None:
-        """Take up the next file to be read; ``None``: there is none that nobody works on."""
-        async with self._database.tenant(caller.tenant_id) as connection:
-            values = {**_place(caller, store_id), "stale_s": STALE_S}
-            row = await (await connection.execute(_STORES["take_file"], values)).fetchone()
-        return None if row is None else msgspec.convert(row, TakenFile)
-
-    async def end(
-        self, caller: Caller, store_id: str, file_id: str, status: Status, error: tuple[str, str] | None = None
-    ) -> bool:
-        """Say what became of a file, with the code and the sentence of its error; false where it was cancelled."""
-        code, message = error or (None, None)
-        values = {"file_id": file_id, "status": status, "error_code": code, "error": message}
-        return await self._change(caller, store_id, "end_file", **values)
-
-    async def release(self, caller: Caller, store_id: str, file_id: str) -> None:
-        """Leave a file to whoever takes it up next."""
-        await self._change(caller, store_id, "release_file", file_id=file_id)
+            for query in ("leave_out", "begin_ingest", "add_items", "add_files", "notify"):
+                await connection.execute(_STORES[query], values)
 
     async def files(
         self,
@@ -185,7 +155,7 @@ class VectorStores:
     ) -> list[VectorFile]:
         """Read files of a store by when they were put there."""
         wanted = {"file_id": file_id, "batch_id": batch_id, "status": status, "after": after, "limit": limit}
-        values = {**_place(caller, store_id), **wanted, "stale_s": STALE_S, "sign": _SIGNS[order]}
+        values = {**_place(caller, store_id), **wanted, "sign": _SIGNS[order]}
         async with self._database.tenant(caller.tenant_id) as connection:
             rows = await (await connection.execute(_STORES["files"], values)).fetchall()
         return msgspec.convert(rows, list[VectorFile])
@@ -222,8 +192,11 @@ class VectorStores:
                 await connection.execute(_STORES["set_metadata"], change)
 
     async def drop_file(self, caller: Caller, store_id: str, file_id: str) -> None:
-        """Forget a file of a store."""
-        await self._change(caller, store_id, "drop_file", file_id=file_id)
+        """Forget a file of a store; if it is being read, nothing of it is written any more."""
+        async with self._database.tenant(caller.tenant_id) as connection:
+            values = {**_place(caller, store_id), "file_id": file_id, "file_ids": [file_id]}
+            await connection.execute(_STORES["leave_out"], values)
+            await connection.execute(_STORES["drop_file"], values)
 
     async def stores_of(self, caller: Caller, file_id: str) -> list[str]:
         """Return the stores that a file was put into."""
@@ -250,10 +223,9 @@ class VectorStores:
             rows = await (await connection.execute(_STORES["about_documents"], values)).fetchall()
         return {row["external_id"]: (row["filename"] or row["external_id"], row["metadata"]) for row in rows}
 
-    async def _change(self, caller: Caller, store_id: str, query: str, **values: Any) -> bool:
+    async def _change(self, caller: Caller, store_id: str, query: str, **values: Any) -> None:
         async with self._reading(caller, None) as connection:
-            done = await connection.execute(_STORES[query], {**_place(caller, store_id), **values})
-            return await done.fetchone() is not None
+            await connection.execute(_STORES[query], {**_place(caller, store_id), **values})
 
     @asynccontextmanager
     async def _reading(self, caller: Caller, principals: Sequence[str] | None) -> AsyncGenerator[Connection]:

@@ -34,42 +34,41 @@ with recursive mine (key_id) as (
 )
 select key_id from mine;
 
+-- name: leave_out
+-- What waits to be read of files, or is being read, is not wanted any more: it writes nothing.
+update ingest_items i set state = 'cancelled' from retrieval_vector_files f
+where f.tenant_id = %(tenant_id)s and f.collection = %(collection)s and f.file_id = any(%(file_ids)s)
+  and i.tenant_id = f.tenant_id and i.ingest_id = f.ingest_id and i.external_id = f.file_id
+  and i.state in ('waiting', 'running');
+
+-- name: begin_ingest
+insert into ingests (tenant_id, ingest_id, collection, key_id, closed_at)
+values (%(tenant_id)s, %(ingest_id)s, %(collection)s, %(key_id)s, now());
+
+-- name: add_items
+insert into ingest_items (tenant_id, ingest_id, external_id, size_bytes, state)
+select %(tenant_id)s, %(ingest_id)s, file_id, size_bytes, 'waiting'
+from unnest(%(file_id)s::text[], %(size_bytes)s::bigint[]) as new(file_id, size_bytes);
+
 -- name: add_files
 -- A file that is there already is read again.
 insert into retrieval_vector_files
-  (tenant_id, collection, file_id, batch_id, status, filename, size_bytes, attributes, principals)
-select %(tenant_id)s, %(collection)s, file_id, %(batch_id)s, 'in_progress', filename, size_bytes, attributes::jsonb,
-  string_to_array(principals, chr(31))
+  (tenant_id, collection, file_id, batch_id, ingest_id, status, filename, size_bytes, attributes, principals)
+select %(tenant_id)s, %(collection)s, file_id, %(batch_id)s, %(ingest_id)s, 'in_progress', filename, size_bytes,
+  attributes::jsonb, string_to_array(principals, chr(31))
 from unnest(%(file_id)s::text[], %(filename)s::text[], %(size_bytes)s::bigint[], %(attributes)s::text[],
   %(principals)s::text[]) as new(file_id, filename, size_bytes, attributes, principals)
-on conflict (tenant_id, collection, file_id) do update set batch_id = excluded.batch_id, status = 'in_progress',
-  filename = excluded.filename, size_bytes = excluded.size_bytes, attributes = excluded.attributes,
-  principals = excluded.principals, error = null, error_code = null, touched_at = null, created_at = now();
+on conflict (tenant_id, collection, file_id) do update set batch_id = excluded.batch_id,
+  ingest_id = excluded.ingest_id, status = 'in_progress', filename = excluded.filename,
+  size_bytes = excluded.size_bytes, attributes = excluded.attributes, principals = excluded.principals, error = null,
+  error_code = null, created_at = now();
 
--- name: take_file
--- Takes up the next file that nobody works on.
-update retrieval_vector_files f set touched_at = now()
-where f.tenant_id = %(tenant_id)s and f.collection = %(collection)s and f.file_id = (
-  select file_id from retrieval_vector_files
-  where tenant_id = %(tenant_id)s and collection = %(collection)s and status = 'in_progress'
-    and (touched_at is null or touched_at < now() - make_interval(secs => %(stale_s)s))
-  order by created_at, file_id limit 1 for update skip locked)
-returning file_id, filename, attributes, principals;
-
--- name: end_file
-update retrieval_vector_files
-set status = %(status)s, error = %(error)s, error_code = %(error_code)s
-where tenant_id = %(tenant_id)s and collection = %(collection)s and file_id = %(file_id)s and status = 'in_progress'
-returning file_id;
-
--- name: release_file
-update retrieval_vector_files set touched_at = null
-where tenant_id = %(tenant_id)s and collection = %(collection)s and file_id = %(file_id)s and status = 'in_progress'
-returning file_id;
+-- name: notify
+select pg_notify('backstay_retrieval', '');
 
 -- name: files
 select file_id as id, collection as vector_store_id, status, error, error_code, filename, size_bytes, attributes,
-  created_at, touched_at is not null and touched_at > now() - make_interval(secs => %(stale_s)s) as is_worked_on
+  created_at
 from retrieval_vector_files
 where tenant_id = %(tenant_id)s and collection = %(collection)s
   and (%(file_id)s::text is null or file_id = %(file_id)s)
@@ -88,9 +87,18 @@ from retrieval_vector_files
 where tenant_id = %(tenant_id)s and collection = %(collection)s and batch_id = %(batch_id)s;
 
 -- name: cancel_batch
-update retrieval_vector_files set status = 'cancelled'
-where tenant_id = %(tenant_id)s and collection = %(collection)s and batch_id = %(batch_id)s and status = 'in_progress'
-returning file_id;
+-- What of a batch is written in this moment is waited for, and stays.
+with unwanted as (
+  update ingest_items i set state = 'cancelled' from retrieval_vector_files f
+  where f.tenant_id = %(tenant_id)s and f.collection = %(collection)s and f.batch_id = %(batch_id)s
+    and i.tenant_id = f.tenant_id and i.ingest_id = f.ingest_id and i.external_id = f.file_id
+    and i.state in ('waiting', 'running')
+  returning i.ingest_id, i.external_id
+)
+update retrieval_vector_files f set status = 'cancelled' from unwanted
+where f.tenant_id = %(tenant_id)s and f.collection = %(collection)s and f.file_id = unwanted.external_id
+  and f.ingest_id = unwanted.ingest_id
+returning f.file_id;
 
 -- name: set_attributes
 update retrieval_vector_files set attributes = %(attributes)s
