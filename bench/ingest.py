@@ -15,6 +15,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import msgspec
 
@@ -33,8 +34,9 @@ from bench.processes import command_line, prioritise, resident_mib, tree
 
 RATIO, GROWTH_MIB, UNCHANGED_PER_S = 0.8, 32.0, 1000.0
 DATA = Path(os.environ.get("BACKSTAY_DATA", Path(__file__).parents[2] / "shared" / "data"))
-_SAMPLE = 768
+_SAMPLE = 384
 """Texts by which the model's own pace is taken, before an ingest and after it."""
+_PAGES_EACH = 50
 _NOTES = 5000
 """Files of a sentence each, that are sent twice."""
 _LOOK_S = 0.25
@@ -111,8 +113,7 @@ def main(*, pages: int) -> int:
     prioritise(os.getpid())
     embedder = Embedder(embedding_weights(), embedding_tokenizer(), threads=default_threads())
     with data_folder(None) as folder:
-        (folder / "reports").mkdir()
-        reports, read = asyncio.run(_reports(folder / "reports", pages))
+        reports = asyncio.run(_read(sorted(_reports(folder / "reports", pages).iterdir())[::7]))
         abstracts, notes = _abstracts(folder / "abstracts"), _notes(folder / "notes")
         with serving(folder / "data", local_models=True) as (url, supervisor):
             asking = _Asking(url, bearer(url, folder / "data"))
@@ -121,12 +122,13 @@ def main(*, pages: int) -> int:
             asking.ingest(_warm(folder / "warm"), "warm")
             sizes = Sizes(supervisor)
             with sizes.watching():
-                paces = [_pace(asking, embedder, "reports", folder / "reports", read)]
+                paces = [_pace(asking, embedder, "reports", folder / "reports", reports)]
+            read = asking.pages("reports")
             paces.append(_pace(asking, embedder, "abstracts", folder / "abstracts", abstracts))
             asking.ingest(folder / "notes", "notes")
             again_s = [asking.ingest(folder / "notes", "notes", unchanged=notes)[0] for _ in range(3)]
     per_s = notes / statistics.median(again_s)
-    print("\n".join(_lines(paces, sizes, reports, notes, per_s)))
+    print("\n".join(_lines(paces, sizes, read, notes, per_s)))
     grew = [last - first for first, last in map(sizes.peaks, _ROLES)]
     kept = all(each.ratio >= RATIO for each in paces) and max(grew) <= GROWTH_MIB and per_s >= UNCHANGED_PER_S
     return 0 if kept else 1
@@ -136,7 +138,7 @@ class _Asking:
     """The command line, as a user types it."""
 
     def __init__(self, url: str, headers: Mapping[str, str]):
-        self._url = url
+        self._url, self._headers = url, dict(headers)
         self._environment = {**os.environ, "BACKSTAY_TOKEN": headers["authorization"].removeprefix("Bearer ")}
 
     def run(self, *words: str) -> dict[str, int]:
@@ -145,6 +147,12 @@ class _Asking:
         if done.returncode:
             raise BenchError(f"backstay {' '.join(words)} failed: {done.stderr or done.stdout}")
         return json.loads(done.stdout)
+
+    def pages(self, collection: str) -> int:
+        """Count the pages of a collection's documents."""
+        asked = Request(f"{self._url}/v1/collections/{collection}/documents?limit=1000", headers=self._headers)
+        with urlopen(asked, timeout=60) as answer:
+            return sum(each["pages"] for each in json.load(answer)["documents"])
 
     def ingest(self, folder: Path, collection: str, *, unchanged: int = 0) -> tuple[float, dict[str, int]]:
         """Ingest a folder, and return how long that took from the command's start to its end, and its figures."""
@@ -184,16 +192,20 @@ def _model_per_s(embedder: Embedder, texts: Sequence[str]) -> float:
     return len(texts) / (time.perf_counter() - began)
 
 
-async def _reports(folder: Path, pages: int) -> tuple[int, list[NewDocument]]:
-    """Put PDF files of so many pages or a few more into a folder, and return how many pages, and what is read there."""
-    parser, found, read = Parser(), 0, list[NewDocument]()
+def _reports(folder: Path, pages: int) -> Path:
+    """Put as many PDF files into a folder as have so many pages together, at fifty each."""
+    folder.mkdir()
+    for file in sorted((DATA / "sec_10q" / "documents").glob("*.pdf"))[: -(-pages // _PAGES_EACH)]:
+        (folder / file.name).symlink_to(file)
+    return folder
+
+
+async def _read(files: Sequence[Path]) -> list[NewDocument]:
+    """Read files as they are read when they are taken in."""
+    parser, read = Parser(), list[NewDocument]()
     try:
-        for file in sorted((DATA / "sec_10q" / "documents").glob("*.pdf")):
-            if found >= pages:
-                break
-            (folder / file.name).symlink_to(file)
+        for file in files:
             parsed = await parser.parse_file(file.name, file)
-            found += len(parsed.page_starts)
             told = NewDocument(
                 external_id=file.name, text=parsed.text, title=parsed.title or file.stem,
                 media_type=parsed.media_type, page_starts=parsed.page_starts,
@@ -201,7 +213,7 @@ async def _reports(folder: Path, pages: int) -> tuple[int, list[NewDocument]]:
             read.append(told)
     finally:
         await parser.close()
-    return found, read
+    return read
 
 
 def _texts() -> Iterator[tuple[str, str]]:

@@ -109,8 +109,8 @@ def test_tables_within_texts_become_rows() -> None:
     text = "Before.\n\n| a | b |\n|---|---|\n| 1 | x \\| y |\n| | 2 |\n\nAfter | all."
     assert text_of_markdown_tables(text) == "Before.\n\na: 1 | b: x | y\nb: 2\n\nAfter | all."
     assert text_of_markdown_tables("| a | b |\n| --- | --- |") == "a | b"
-    assert text_of_csv("only,a,head") == "only | a | head"
-    assert text_of_csv("a\tb\n1\t2\n\n3\t4\t5") == "a: 1 | b: 2\na: 3 | b: 4 | 5"
+    assert text_of_csv("only,a,head", most_chars=99) == "only | a | head"
+    assert text_of_csv("a\tb\n1\t2\n\n3\t4\t5", most_chars=99) == "a: 1 | b: 2\na: 3 | b: 4 | 5"
 
 
 OLE = bytes.fromhex("d0cf11e0a1b11ae1") + bytes(2000)
@@ -131,6 +131,8 @@ ENCRYPTED = (
         ("report.docx", b"%PDF-1.4 ...", "report.docx is not a .docx file: by its content it is a PDF."),
         ("old.docx", OLE, "old.docx is encrypted, or of the office format before 2007. Save it as .docx without"),
         ("cut.docx", b"PK\x03\x04" + bytes(50), "cut.docx is damaged, or was cut off."),
+        ("paper.txt", b"%PDF-1.4\n1 0 obj", "paper.txt is a PDF by its content. Rename it by what it is"),
+        ("rows.csv", b"PK\x03\x04" + bytes(50), "rows.csv cannot be read: it is no text, as a .csv file is."),
         ("picture.png", b"\x89PNG\r\n\x1a\n" + bytes(9), "picture.png is no text, and its format is not known."),
     ],
     ids=lambda value: value if isinstance(value, str) and " " not in value else "",
@@ -181,12 +183,21 @@ async def test_a_line_without_end_is_cut(parser: Parser) -> None:
         assert sum(len(parsed.text[piece.start : piece.end].split()) for piece in pieces) >= len(text.split())
 
 
-async def test_more_text_than_a_document_may_have_is_refused(parser: Parser, tmp_path: Path) -> None:
-    """And so is a file that is too large, before it is read."""
-    (tmp_path / "a.txt").write_text("x" * 20_000_001)
-    with pytest.raises(Unreadable, match=r"a\.txt has 20,000,001 characters of text, .* Split it"):
-        await parser.parse_file("a.txt", tmp_path / "a.txt")
+async def test_more_text_than_a_document_may_have_is_refused(tmp_path: Path) -> None:
+    """Without more of it being held than that; and a file that is too large is, before it is read."""
+    parser = Parser(most_chars=1000)
+    files = {
+        "a.txt": b"x" * 1001,
+        "longer.txt": bytes(4001),  # so long that it cannot be less text, in any encoding: it is not read
+        "rows.csv": b"port,depth\n" + b"Kiel,9\n" * 100,
+        "page.html": b"<p>" + b"word " * 300,
+    }
+    for name, data in files.items():
+        with pytest.raises(Unreadable, match=rf"{name} has more than 1,000 characters of text, .* Split it"):
+            await parser.parse(name, data)
+    assert len((await parser.parse("few.csv", b"port,depth\n" + b"Kiel,9\n" * 40)).text) < 1000
     with (tmp_path / "b.csv").open("wb") as file:
         file.truncate(1024**3)
     with pytest.raises(Unreadable, match=r"b\.csv has 1,024 MiB, and 256 MiB is the most"):
         await parser.parse_file("b.csv", tmp_path / "b.csv")
+    await parser.close()

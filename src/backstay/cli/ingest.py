@@ -12,7 +12,7 @@ import click
 
 from backstay.cli.context import Cli, command
 from backstay.cli.http import Client, ServerError
-from backstay.cli.ingests import draw, follow, problems_of
+from backstay.cli.ingests import draw, follow, problems_of, through_a_restart
 from backstay.cli.output import count, dump, printable, say
 from backstay.cli.sources import Source, Sources, is_url
 from backstay.core.errors import InvalidRequest
@@ -81,7 +81,10 @@ def ingest(
     before = sources.state()
     found = sources.documents()
     outcome = _take_in(target, found, urls, wait=not no_wait)
-    if prune:
+    _add_left_out(outcome, sources)
+    if prune and sources.left_out:
+        say("Nothing is deleted by --prune: what cannot be read may be there still.", err=True)
+    elif prune:
         kept = {"external_ids": [*(source.external_id for source in found), *urls]}
         outcome.add(target.client.post(f"{target.place}/documents/prune", kept))
     _tell(cli, outcome)
@@ -105,6 +108,11 @@ def _take_in(target: Target, sources: Sequence[Source], urls: Sequence[str], *, 
     return outcome
 
 
+def _add_left_out(outcome: Outcome, sources: Sources) -> None:
+    told = [{"external_id": each["external_id"], "problem": each["problem"]} for each in sources.left_out]
+    outcome.unreadable = sorted([*outcome.unreadable, *told], key=lambda each: each["external_id"])
+
+
 def _wanted(target: Target, sources: Sequence[Source]) -> set[str]:
     """Ask which documents are new or changed."""
     wanted: set[str] = set()
@@ -126,8 +134,8 @@ def _send(target: Target, files: Sequence[Source], urls: Sequence[str], outcome:
     for number, source in enumerate(files, 1):
         _send_file(client, place, source, outcome)
         if number % _SENT_BEFORE_LOOK == 0:
-            draw(client.get(place)["ingest"], total=len(files) + len(urls))
-    client.post(f"{place}/close")
+            draw(through_a_restart(lambda: client.get(place))["ingest"], total=len(files) + len(urls))
+    through_a_restart(lambda: client.post(f"{place}/close"))
     if not wait:
         return
     try:
@@ -148,7 +156,13 @@ def _send_file(client: Client, place: str, source: Source, outcome: Outcome) -> 
     """Send one file; what the server does not take is told, and the others go on."""
     from backstay.retrieval.parsing import MOST_BYTES
 
-    size = source.path.stat().st_size
+    try:
+        size = source.path.stat().st_size
+        source.path.open("rb").close()
+    except OSError as error:
+        told = f"{source.external_id} cannot be read any more: {error.strerror}. Ingest it again when it can."
+        outcome.unreadable.append({"external_id": source.external_id, "problem": told})
+        return
     if size > MOST_BYTES:
         most = f"{MOST_BYTES // 1024**2} MiB is the most that is taken of one file. Split it."
         told = f"{source.external_id} has {size / 1024**2:,.0f} MiB, and {most}"
@@ -157,7 +171,9 @@ def _send_file(client: Client, place: str, source: Source, outcome: Outcome) -> 
     query = {"external_id": source.external_id, "content_hash": source.content_hash}
     for left in range(_TRIES - 1, -1, -1):
         try:
-            client.put_file(f"{place}/files", source.path, query=query, timeout_s=_ANSWER_S)
+            through_a_restart(
+                lambda: client.put_file(f"{place}/files", source.path, query=query, timeout_s=_ANSWER_S)
+            )  # fmt: skip
             return
         except ServerError as error:
             if error.status in _NOT_TAKEN:
@@ -204,8 +220,11 @@ def _watch(cli: Cli, target: Target, sources: Sources, state: dict[Path, tuple[i
             state = now
             found = sources.documents()
             outcome = _take_in(target, found, [], wait=True)
+            _add_left_out(outcome, sources)
             there = {source.external_id for source in found}
-            if gone := sorted(known - there):
+            if sources.left_out:
+                there |= known  # what cannot be read now may be there still
+            elif gone := sorted(known - there):
                 outcome.add(target.client.post(f"{target.place}/documents/delete", {"external_ids": gone}))
             known = there
             _tell(cli, outcome)

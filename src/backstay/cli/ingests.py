@@ -2,8 +2,8 @@
 
 import sys
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import click
@@ -13,6 +13,8 @@ from backstay.cli.exits import Unreachable
 from backstay.cli.http import Client
 from backstay.cli.output import bar, count, dump, is_fancy, local_time, printable, say, table
 from backstay.core.errors import BackstayError
+
+T = TypeVar("T")
 
 _POLL_S = 0.2
 _AWAY_S = 60.0
@@ -90,18 +92,9 @@ def follow(client: Client, ingest: str) -> dict[str, Any]:
         NobodyServes: Nobody works on it.
         Unreachable: The server is away for longer than a restart takes.
     """
-    away_since: float | None = None
     unserved_since: float | None = None
     while True:
-        try:
-            answer = client.get(_place(ingest))
-        except Unreachable:
-            away_since = away_since or time.monotonic()
-            if time.monotonic() - away_since > _AWAY_S:
-                raise
-            time.sleep(1.0)
-            continue
-        away_since = None
+        answer = through_a_restart(lambda: client.get(_place(ingest)))
         told = answer["ingest"]
         is_over = told["state"] not in ("open", "running")
         draw(told, is_over=is_over)
@@ -111,6 +104,22 @@ def follow(client: Client, ingest: str) -> dict[str, Any]:
         if unserved_since is not None and time.monotonic() - unserved_since > _UNSERVED_S:
             raise NobodyServes
         time.sleep(_POLL_S)
+
+
+def through_a_restart(ask: Callable[[], T]) -> T:
+    """Ask what may be asked twice, and again while the server is away for no longer than a restart takes.
+
+    Raises:
+        Unreachable: It is away for longer.
+    """
+    began = time.monotonic()
+    while True:
+        try:
+            return ask()
+        except Unreachable:
+            if time.monotonic() - began > _AWAY_S:
+                raise
+            time.sleep(1.0)
 
 
 def draw(told: dict[str, Any], *, total: int | None = None, is_over: bool = False) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-_PDF, _ZIP, _OLE, _RTF = b"%PDF", b"PK", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"{\\rtf"
+_PDF, _ZIP, _OLE, _RTF = b"%PDF", b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"{\\rtf"
 
 _OFFICE = frozenset({".docx", ".pptx", ".xlsx", ".odt", ".epub"})
 _KINDS: Mapping[bytes, str] = {
@@ -12,12 +12,16 @@ _KINDS: Mapping[bytes, str] = {
     _RTF: "RTF",
     b"\x89PNG": "a picture",
     b"\xff\xd8\xff": "a picture",
-    b"GIF8": "a picture",
+    b"GIF87a": "a picture",
+    b"GIF89a": "a picture",
     b"\x1f\x8b": "an archive",
     b"<html": "HTML",
     b"<!doc": "HTML",
 }
 """By how a file begins. Source: the formats' signatures (Library of Congress, sustainability of digital formats)."""
+_BEGUN_LIKE_NO_TEXT = _OFFICE | {".pdf", ".rtf"}
+_PASSING_AS_TEXT = frozenset({_KINDS[_PDF], _KINDS[_RTF]})
+"""What could be taken for text in some encoding: all other kinds have bytes that no text has."""
 _PDF_HEAD_BYTES = 1024
 """Where a PDF's mark may stand. Source: ISO 32000-1, annex H.3."""
 HEAD_BYTES = _PDF_HEAD_BYTES
@@ -36,9 +40,11 @@ def fault_by_content(name: str, suffix: str, head: bytes) -> str | None:
         )
     if suffix == ".rtf" and head.startswith(_RTF):
         return None
-    if suffix not in (".pdf", ".rtf") and suffix not in _OFFICE:
-        return None
     is_a = _kind(head)
+    if suffix not in _BEGUN_LIKE_NO_TEXT:
+        if is_a not in _PASSING_AS_TEXT:
+            return None
+        return f"{name} is {is_a} by its content. Rename it by what it is, and ingest it again."
     told = f"by its content it is {is_a}. Rename it by what it is" if is_a else "it does not begin like one. Check it"
     return f"{name} is not a {suffix} file: {told}, and ingest it again."
 
@@ -64,6 +70,11 @@ def fault_by_report(name: str, report: str) -> str:
     if "required file not found" in told:
         return f"{name} is an archive, but no office document. Check what it is, and name it so."
     return f"{name} cannot be read: {_plain(report)}"
+
+
+def too_long(name: str, most_chars: int) -> str:
+    """Say that a file has more text than a document may have."""
+    return f"{name} has more than {most_chars:,} characters of text, the most of one document. Split it."
 
 
 def no_text(name: str, pages: int) -> str:

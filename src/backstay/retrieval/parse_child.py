@@ -44,16 +44,23 @@ def _read(source: BinaryIO) -> bytes | None:
 
 def _answer(order: Order) -> Told:
     try:
-        return Told(parsed=_extract(order.suffix, Path(order.path).read_bytes()))
+        parsed = _extract(order, Path(order.path).read_bytes())
+        if len(parsed.text) > order.most_chars:
+            return Told(is_too_long=True)
+        return Told(parsed=parsed)
     except MemoryError:
         return Told(problem="it needs more memory than it may have.")
     except Exception as error:  # noqa: BLE001 - the edge of a file: whatever is wrong with it, it is told
         return Told(problem=str(error)[:500] or type(error).__name__)
 
 
-def _extract(suffix: str, data: bytes) -> Parsed:
+def _extract(order: Order, data: bytes) -> Parsed:
+    suffix = order.suffix
     if suffix in TABLES:
-        return Parsed(text=text_of_csv(decode(data) or ""), media_type=TABLES[suffix])
+        text = decode(data)
+        if text is None:
+            raise ValueError(f"it is no text, as a {suffix} file is")
+        return Parsed(text=text_of_csv(text, most_chars=order.most_chars), media_type=TABLES[suffix])
     media_type = RICH[suffix]
     config = kreuzberg.ExtractionConfig(
         use_cache=False, output_format="markdown", pages=kreuzberg.PageConfig(extract_pages=True)

@@ -15,7 +15,7 @@ from pathlib import Path, PurePath
 import msgspec
 
 from backstay.core.errors import InvalidRequest
-from backstay.retrieval.file_faults import HEAD_BYTES, fault_by_content, fault_by_report, no_text
+from backstay.retrieval.file_faults import HEAD_BYTES, fault_by_content, fault_by_report, no_text, too_long
 from backstay.retrieval.media_types import MARKDOWN, media_type_of
 
 MOST_BYTES = 256 * 1024 * 1024
@@ -44,6 +44,8 @@ RICH: Mapping[str, str] = {
 TABLES: Mapping[str, str] = {".csv": "text/csv", ".tsv": "text/tab-separated-values"}
 MOST_CHARS = 20_000_000
 """Of one document's text."""
+_MOST_BYTES_A_CHAR = 4
+"""In UTF-8 and UTF-16."""
 
 
 class Unreadable(InvalidRequest):
@@ -66,6 +68,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     suffix: str
     path: str
+    most_chars: int
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,14 +76,17 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
 
     parsed: Parsed | None = None
     problem: str = ""
+    is_too_long: bool = False
+    """It has more text than a document may have, which is not told, so that nobody else holds it."""
 
 
 class Parser:
     """Reads files, those of rich formats one after the other in a child process. ``close`` ends it."""
 
-    def __init__(self, *, memory_bytes: int = MEMORY_BYTES, longest_s: float = LONGEST_S):
+    def __init__(self, *, memory_bytes: int = MEMORY_BYTES, longest_s: float = LONGEST_S, most_chars: int = MOST_CHARS):
         self._memory_bytes = memory_bytes
         self._longest_s = longest_s
+        self._most_chars = most_chars
         self._child: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
 
@@ -109,26 +115,25 @@ class Parser:
                 "one file. Split it."
             )
         suffix = PurePath(name).suffix.lower()
-        if suffix in RICH or suffix in TABLES:
-            parsed = await self._in_child(name, suffix, path)
-        else:
-            parsed = await asyncio.to_thread(_plain, name, suffix, path)
-        if not parsed.text.strip():
-            raise Unreadable(no_text(name, len(parsed.page_starts)))
-        if len(parsed.text) > MOST_CHARS:
-            raise Unreadable(
-                f"{name} has {len(parsed.text):,} characters of text, and {MOST_CHARS:,} is the most of one document. "
-                "Split it."
-            )
-        return parsed
-
-    async def _in_child(self, name: str, suffix: str, path: Path) -> Parsed:
         with path.open("rb") as file:
             fault = fault_by_content(name, suffix, file.read(HEAD_BYTES))
         if fault is not None:
             raise Unreadable(fault)
+        if suffix in RICH or suffix in TABLES:
+            parsed = await self._in_child(name, suffix, path)
+        elif size > _MOST_BYTES_A_CHAR * self._most_chars:
+            raise Unreadable(too_long(name, self._most_chars))  # it would only be read to be refused
+        else:
+            parsed = await asyncio.to_thread(_plain, name, suffix, path)
+        if not parsed.text.strip():
+            raise Unreadable(no_text(name, len(parsed.page_starts)))
+        if len(parsed.text) > self._most_chars:
+            raise Unreadable(too_long(name, self._most_chars))
+        return parsed
+
+    async def _in_child(self, name: str, suffix: str, path: Path) -> Parsed:
         async with self._turn:
-            return await self._ask(name, Order(suffix=suffix, path=str(path)))
+            return await self._ask(name, Order(suffix=suffix, path=str(path), most_chars=self._most_chars))
 
     async def close(self) -> None:
         """End the child."""
@@ -156,6 +161,8 @@ class Parser:
         except BaseException:
             await self.close()
             raise
+        if told.is_too_long:
+            raise Unreadable(too_long(name, self._most_chars))
         if told.parsed is None:
             raise Unreadable(fault_by_report(name, told.problem))
         return told.parsed

@@ -12,12 +12,15 @@ _SAMPLE_CHARS = 64 * 1024
 _MOST_FIELD_CHARS = 20_000_000
 
 
-def text_of_csv(text: str) -> str:
-    """Write each row of comma-, semicolon- or tab-separated values as a line of ``name: value``."""
+def text_of_csv(text: str, *, most_chars: int) -> str:
+    """Write each row of comma-, semicolon- or tab-separated values as a line of ``name: value``.
+
+    What is beyond ``most_chars`` is left out, but for the end of the line that goes beyond them.
+    """
     csv.field_size_limit(_MOST_FIELD_CHARS)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text[:_SAMPLE_CHARS]), strict=False)
     names: Sequence[str] = next((row for row in rows if any(map(str.strip, row))), ())
-    lines = list(_lines(names, rows))
+    lines = list(_up_to(_lines(names, rows), most_chars))
     return "\n".join(lines) if lines else " | ".join(filter(None, map(str.strip, names)))
 
 
@@ -51,6 +54,15 @@ def _lines(names: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]
         ]
         if told:
             yield " | ".join(told)
+
+
+def _up_to(lines: Iterable[str], most_chars: int) -> Iterator[str]:
+    written = 0
+    for line in lines:
+        yield line
+        written += len(line) + 1
+        if written > most_chars + 1:
+            return
 
 
 def _cells(line: str) -> list[str]:
