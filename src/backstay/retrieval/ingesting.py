@@ -13,7 +13,7 @@ from backstay.core.ports import ModelCalls
 from backstay.retrieval.analysis import Analyzer, detect
 from backstay.retrieval.cutting import Cutting
 from backstay.retrieval.embeddings import Embeddings, text_hash
-from backstay.retrieval.store import ChunkRow, GenerationsMoved, RetrievalStore, Witness
+from backstay.retrieval.store import ChunkRow, DocumentsMoved, GenerationsMoved, RetrievalStore, Witness
 from backstay.retrieval.types import Collection, Kept, Known, NewDocument, Piece
 from backstay.store import Connection
 
@@ -91,14 +91,19 @@ class Ingest:
         _require_distinct(documents)
         documents = [_clean(document) for document in documents]
         hashes = {document.external_id: document.content_hash or hash_of(document) for document in documents}
-        known = await self._store.known(collection, list(hashes))
-        changed = [each for each in documents if known.get(each.external_id) != hashes[each.external_id]]
-        unchanged = len(documents) - len(changed)
-        if not changed:
-            return Kept(unchanged=unchanged)
-        collection = await self._with_language(collection, changed)
-        write = _Write(documents=changed, hashes=hashes, known=known, tell=tell)
-        chunks, embedded = await self._write(caller, collection, write)
+        while True:
+            known = await self._store.known(collection, list(hashes))
+            changed = [each for each in documents if known.get(each.external_id) != hashes[each.external_id]]
+            unchanged = len(documents) - len(changed)
+            if not changed:
+                return Kept(unchanged=unchanged)
+            collection = await self._with_language(collection, changed)
+            write = _Write(documents=changed, hashes=hashes, known=known, tell=tell)
+            try:
+                chunks, embedded = await self._write(caller, collection, write)
+                break
+            except DocumentsMoved:
+                continue  # another ingest of the same documents was first: what it wrote is not written again
         added = sum(each.external_id not in known for each in changed)
         return Kept(added=added, changed=len(changed) - added, unchanged=unchanged, chunks=chunks, embedded=embedded)
 
@@ -117,7 +122,8 @@ class Ingest:
                     _log.warning("%s: generation %d is to be built on: %s", live.name, other.generation, error.message)
                     chunks[other.generation] = None
             try:
-                await self._store.put(live, write.documents, write.hashes, chunks, write.witness(rows, embedded))
+                witness = write.witness(rows, embedded)
+                await self._store.put(live, write.documents, write.hashes, chunks, witness, write.known)
             except GenerationsMoved:
                 continue
             for each in (live, *others):

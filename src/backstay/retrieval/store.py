@@ -64,6 +64,10 @@ class GenerationsMoved(Exception):
     """Another set of generations is to be written into than chunks were made for. Nothing was written."""
 
 
+class DocumentsMoved(Exception):
+    """Somebody else wrote or deleted one of the documents since it was decided what to write. Nothing was written."""
+
+
 class TermRow(msgspec.Struct, frozen=True, kw_only=True):
     """The words of a chunk, as an index of them takes them in."""
 
@@ -200,8 +204,13 @@ class RetrievalStore:
     async def known(self, collection: Collection, external_ids: Sequence[str] | None = None) -> Known:
         """Read the content hashes of a collection's documents, or of some of them, by external id."""
         async with self.keeper(collection.tenant_id, timeout_s=_WRITE_S) as connection:
-            values = {**_place(collection), "external_ids": None if external_ids is None else list(external_ids)}
-            rows = await (await connection.execute(_QUERIES["known"], values)).fetchall()
+            return await self._hashes(connection, collection, external_ids)
+
+    async def _hashes(
+        self, connection: Connection, collection: Collection, external_ids: Sequence[str] | None
+    ) -> Known:  # fmt: skip
+        values = {**_place(collection), "external_ids": None if external_ids is None else list(external_ids)}
+        rows = await (await connection.execute(_QUERIES["known"], values)).fetchall()
         return {row["external_id"]: row["content_hash"] for row in rows}
 
     async def documents(self, collection: Collection, *, after: str, limit: int) -> list[KeptDocument]:
@@ -241,6 +250,7 @@ class RetrievalStore:
         hashes: Known,
         chunks: Mapping[int, Sequence[ChunkRow] | None],
         witness: Witness | None = None,
+        known: Known | None = None,
     ) -> None:
         """Write documents with their chunks in the place of what was kept of them, in one transaction.
 
@@ -248,10 +258,12 @@ class RetrievalStore:
             chunks: By generation, for each that the collection has; ``None``: they could not be made, so that the
                 generation is to be built on.
             witness: What else is to be done in that transaction, or nothing of it.
+            known: The hashes by which it was decided that these are to be written; ``None``: that is not looked at.
 
         Raises:
             NotFound: The collection is gone.
             GenerationsMoved: A generation came or went since the chunks were made.
+            DocumentsMoved: Somebody else wrote or deleted one of the documents since.
         """
         async with self.keeper(collection.tenant_id, timeout_s=_WRITE_S) as connection:
             change = await self.change(connection, collection.tenant_id, collection.name)
@@ -259,6 +271,10 @@ class RetrievalStore:
             if {row["generation"] for row in found} != set(chunks):
                 raise GenerationsMoved
             names = [document.external_id for document in documents]
+            if known is not None and await self._hashes(connection, collection, names) != {
+                name: known[name] for name in names if name in known
+            }:
+                raise DocumentsMoved
             await connection.execute(
                 _QUERIES["clear_chunks"], {**_place(collection), "external_ids": names, "change": change}
             )
