@@ -36,68 +36,89 @@ where earlier.tenant_id = %(tenant_id)s and earlier.at = entry.at and earlier.ca
 -- name: parts
 -- What a span of time is added up from: sums of its whole stretches, and the entries of each of its edges. Those whose sign
 -- is -1 are taken away from one that goes beyond the span.
-select sums.at, case when kind = 'user' then name end as "user", case when kind = 'tag' then name end as tag, feature,
-       model, target, key_id as key, sign * case when %(by_target)s then target_calls else calls end as calls,
+select sums.at, "user", tag, feature, model, target, key_id as key, sign * case when %(by_target)s then target_calls else calls end as calls,
        sign * case when %(by_target)s then target_unknown_calls else unknown_calls end as unknown_cost_calls,
        sign * estimated_attempts as estimated_attempts, sign * unconfirmed_attempts as unconfirmed_attempts,
        sign * input_tokens as input_tokens, sign * output_tokens as output_tokens, sign * cost_nanousd as cost_nanousd
-from unnest(%(grains_s)s::int[], %(whole_since)s::timestamptz[], %(whole_until)s::timestamptz[], %(whole_signs)s::int[])
-  as whole (grain_s, since, until, sign)
+from unnest(%(grains_s)s::int[], %(whole_since)s::timestamptz[], %(whole_until)s::timestamptz[], %(whole_signs)s::int[],
+            %(whole_sealed)s::bool[]) as whole (grain_s, since, until, sign, is_sealed)
 cross join lateral (
-  select * from cost_rollups sums
-  where sums.tenant_id = %(tenant_id)s and sums.kind = %(kind)s and sums.grain_s = whole.grain_s
+  select at, case when kind = 'user' then name end as "user", case when kind = 'tag' then name end as tag, {all_sums}
+  from cost_rollups sums
+  where not whole.is_sealed and sums.tenant_id = %(tenant_id)s and sums.kind = %(kind)s
+    and sums.grain_s = whole.grain_s and sums.at >= whole.since and sums.at < whole.until
+    and (%(key_id)s::text is null or key_id = %(key_id)s)
+  union all
+  select at, name, tag, {all_sums}
+  from sealed_sums sums
+  where whole.is_sealed and sums.tenant_id = %(tenant_id)s and sums.kind = %(kind)s and sums.grain_s = whole.grain_s
     and sums.at >= whole.since and sums.at < whole.until and (%(key_id)s::text is null or key_id = %(key_id)s)
   offset 0
 ) sums
 {edges}
 
+-- name: all_sums
+model, target, feature, key_id, calls, target_calls, unknown_calls, target_unknown_calls, estimated_attempts,
+unconfirmed_attempts, input_tokens, output_tokens, cost_nanousd
+
+-- name: user_sums
+calls, unknown_calls, estimated_attempts, unconfirmed_attempts, input_tokens, output_tokens, cost_nanousd
+
 -- name: user_parts
--- The same by user alone: whole weeks and days from the sums that know nothing else.
+-- The same by user alone: from the sums that know nothing else, but parts of days.
 select sums.at, name as "user", null::text as tag, null::text as feature, null::text as model, null::text as target,
        null::text as key, sign * calls as calls, sign * unknown_calls as unknown_cost_calls,
        sign * estimated_attempts as estimated_attempts, sign * unconfirmed_attempts as unconfirmed_attempts,
        sign * input_tokens as input_tokens, sign * output_tokens as output_tokens, sign * cost_nanousd as cost_nanousd
-from unnest(%(grains_s)s::int[], %(whole_since)s::timestamptz[], %(whole_until)s::timestamptz[], %(whole_signs)s::int[])
-  as whole (grain_s, since, until, sign)
+from unnest(%(grains_s)s::int[], %(whole_since)s::timestamptz[], %(whole_until)s::timestamptz[], %(whole_signs)s::int[],
+            %(whole_sealed)s::bool[]) as whole (grain_s, since, until, sign, is_sealed)
 cross join lateral (
-  select at, name, calls, unknown_calls, estimated_attempts, unconfirmed_attempts, input_tokens, output_tokens,
-         cost_nanousd
-  from user_weeks
-  where tenant_id = %(tenant_id)s and whole.grain_s = 604800 and at >= whole.since and at < whole.until
-  union all
-  select at, name, calls, unknown_calls, estimated_attempts, unconfirmed_attempts, input_tokens, output_tokens,
-         cost_nanousd
-  from user_days
-  where tenant_id = %(tenant_id)s and whole.grain_s = 86400 and at >= whole.since and at < whole.until
-  union all
-  select at, name, calls, unknown_calls, estimated_attempts, unconfirmed_attempts, input_tokens, output_tokens,
-         cost_nanousd
-  from cost_rollups
-  where tenant_id = %(tenant_id)s and kind = 'user' and grain_s = whole.grain_s and whole.grain_s < 86400
+  select at, name, {user_sums}
+  from sealed_sums
+  where whole.is_sealed and tenant_id = %(tenant_id)s and kind = 'user_alone' and grain_s = whole.grain_s
     and at >= whole.since and at < whole.until
+  union all
+  select at, name, {user_sums}
+  from user_days
+  where not whole.is_sealed and whole.grain_s = 86400 and tenant_id = %(tenant_id)s
+    and at >= whole.since and at < whole.until
+  union all
+  select at, name, {user_sums}
+  from cost_rollups
+  where not whole.is_sealed and whole.grain_s < 86400 and tenant_id = %(tenant_id)s and kind = 'user'
+    and grain_s = whole.grain_s and at >= whole.since and at < whole.until
   offset 0
 ) sums
 {edges}
 
 -- name: some_users_parts
--- The same of some users alone, by user and all else: their rows are looked up one stretch and user at a time.
+-- Those of some users alone, by user and all else: their rows are looked up one stretch and user at a time.
 select start as at, wanted.name as "user", null::text as tag, feature, model, target, key_id as key,
        sign * case when %(by_target)s then target_calls else calls end as calls,
        sign * case when %(by_target)s then target_unknown_calls else unknown_calls end as unknown_cost_calls,
        sign * estimated_attempts as estimated_attempts, sign * unconfirmed_attempts as unconfirmed_attempts,
        sign * input_tokens as input_tokens, sign * output_tokens as output_tokens, sign * cost_nanousd as cost_nanousd
-from unnest(%(grains_s)s::int[], %(whole_since)s::timestamptz[], %(whole_until)s::timestamptz[], %(whole_signs)s::int[])
-  as whole (grain_s, since, until, sign)
+from unnest(%(grains_s)s::int[], %(whole_since)s::timestamptz[], %(whole_until)s::timestamptz[], %(whole_signs)s::int[],
+            %(whole_sealed)s::bool[]) as whole (grain_s, since, until, sign, is_sealed)
 cross join lateral (select grain_s * interval '1 second' as length) as grain
 cross join lateral generate_series(whole.since, whole.until - length, length) as start
 cross join unnest(%(users)s::text[]) as wanted (name)
 cross join lateral (
-  select * from cost_rollups
-  where tenant_id = %(tenant_id)s and kind = 'user' and grain_s = whole.grain_s and at = start and name = wanted.name
+  select {all_sums} from sealed_sums
+  where whole.is_sealed and tenant_id = %(tenant_id)s and kind = 'user' and grain_s = whole.grain_s and at = start
+    and name = wanted.name
   union all
-  select * from cost_rollups
-  where tenant_id = %(tenant_id)s and kind = 'user' and grain_s = whole.grain_s and at = start and name is null
-    and wanted.name is null
+  select {all_sums} from sealed_sums
+  where whole.is_sealed and tenant_id = %(tenant_id)s and kind = 'user' and grain_s = whole.grain_s and at = start
+    and name is null and wanted.name is null
+  union all
+  select {all_sums} from cost_rollups
+  where not whole.is_sealed and tenant_id = %(tenant_id)s and kind = 'user' and grain_s = whole.grain_s and at = start
+    and name = wanted.name
+  union all
+  select {all_sums} from cost_rollups
+  where not whole.is_sealed and tenant_id = %(tenant_id)s and kind = 'user' and grain_s = whole.grain_s and at = start
+    and name is null and wanted.name is null
   offset 0
 ) sums
 {edges}
@@ -139,6 +160,97 @@ group by "user", feature, model, target, key, tag, day, hour
 having sum(calls) <> 0 or sum(cost_nanousd) <> 0 or sum(unknown_cost_calls) <> 0 or sum(input_tokens) <> 0
     or sum(output_tokens) <> 0
 order by cost_nanousd desc, calls desc, "user", feature, model, target, key, tag, day, hour
+limit %(limit)s
+
+-- name: dearest_users
+-- The dearest users, found without reading all: the dearest of each sealed stretch are looked up in all others, and what is
+-- not sealed is read whole, with what no user is named for. Nobody else costs more than `left_out`: the sum of what the last
+-- one looked at costs in each part; null: nobody is left out.
+with stretches as materialized (
+  select whole.grain_s, start as at, sign
+  from unnest(%(grains_s)s::int[], %(whole_since)s::timestamptz[], %(whole_until)s::timestamptz[],
+              %(whole_signs)s::int[], %(whole_sealed)s::bool[]) as whole (grain_s, since, until, sign, is_sealed)
+  cross join lateral (select whole.grain_s * interval '1 second' as length) as grain
+  cross join lateral generate_series(whole.since, whole.until - length, length) as start
+  where is_sealed
+), live as materialized (
+  select "user" as name, sum(calls) as calls, sum(unknown_cost_calls) as unknown_calls,
+         sum(estimated_attempts) as estimated_attempts, sum(unconfirmed_attempts) as unconfirmed_attempts,
+         sum(input_tokens) as input_tokens, sum(output_tokens) as output_tokens,
+         coalesce(sum(cost_nanousd), 0) as cost_nanousd
+  from ({live_parts}) part
+  group by 1
+), dearest as materialized (
+  select stretches.grain_s, stretches.at, found.*
+  from stretches cross join lateral (
+    select name, cost_nanousd from sealed_sums
+    where tenant_id = %(tenant_id)s and kind = 'user_alone' and grain_s = stretches.grain_s and at = stretches.at
+    order by cost_nanousd desc limit %(most)s
+  ) found
+  where sign > 0
+), dearest_live as materialized (
+  select name, cost_nanousd from live order by cost_nanousd desc limit %(most)s
+), candidates as materialized (
+  select name from dearest union select name from dearest_live
+)
+select name as "user", sum(calls)::bigint as calls, coalesce(sum(input_tokens), 0)::bigint as input_tokens,
+       coalesce(sum(output_tokens), 0)::bigint as output_tokens, coalesce(sum(cost_nanousd), 0)::bigint as cost_nanousd,
+       sum(unknown_calls)::bigint as unknown_cost_calls, sum(estimated_attempts)::bigint as estimated_attempts,
+       sum(unconfirmed_attempts)::bigint as unconfirmed_attempts,
+       (select sum(least)::bigint from (
+          select min(cost_nanousd) as least from dearest group by grain_s, at having count(*) = %(most)s
+          union all
+          select greatest(min(cost_nanousd), 0) from dearest_live having count(*) = %(most)s
+        ) last) as left_out
+from (
+  select candidates.name, sign * calls as calls, sign * unknown_calls as unknown_calls,
+         sign * estimated_attempts as estimated_attempts, sign * unconfirmed_attempts as unconfirmed_attempts,
+         sign * input_tokens as input_tokens, sign * output_tokens as output_tokens, sign * cost_nanousd as cost_nanousd
+  from candidates cross join stretches cross join lateral (
+    select {user_sums} from sealed_sums
+    where tenant_id = %(tenant_id)s and kind = 'user_alone' and grain_s = stretches.grain_s and at = stretches.at
+      and sealed_sums.name = candidates.name
+    offset 0
+  ) sums
+  union all
+  select name, {user_sums} from live where name is null or name in (select name from candidates where name is not null)
+) part
+group by name
+having sum(calls) <> 0 or sum(cost_nanousd) <> 0 or sum(unknown_calls) <> 0 or sum(input_tokens) <> 0
+    or sum(output_tokens) <> 0
+order by cost_nanousd desc, calls desc, name
+limit %(limit)s
+
+-- name: dearest_days
+-- The dearest days of users: of each sealed day its dearest users, and what is not sealed whole. No other costs more than
+-- `left_out`, what the last one looked at costs where there are more; null: none is left out.
+with found as materialized (
+  select whole_day.at as day, sums.*
+  from unnest(%(grains_s)s::int[], %(whole_since)s::timestamptz[], %(whole_until)s::timestamptz[],
+              %(whole_signs)s::int[], %(whole_sealed)s::bool[]) as whole (grain_s, since, until, sign, is_sealed)
+  cross join lateral generate_series(since, until - interval '1 day', interval '1 day') as whole_day (at)
+  cross join lateral (
+    select name, {user_sums} from sealed_sums
+    where tenant_id = %(tenant_id)s and kind = 'user_alone' and grain_s = 86400 and at = whole_day.at
+    order by cost_nanousd desc limit %(limit)s
+  ) sums
+  where is_sealed
+)
+select "user", day, calls::bigint, input_tokens::bigint, output_tokens::bigint, cost_nanousd::bigint,
+       unknown_calls::bigint as unknown_cost_calls, estimated_attempts::bigint, unconfirmed_attempts::bigint,
+       (select max(least) from (
+          select min(cost_nanousd) as least from found group by day having count(*) = %(limit)s) last) as left_out
+from (
+  select name as "user", day, {user_sums} from found
+  union all
+  select "user", date_trunc('day', at, 'utc') as day, sum(calls), sum(unknown_cost_calls), sum(estimated_attempts),
+         sum(unconfirmed_attempts), coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0),
+         coalesce(sum(cost_nanousd), 0)
+  from ({open_parts}) part
+  group by 1, 2
+) part
+where calls <> 0 or cost_nanousd <> 0 or unknown_calls <> 0 or input_tokens <> 0 or output_tokens <> 0
+order by cost_nanousd desc, calls desc, "user", day
 limit %(limit)s
 
 -- name: spend

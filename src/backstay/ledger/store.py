@@ -14,7 +14,7 @@ from backstay.core.money import NanoUSD
 from backstay.ledger.types import LedgerEntry
 from backstay.ledger.views import DIMENSIONS, Books, CostRow, Dimension, SpendPoint, Waste
 from backstay.store import Database, load_queries
-from backstay.store.grains import WITH_WEEKS, cover, rows_only
+from backstay.store.grains import GRAINS, SEALED, Cover, cover, cover_sealed, rows_only
 
 
 def _load() -> dict[str, LiteralString]:
@@ -24,7 +24,12 @@ def _load() -> dict[str, LiteralString]:
     queries["spend_by_user"] = queries["spend"].replace("{parts}", queries["user_parts"])
     queries["costs_of_users"] = queries["costs"].replace("{parts}", queries["some_users_parts"])
     queries["spend_of_users"] = queries["spend"].replace("{parts}", queries["some_users_parts"])
-    parts: tuple[LiteralString, ...] = ("parts", "earlier_attempts")
+    # Of sealed stretches only what no user is named for: the others are looked up.
+    live = queries["user_parts"].replace("where whole.is_sealed and", "where whole.is_sealed and name is null and")
+    queries["dearest_users"] = queries["dearest_users"].replace("{live_parts}", live)
+    none = queries["user_parts"].replace("where whole.is_sealed and", "where false and")
+    queries["dearest_days"] = queries["dearest_days"].replace("{open_parts}", none)
+    parts: tuple[LiteralString, ...] = ("parts", "all_sums", "user_sums", "earlier_attempts")
     for part in parts:
         for name, text in queries.items():
             queries[name] = text.replace("{" + part + "}", queries[part])
@@ -39,11 +44,23 @@ MERGE_ENTRIES = _QUERIES["merge_entries"]
 MOST_ROWS = 1000
 """Rows of a cost report."""
 
-_NOT_BY_USER = frozenset({"feature", "model", "target", "key", "tag"})
-"""Dimensions that the sums by user alone do not know."""
+_STRETCHES: dict[str, tuple[Sequence[timedelta], Sequence[timedelta]]] = {
+    "user": (SEALED[:2], GRAINS),
+    "user_alone": (SEALED[:3], GRAINS),
+    "tag_user": (SEALED, ()),
+}
+"""Of each kind of sums that is sealed, the lengths of its stretches, and those of the sums that triggers keep of it."""
+
+_OPEN = load_queries("backstay.ledger", "sealing.sql")["open"]
 
 _SPARE = 1.25
 """Users that a short report by user and more looks at, at most, for each of its rows."""
+
+_FEW = 300
+"""Rows of the longest report for which it is less to look users up than to read them all."""
+
+_LOOKED_AT = 2
+"""Users of each stretch that a report of the dearest users looks at, for each of its rows."""
 
 _FIRST_SHARE = 0.3
 """Users that it looks at first, for each of its rows."""
@@ -90,6 +107,10 @@ class LedgerStore:
                     f"Costs have no dimension {dimension!r}. Use: {', '.join(DIMENSIONS)}.", param="by"
                 )
         is_short = limit <= MOST_ROWS and users is None and key_id is None
+        if is_short and tuple(by) == ("user",):
+            return await self._dearest_users(tenant_id, since, until, limit=limit)
+        if is_short and len(by) == 2 and set(by) == {"user", "day"}:
+            return await self._dearest_days(tenant_id, since, until, limit=limit)
         if is_short and "user" in by and "tag" not in by and len(by) > 1:
             groups, _ = await self.costs_by_user(tenant_id, by=by, since=since, until=until, limit=limit)
             return groups
@@ -108,7 +129,7 @@ class LedgerStore:
         Raises ``StoreUnavailable`` if Postgres does not answer.
         """
         most, looked, found = int(limit * _SPARE), 0, list[CostRow]()
-        users = await self._costs(tenant_id, ("user",), since, until, limit=most + 1)
+        users = await self._dearest_users(tenant_id, since, until, limit=most + 1)
         matter = math.ceil(limit * _FIRST_SHARE)
         while looked < most:
             some = users[looked : min(most, matter)]
@@ -187,6 +208,39 @@ class LedgerStore:
         (row,) = await self._fetch(_QUERIES["check"], tenant_id, since=since, until=until)
         return msgspec.convert(row, Books, strict=False)
 
+    async def _dearest_users(self, tenant_id: str, since: datetime, until: datetime, *, limit: int) -> list[CostRow]:
+        """Add up by user alone, as far as can be without reading all users."""
+        covered = await self._cover(tenant_id, "user_alone", since, until, None)
+        found = None
+        if limit <= _FEW and any(piece.is_sealed for piece in covered.pieces):
+            found = await self._dearest("dearest_users", tenant_id, covered, limit)
+        return found if found is not None else await self._costs(tenant_id, ("user",), since, until, limit=limit)
+
+    async def _dearest_days(self, tenant_id: str, since: datetime, until: datetime, *, limit: int) -> list[CostRow]:
+        """Add up by user and day, as far as can be without reading all users."""
+        covered = await self._cover(tenant_id, "user_alone", since, until, timedelta(days=1), is_within=True)
+        found = await self._dearest("dearest_days", tenant_id, covered, limit)
+        by: tuple[Dimension, ...] = ("user", "day")
+        return found if found is not None else await self._costs(tenant_id, by, since, until, limit=limit)
+
+    async def _dearest(self, query: str, tenant_id: str, covered: Cover, limit: int) -> list[CostRow] | None:
+        """Read the dearest rows; ``None`` if one that was not looked at may belong among them."""
+        rows = await self._fetch(
+            covered.query(_QUERIES[query], _QUERIES["edge"]),
+            tenant_id,
+            by_target=False,
+            by_tag=False,
+            key_id=None,
+            users=None,
+            most=_LOOKED_AT * limit,
+            limit=limit,
+            **covered.params(),
+        )
+        left_out = rows[0]["left_out"] if rows else None
+        if left_out is not None and (len(rows) < limit or rows[-1]["cost_nanousd"] <= left_out):
+            return None
+        return msgspec.convert(rows, list[CostRow], strict=False)
+
     async def _costs(
         self,
         tenant_id: str,
@@ -215,25 +269,58 @@ class LedgerStore:
         step: timedelta | None,
         **params: Any,
     ) -> list[dict[str, Any]]:
-        """Run a query over the sums of what there are sums of: by user or by tag, but not by both."""
-        by_user, by_tag = "user" in dimensions, "tag" in dimensions
-        now = datetime.fromtimestamp(self._clock.now_ns() / 1e9, UTC)
-        covered = rows_only(since, until) if by_user and by_tag else cover(since, until, step=step, now=now)
+        """Run a query over the sums that know its dimensions and as little else as there can be."""
+        kind = _kind(dimensions, params["key_id"])
+        covered = await self._cover(tenant_id, kind if users is None else "user", since, until, step)
         if users is not None:
             query = f"{query}_of_users"
-        elif by_user and not _NOT_BY_USER.intersection(dimensions) and params["key_id"] is None:
-            query, covered = f"{query}_by_user", cover(since, until, step=step, grains=WITH_WEEKS, now=now)
+        elif kind == "user_alone":
+            query = f"{query}_by_user"
         return await self._fetch(
             covered.query(_QUERIES[query], _QUERIES["edge"]),
             tenant_id,
-            kind="user" if by_user else "tag" if by_tag else "all",
+            kind=kind,
             by_target="target" in dimensions,
-            by_tag=by_tag,
+            by_tag="tag" in dimensions,
             users=None if users is None else list(users),
             step=step,
             **covered.params(),
             **params,
         )
+
+    async def _cover(
+        self,
+        tenant_id: str,
+        kind: str,
+        since: datetime,
+        until: datetime,
+        step: timedelta | None,
+        *,
+        is_within: bool = False,
+    ) -> Cover:
+        """Choose which sums of a kind a span of time is read from; of kind ``entries``: none.
+
+        Args:
+            is_within: No piece goes beyond the span, so that nothing is taken away again.
+        """
+        now = datetime.fromtimestamp(self._clock.now_ns() / 1e9, UTC)
+        if kind in ("all", "tag"):
+            return cover(since, until, step=step, now=now)
+        if kind == "entries":
+            return rows_only(since, until)
+        rows = await self._fetch(_OPEN, tenant_id)
+        open_ = {(timedelta(seconds=row["grain_s"]), row["at"]) for row in rows}
+        sealed, grains = _STRETCHES[kind]
+        covered = cover_sealed(
+            since,
+            until,
+            sealed,
+            grains=grains,
+            is_open=lambda *key: key in open_,
+            step=step,
+            now=None if is_within else now,
+        )
+        return covered if covered.is_readable else rows_only(since, until)
 
     async def _fetch(self, query: LiteralString, tenant_id: str, **params: Any) -> list[dict[str, Any]]:
         async with self._database.tenant(tenant_id, timeout_s=_TIMEOUT_S) as connection:
@@ -241,6 +328,16 @@ class LedgerStore:
             # Unprepared: planned for these very values, so that unused filters cost nothing.
             cursor = await connection.execute(query, {"tenant_id": tenant_id, **params}, prepare=False)
             return await cursor.fetchall()
+
+
+def _kind(dimensions: Sequence[Dimension], key_id: str | None) -> str:
+    """Tell which sums know all of some dimensions, and as little else as there can be."""
+    asked = set(dimensions) - {"day", "hour"} | ({"key"} if key_id is not None else set())
+    if {"user", "tag"} <= asked:
+        return "tag_user" if len(asked) == 2 else "entries"
+    if "user" in asked:
+        return "user_alone" if len(asked) == 1 else "user"
+    return "tag" if "tag" in asked else "all"
 
 
 _NOTHING = CostRow(calls=0, input_tokens=0, output_tokens=0, cost_nanousd=NanoUSD(0), unknown_cost_calls=0)
