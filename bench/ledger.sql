@@ -118,6 +118,16 @@ with summed as (
   select tenant_id, 'user alone', 86400, sum(cost_nanousd) from user_days group by 1
   union all
   select tenant_id, 'user alone', 604800, sum(cost_nanousd) from user_weeks group by 1
+  union all
+  -- What is sealed of a length, and for what is not, the entries.
+  select tenant_id, 'sealed ' || kind, grain_s,
+         (select sum(cost_nanousd) from sealed_sums where (sealed_sums.tenant_id, sealed_sums.kind, sealed_sums.grain_s)
+            = (each.tenant_id, each.kind, each.grain_s))
+         + (select coalesce(sum(cost_nanousd), 0) from sealed_stretches open join cost_rollups sums
+              on sums.tenant_id = open.tenant_id and sums.kind = 'all' and sums.grain_s = 3600 and sums.at >= open.at
+              and sums.at < open.at + open.grain_s * interval '1 second'
+            where not is_sealed and open.tenant_id = each.tenant_id and open.grain_s = each.grain_s)
+  from (select distinct tenant_id, kind, grain_s from sealed_sums where kind <> 'tag_user') each
 )
 select tenant_id, jsonb_object_agg(kind || ' ' || grain_s, cost_nanousd) as sums,
        count(distinct cost_nanousd) > 1 as differing

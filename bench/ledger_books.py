@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psycopg
 
+from backstay.ledger.sealing import seal_due
 from backstay.store import Database, EmbeddedPostgres, load_queries, migrate
 from bench.machine import BenchError
 
@@ -27,6 +28,7 @@ async def fill_ledger(data_dir: Path, entries: int) -> None:
             found = await (await connection.execute(_QUERIES["count"])).fetchall()
         if found[0]["entries"] < entries:
             await _make(url, database, entries)
+        await seal_due(database)
         await _compare(database)
         await database.close()
     finally:

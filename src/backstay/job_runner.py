@@ -35,6 +35,7 @@ from backstay.jobs.fetching import Fetcher
 from backstay.jobs.figures import Figures
 from backstay.jobs.posting import Poster, trusting
 from backstay.jobs.webhooks import read_hosts
+from backstay.ledger.sealing import keep_sealing
 from backstay.retrieval import Embeddings, Ingest, RetrievalStore
 from backstay.retrieval.building import Builder
 from backstay.retrieval.crawling import Crawling, Crawls
@@ -98,6 +99,7 @@ async def _run_jobs(settings: Settings, path: CallPath, metrics: CallMetrics, en
 
     path.database.listen("backstay_jobs", lambda _: wake(), on_gap=wake)
     path.run(deliverer.run())
+    path.run(keep_sealing(path.database))
     _watch_alerts(settings, path, metrics)
     _keep_collections(settings, path, store.owner)
     figures = Figures(store, runner.tries, deliverer.tries)

@@ -1,5 +1,6 @@
 """How a span of time is covered by whole stretches and edges."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -7,8 +8,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backstay.store.grains import EPOCH, GRAINS, WITH_WEEKS, cover, floor, rows_only
+from backstay.store.grains import EPOCH, GRAINS, SEALED, cover, cover_sealed, floor, rows_only
 
+WITH_WEEKS = (timedelta(days=7), *GRAINS)
 moments = st.datetimes(datetime(1970, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC))
 lengths = st.timedeltas(timedelta(microseconds=1), timedelta(days=400))
 steps = st.none() | st.sampled_from([timedelta(seconds=s) for s in (1, 900, 3600, 21_600, 86_400, 604_800)])
@@ -107,3 +109,42 @@ def test_floor_is_the_last_multiple_before(at: datetime, step: timedelta) -> Non
     """It is a multiple of the step, not after the time, and less than a step before it."""
     found = floor(at, step)
     assert not (found - EPOCH) % step and found <= at < found + step
+
+
+@given(
+    moments,
+    st.timedeltas(timedelta(microseconds=1), timedelta(days=70)),
+    st.sampled_from([(SEALED[:2], GRAINS), (SEALED[:3], GRAINS), (SEALED, ())]),
+    st.none() | st.sampled_from([timedelta(hours=1), timedelta(days=1)]),
+    st.integers(0, 6),
+    st.none() | st.timedeltas(timedelta(days=-80), timedelta(days=80)),
+)
+def test_what_is_not_sealed_is_read_otherwise(
+    since: datetime,
+    length: timedelta,
+    kind: tuple[Sequence[timedelta], Sequence[timedelta]],
+    step: timedelta | None,
+    seed: int,
+    ahead: timedelta | None,
+) -> None:
+    """Each moment of the span counts once, whichever stretches are open, and none of these is read as a sealed one."""
+    until, (sealed, grains) = since + length, kind
+    now = None if ahead is None else until + ahead
+
+    def is_open(grain: timedelta, at: datetime) -> bool:
+        assert not (at - EPOCH) % grain
+        return seed > 0 and (at - EPOCH) // grain * 7919 % 101 % seed == 0
+
+    covered = cover_sealed(since, until, sealed, grains=grains, is_open=is_open, step=step, now=now)
+    for at in {moment for piece in covered.pieces for moment in (piece.since, piece.until - timedelta.resolution)}:
+        counted = sum(piece.sign for piece in covered.pieces if piece.since <= at < piece.until)
+        assert counted == (since <= at < until)
+    for piece in covered.pieces:
+        assert piece.grain in (None, *grains) or piece.is_sealed
+        assert now is not None or (piece.sign == 1 and since <= piece.since < piece.until <= until)
+        if piece.is_sealed:
+            assert piece.grain is not None and piece.grain in sealed and (step is None or not step % piece.grain)
+            at = piece.since
+            while at < piece.until:
+                assert not is_open(piece.grain, at)
+                at += piece.grain

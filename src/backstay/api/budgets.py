@@ -13,10 +13,10 @@ from backstay.budgets.manage import BudgetBooks, BudgetChange, Budgets, Holder, 
 from backstay.budgets.views import BudgetView
 from backstay.core.caller import DEFAULT_TENANT, Caller
 from backstay.core.currencies import Currencies
-from backstay.core.errors import Conflict, Forbidden, NotFound
+from backstay.core.errors import Conflict, Forbidden, InvalidRequest, NotFound
 from backstay.core.money import NanoUSD, usd
-from backstay.ledger import LedgerStore
 from backstay.ledger.adjustments import Adjustments
+from backstay.ledger.proof import Proof
 from backstay.store import Connection, Database
 
 
@@ -31,7 +31,7 @@ class BudgetDeps:
     ):
         self.database = database
         self.budgets = Budgets(database, policy, currencies)
-        self.ledger = LedgerStore(database)
+        self.proof = Proof(database)
         self.audit = AuditLog(database)
 
 
@@ -54,7 +54,31 @@ class WrittenOff(msgspec.Struct, frozen=True, kw_only=True):
     spent_usd: str
 
 
-class Proof(msgspec.Struct, frozen=True, kw_only=True):
+class ProvenDay(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the books of one day, UTC, are right."""
+
+    ledger_usd: str
+    traces_usd: str
+    differing_calls: int
+    """Calls whose cost is not the same in ledger and traces."""
+    differing_rollups: int
+    """Sums of the day, and of weeks that begin with it, that are not what their entries add up to."""
+
+
+class ProvenAccounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the accounts of budgets are right, and what was booked beside the ledger of calls."""
+
+    adjusted_usd: str
+    budgets: BudgetBooks
+
+
+class DayList(msgspec.Struct, frozen=True, kw_only=True):
+    """All days, UTC, that are to be proven, the first one first."""
+
+    days: list[dt.date]
+
+
+class ProvenBooks(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the books are right."""
 
     ok: bool
@@ -106,20 +130,60 @@ async def forget_holder(deps: BudgetDeps, asked: Asked[Nothing, Nothing]) -> Wri
     return WrittenOff(id=holder, spent_usd=usd(amount))
 
 
-async def prove(deps: BudgetDeps, asked: Asked[Nothing, Nothing]) -> Proof:
+async def prove(deps: BudgetDeps, asked: Asked[Nothing, Nothing]) -> ProvenBooks:
+    """Prove all, a day after the other."""
     tenant_id = asked.caller.tenant_id
-    books = await deps.ledger.check(tenant_id)
-    rollups = await deps.ledger.compare_rollups(tenant_id)
-    budgets = await deps.budgets.audit(asked.caller)
-    adjusted = await Adjustments(deps.database).read(tenant_id, first=dt.date.min, until=dt.date.max)
-    return Proof(
-        ok=books.agree and not rollups and not budgets.differing and not budgets.differing_burns,
+    ledger = traces = calls = rollups = 0
+    for day in await deps.proof.days(tenant_id):
+        books = await deps.proof.check_day(tenant_id, day)
+        ledger, traces = ledger + books.ledger_nanousd, traces + books.traces_nanousd
+        calls += books.differing_calls
+        rollups += await deps.proof.compare(tenant_id, day)
+    accounts = await prove_accounts(deps, asked)
+    budgets = accounts.budgets
+    return ProvenBooks(
+        ok=not calls and not rollups and not budgets.differing and not budgets.differing_burns,
+        ledger_usd=usd(NanoUSD(ledger)),
+        traces_usd=usd(NanoUSD(traces)),
+        differing_calls=calls,
+        differing_rollups=rollups,
+        adjusted_usd=accounts.adjusted_usd,
+        budgets=budgets,
+    )
+
+
+async def list_days(deps: BudgetDeps, asked: Asked[Nothing, Nothing]) -> DayList:
+    return DayList(days=await deps.proof.days(asked.caller.tenant_id))
+
+
+async def prove_day(deps: BudgetDeps, asked: Asked[Nothing, Nothing]) -> ProvenDay:
+    day = _day(asked.path("day"))
+    books = await deps.proof.check_day(asked.caller.tenant_id, day)
+    return ProvenDay(
         ledger_usd=usd(books.ledger_nanousd),
         traces_usd=usd(books.traces_nanousd),
         differing_calls=books.differing_calls,
-        differing_rollups=rollups,
+        differing_rollups=await deps.proof.compare(asked.caller.tenant_id, day),
+    )
+
+
+def _day(text: str) -> dt.date:
+    """Read a day of the calls that there can be. Raises ``InvalidRequest``."""
+    try:
+        day = dt.date.fromisoformat(text)
+    except ValueError:
+        day = None
+    if day is None or not 1970 <= day.year <= 9000:
+        raise InvalidRequest(f"{text!r} is no day of 1970 to 9000. Write it as 2026-05-31.", param="day")
+    return day
+
+
+async def prove_accounts(deps: BudgetDeps, asked: Asked[Nothing, Nothing]) -> ProvenAccounts:
+    tenant_id = asked.caller.tenant_id
+    adjusted = await Adjustments(deps.database).read(tenant_id, first=dt.date.min, until=dt.date.max)
+    return ProvenAccounts(
         adjusted_usd=usd(NanoUSD(sum(each.amount_nanousd for each in adjusted))),
-        budgets=budgets,
+        budgets=await deps.budgets.audit(asked.caller),
     )
 
 
@@ -160,5 +224,11 @@ BUDGET_ENDPOINTS: tuple[Endpoint[BudgetDeps, Any, Any], ...] = (
         answer=WrittenOff, body=Nothing, right="admin", errors=(NotFound, Conflict),
     ),
     get("/v1/books", "Prove the books: ledger against traces, sums against entries, accounts against postings",
-        prove, answer=Proof, query=Nothing, right="admin"),
+        prove, answer=ProvenBooks, query=Nothing, right="admin"),
+    get("/v1/books/days", "List the days whose books are to be proven", list_days,
+        answer=DayList, query=Nothing, right="admin"),
+    get("/v1/books/days/{day}", "Prove one day's books: ledger against traces, sums against entries", prove_day,
+        answer=ProvenDay, query=Nothing, right="admin", errors=(InvalidRequest, NotFound)),
+    get("/v1/books/accounts", "Prove the accounts of budgets against their postings", prove_accounts,
+        answer=ProvenAccounts, query=Nothing, right="admin"),
 )  # fmt: skip

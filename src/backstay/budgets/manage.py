@@ -21,6 +21,7 @@ from backstay.store import Connection, Database, load_queries
 
 _QUERIES = load_queries("backstay.budgets")
 _TIMEOUT_S = 20.0
+_AUDIT_S = 600.0
 _AS_WRITTEN = ("name", "per", "time_zone", "hard", "on_unknown_price", "min_output_tokens", "rollover")
 FROZEN_S = 60.0
 """A holder not heard of for so long is taken for lost."""
@@ -176,8 +177,8 @@ class Budgets:
         return [_holder(row) for row in rows]
 
     async def audit(self, by: Caller) -> BudgetBooks:
-        """Compare every account with its postings. It reads all of them."""
-        async with self._database.tenant(by.tenant_id, timeout_s=_TIMEOUT_S) as connection:
+        """Compare every account with its postings. It reads all of them, a few million in a minute."""
+        async with self._database.tenant(by.tenant_id, timeout_s=_AUDIT_S) as connection:
             row = await (await connection.execute(_QUERIES["audit"], {"tenant_id": by.tenant_id})).fetchone()
         return msgspec.convert(row, BudgetBooks)
 

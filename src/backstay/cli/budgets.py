@@ -1,4 +1,4 @@
-"""Owns ``backstay budgets``: what may be spent; and ``backstay audit`` and ``workers``, which look after the books."""
+"""Owns ``backstay budgets``: what may be spent; and ``backstay workers``, which hold money of them."""
 
 from typing import Any
 from urllib.parse import quote
@@ -6,7 +6,7 @@ from urllib.parse import quote
 import click
 
 from backstay.cli.context import Cli, command
-from backstay.cli.output import count, dump, hint, local_time, money, say, table
+from backstay.cli.output import dump, hint, local_time, money, say, table
 
 WINDOWS = ("minute", "hour", "day", "week", "month", "lifetime")
 DIMENSIONS = ("key", "user", "feature", "model", "tag")
@@ -130,35 +130,6 @@ def delete(cli: Cli, budget_id: str) -> None:
         dump(answer)
     else:
         say(f"{budget_id} counts no call from now on.")
-
-
-@click.command()
-@command
-def audit(cli: Cli) -> None:
-    """Prove the books: ledger against traces, sums against entries, every account against its postings."""
-    proof = cli.client().get("/v1/books")
-    if cli.json:
-        dump(proof)
-    else:
-        budgets = proof["budgets"]
-        table(
-            ["what", "found"],
-            [
-                ["ledger", money(proof["ledger_usd"])],
-                ["traces", money(proof["traces_usd"])],
-                ["adjustments", money(proof["adjusted_usd"])],
-                ["calls that differ", count(proof["differing_calls"])],
-                ["sums that differ", count(proof["differing_rollups"])],
-                ["postings", count(budgets["postings"])],
-                ["accounts that differ", count(budgets["differing"])],
-                ["their sums over time that differ", count(budgets["differing_burns"])],
-                ["windows over their limit", count(budgets["over"])],
-            ],
-            right=["found"],
-        )
-        say("The books are right." if proof["ok"] else "The books are wrong.")
-    if not proof["ok"]:
-        raise SystemExit(1)
 
 
 @click.group()

@@ -7,7 +7,8 @@ import click
 from backstay import __version__
 from backstay.cli.alerts import alerts
 from backstay.cli.ask import ask
-from backstay.cli.budgets import audit, budgets, workers
+from backstay.cli.audit import audit
+from backstay.cli.budgets import budgets, workers
 from backstay.cli.cache import cache
 from backstay.cli.check import check
 from backstay.cli.collections import collections

@@ -72,9 +72,11 @@ async def show(visit: Visit) -> Response:
         visit.deps.ledger.unused(visit.tenant_id, since=window.since, until=window.until),
     )
     labels = await key_names(visit) if "key" in by else {}
-    series, (now, earlier) = await asyncio.gather(
+    series, (now, earlier), month, budgets = await asyncio.gather(
         spend_series(visit, window, by[0], labels, dearest=users),
         _compared(visit, window, by, rows, rows_then),
+        read_month(visit),
+        burning(visit, _BUDGETS),
     )
     return visit.page(
         "costs.html",
@@ -83,11 +85,11 @@ async def show(visit: Visit) -> Response:
         dimensions=list(FILTERS),
         series=series,
         plot=spend_plot(window, series),
-        month=await read_month(visit),
+        month=month,
         total=total,
         moved=change(total.cost_nanousd, before.cost_nanousd),
         per_call=_per_call(total),
-        budgets=await burning(visit, _BUDGETS),
+        budgets=budgets,
         states=STATES,
         movers=_movers(now, earlier, by, labels, window),
         unused=unused,

@@ -225,23 +225,36 @@ limit %(limit)s
 -- The dearest days of users: of each sealed day its dearest users, and what is not sealed whole. No other costs more than
 -- `left_out`, what the last one looked at costs where there are more; null: none is left out.
 with found as materialized (
-  select whole_day.at as day, sums.*
+  select whole_day.at as day, name, cost_nanousd
   from unnest(%(grains_s)s::int[], %(whole_since)s::timestamptz[], %(whole_until)s::timestamptz[],
               %(whole_signs)s::int[], %(whole_sealed)s::bool[]) as whole (grain_s, since, until, sign, is_sealed)
   cross join lateral generate_series(since, until - interval '1 day', interval '1 day') as whole_day (at)
   cross join lateral (
-    select name, {user_sums} from sealed_sums
+    select name, cost_nanousd from sealed_sums
     where tenant_id = %(tenant_id)s and kind = 'user_alone' and grain_s = 86400 and at = whole_day.at
     order by cost_nanousd desc limit %(limit)s
-  ) sums
+  ) dearest
   where is_sealed
+), most as (
+  select day, name from found
+  where cost_nanousd >= (select coalesce(min(cost_nanousd), 0) from (
+    select cost_nanousd from found order by cost_nanousd desc limit %(limit)s) last)
 )
 select "user", day, calls::bigint, input_tokens::bigint, output_tokens::bigint, cost_nanousd::bigint,
        unknown_calls::bigint as unknown_cost_calls, estimated_attempts::bigint, unconfirmed_attempts::bigint,
        (select max(least) from (
           select min(cost_nanousd) as least from found group by day having count(*) = %(limit)s) last) as left_out
 from (
-  select name as "user", day, {user_sums} from found
+  select most.name as "user", day, {user_sums}
+  from most cross join lateral (
+    select {user_sums} from sealed_sums
+    where tenant_id = %(tenant_id)s and kind = 'user_alone' and grain_s = 86400 and at = day and name = most.name
+    union all
+    select {user_sums} from sealed_sums
+    where tenant_id = %(tenant_id)s and kind = 'user_alone' and grain_s = 86400 and at = day and name is null
+      and most.name is null
+    offset 0
+  ) sums
   union all
   select "user", date_trunc('day', at, 'utc') as day, sum(calls), sum(unknown_cost_calls), sum(estimated_attempts),
          sum(unconfirmed_attempts), coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0),
@@ -271,94 +284,6 @@ where tenant_id = %(tenant_id)s and unused is not null and at >= %(since)s and a
   and (%(key_id)s::text is null or key_id = %(key_id)s)
 group by unused
 order by cost_nanousd desc, unused
-
--- name: check
--- A call without entries was billed nothing. An unknown cost makes the call's unknown in both.
-select coalesce(sum(ledger), 0)::bigint as ledger_nanousd, coalesce(sum(trace), 0)::bigint as traces_nanousd,
-       count(*) filter (where ledger is distinct from trace) as differing_calls
-from (
-  select case when entries.call_id is null then 0 else entries.cost end as ledger,
-         case when span.span_id is null then 0 else span.cost_nanousd end as trace
-  from (
-    select call_id, case when count(*) = count(cost_nanousd) then sum(cost_nanousd) end as cost
-    from ledger_entries
-    where tenant_id = %(tenant_id)s and at >= %(since)s and at < %(until)s
-    group by call_id
-  ) entries
-  full join (
-    select span_id, cost_nanousd from spans
-    where tenant_id = %(tenant_id)s and kind = 'call' and started_at >= %(since)s and started_at < %(until)s
-  ) span on span.span_id = entries.call_id
-) both_books
-
--- name: compare_users
--- The sums by user alone are what those by user and all else add up to, which are compared with the entries.
-with expected as (
-  select grain_s, rollup_start(grain_s, at) as at, name,
-         (sum(calls), sum(unknown_calls), sum(estimated_attempts), sum(unconfirmed_attempts), sum(input_tokens),
-          sum(output_tokens), sum(cost_nanousd))::text as sums
-  from (
-    select at, name, calls, unknown_calls, estimated_attempts, unconfirmed_attempts, input_tokens, output_tokens,
-           cost_nanousd
-    from cost_rollups where tenant_id = %(tenant_id)s and kind = 'user' and grain_s = 86400
-  ) daily
-  cross join (values (86400), (604800)) as grains (grain_s)
-  group by 1, 2, 3
-), kept as (
-  select grain_s, at, name, (calls, unknown_calls, estimated_attempts, unconfirmed_attempts, input_tokens,
-         output_tokens, cost_nanousd)::text as sums
-  from (
-    select 86400 as grain_s, * from user_days where tenant_id = %(tenant_id)s
-    union all
-    select 604800, * from user_weeks where tenant_id = %(tenant_id)s
-  ) users
-)
-select count(*) as differing
-from (
-  (select * from expected except all select * from kept) union all (select * from kept except all select * from expected)
-) different
-
--- name: compare_rollups
--- Of each sum that is kept, whether it is what its entries add up to; both without the other included.
-with counted as (
-  select entry.at, kind, grain_s, name, model, target, feature, key_id, calls, target_calls, unknown_calls,
-         target_unknown_calls, estimated, unconfirmed, input_tokens, output_tokens, cost_nanousd
-  from (
-    select *, (place = 1)::int as calls, (target_place = 1)::int as target_calls,
-           (cost_nanousd is null and unknown_place = 1)::int as unknown_calls,
-           (cost_nanousd is null and target_unknown_place = 1)::int as target_unknown_calls
-    from (
-      select *, row_number() over (partition by at, call_id order by attempt) as place,
-             row_number() over (partition by at, call_id, target order by attempt) as target_place,
-             row_number() over (partition by at, call_id, cost_nanousd is null order by attempt) as unknown_place,
-             row_number() over (partition by at, call_id, target, cost_nanousd is null order by attempt)
-               as target_unknown_place
-      from ledger_entries where tenant_id = %(tenant_id)s
-    ) placed
-  ) entry
-  cross join lateral (
-    values ('all', array[null]), ('user', array[user_id]),
-           ('tag', case when cardinality(tags) > 0 then tags else array[null] end)
-  ) as part (kind, names)
-  cross join unnest(names) as name
-  cross join rollup_grains() as grain_s
-), expected as (
-  select kind, grain_s, rollup_start(grain_s, at) as at, name, model, target, feature, key_id,
-         (sum(calls), sum(target_calls), sum(unknown_calls), sum(target_unknown_calls),
-          count(*) filter (where estimated), count(*) filter (where unconfirmed), coalesce(sum(input_tokens), 0),
-          coalesce(sum(output_tokens), 0), coalesce(sum(cost_nanousd), 0))::text as sums
-  from counted
-  group by 1, 2, 3, 4, 5, 6, 7, 8
-), kept as (
-  select kind, grain_s, at, name, model, target, feature, key_id,
-         (calls, target_calls, unknown_calls, target_unknown_calls, estimated_attempts, unconfirmed_attempts,
-          input_tokens, output_tokens, cost_nanousd)::text as sums
-  from cost_rollups where tenant_id = %(tenant_id)s
-)
-select count(*) as differing
-from (
-  (select * from expected except all select * from kept) union all (select * from kept except all select * from expected)
-) different
 
 -- name: tenants
 select tenant_id from tenants order by tenant_id

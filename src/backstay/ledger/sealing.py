@@ -1,15 +1,21 @@
 """Owns how sums of stretches of time that are over are made: a stretch in a transaction, the shorter ones first."""
 
+import asyncio
+import logging
 from datetime import datetime, timedelta
 from typing import LiteralString
 
 import msgspec
 
+from backstay.core.errors import StoreUnavailable
 from backstay.store import Database, load_queries
 
 SETTLED = timedelta(minutes=15)
 """How long a stretch is over before it is sealed: longer than any transaction that ships may take."""
 
+_log = logging.getLogger(__name__)
+
+_LOOK_S = 60.0
 _QUERIES = load_queries("backstay.ledger", "sealing.sql")
 _AT_ONCE = 200
 """Stretches that are looked up at once."""
@@ -25,6 +31,20 @@ class Stretch(msgspec.Struct, frozen=True):
     tenant_id: str
     grain_s: int
     at: datetime
+
+
+async def keep_sealing(database: Database) -> None:
+    """Seal what is over, until cancelled: it looks each minute, and what fails is logged and tried again."""
+    while True:
+        try:
+            if count := await seal_due(database):
+                _log.debug("%d stretches of time were sealed", count)
+        except StoreUnavailable as error:
+            _log.info("sums were not sealed: %s", error.message)
+        except Exception:  # noqa: BLE001
+            # The edge of the task: reports are right without it, only slower, and the other jobs must go on.
+            _log.exception("sums were not sealed")
+        await asyncio.sleep(_LOOK_S)
 
 
 async def seal_due(database: Database, *, now: datetime | None = None) -> int:

@@ -1,9 +1,7 @@
 """Owns the ledger's SQL: entries in, cost reports out."""
 
-import math
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any, LiteralString
 
 import msgspec
@@ -12,7 +10,7 @@ from backstay.core.clock import Clock, SystemClock
 from backstay.core.errors import InvalidRequest
 from backstay.core.money import NanoUSD
 from backstay.ledger.types import LedgerEntry
-from backstay.ledger.views import DIMENSIONS, Books, CostRow, Dimension, SpendPoint, Waste
+from backstay.ledger.views import DIMENSIONS, CostRow, Dimension, SpendPoint, Waste
 from backstay.store import Database, load_queries
 from backstay.store.grains import GRAINS, SEALED, Cover, cover, cover_sealed, rows_only
 
@@ -54,7 +52,7 @@ _STRETCHES: dict[str, tuple[Sequence[timedelta], Sequence[timedelta]]] = {
 _OPEN = load_queries("backstay.ledger", "sealing.sql")["open"]
 
 _SPARE = 1.25
-"""Users that a short report by user and more looks at, at most, for each of its rows."""
+"""Users that a short report by user and more looks at, for each of its rows."""
 
 _FEW = 300
 """Rows of the longest report for which it is less to look users up than to read them all."""
@@ -62,14 +60,8 @@ _FEW = 300
 _LOOKED_AT = 2
 """Users of each stretch that a report of the dearest users looks at, for each of its rows."""
 
-_FIRST_SHARE = 0.3
-"""Users that it looks at first, for each of its rows."""
-
 _TIMEOUT_S = 20.0
 """Reports may add up months."""
-
-_BEGINNING = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
-_END = datetime.fromisoformat("9999-01-01T00:00:00+00:00")
 
 
 class LedgerStore:
@@ -123,24 +115,17 @@ class LedgerStore:
         """Add up by user and more, though not by tag: give the dearest groups, and of users alone the dearest, more.
 
         All users are not read for it. No group costs more than its user does in all, so that the dearest groups are
-        found among the dearest users, once the last of them costs more than the dearest of the other users. Up to twice
-        as many users are looked at each time; where that never is so, all are read.
+        among those of the dearest users, a quarter more than groups are wanted, if the last of these costs as much as
+        the dearest of the other users; else all are read.
 
         Raises ``StoreUnavailable`` if Postgres does not answer.
         """
-        most, looked, found = int(limit * _SPARE), 0, list[CostRow]()
+        most = int(limit * _SPARE)
         users = await self._dearest_users(tenant_id, since, until, limit=most + 1)
-        matter = math.ceil(limit * _FIRST_SHARE)
-        while looked < most:
-            some = users[looked : min(most, matter)]
-            found += await self._costs(tenant_id, by, since, until, [row.user for row in some], limit=limit)
-            found = sorted(found, key=partial(_place, by=by))[:limit]
-            looked += len(some)
-            bound = found[-1].cost_nanousd if len(found) == limit else -1
-            matter = sum(row.cost_nanousd >= bound for row in users)
-            if looked == len(users) or matter <= looked:
-                return found, users
-            matter = min(matter, 2 * looked)
+        names = [row.user for row in users[:most]]
+        found = await self._costs(tenant_id, by, since, until, names, limit=limit)
+        if len(users) <= most or (len(found) == limit and found[-1].cost_nanousd > users[most].cost_nanousd):
+            return found, users
         return await self._costs(tenant_id, by, since, until, limit=limit), users
 
     async def entries(self, tenant_id: str, trace_id: str, *, key_id: str | None = None) -> list[LedgerEntry]:
@@ -193,20 +178,6 @@ class LedgerStore:
         """
         rows = await self._fetch(_QUERIES["unused"], tenant_id, since=since, until=until, key_id=key_id)
         return msgspec.convert(rows, list[Waste])
-
-    async def compare_rollups(self, tenant_id: str) -> int:
-        """Count the sums kept of the ledger that are not what its entries add up to: 0 unless something is broken.
-
-        It reads the whole ledger. Raises ``StoreUnavailable`` if Postgres does not answer.
-        """
-        (row,) = await self._fetch(_QUERIES["compare_rollups"], tenant_id)
-        (by_user,) = await self._fetch(_QUERIES["compare_users"], tenant_id)
-        return row["differing"] + by_user["differing"]
-
-    async def check(self, tenant_id: str, *, since: datetime = _BEGINNING, until: datetime = _END) -> Books:
-        """Compare the ledger with the traces, call by call. Raises ``StoreUnavailable`` if Postgres does not answer."""
-        (row,) = await self._fetch(_QUERIES["check"], tenant_id, since=since, until=until)
-        return msgspec.convert(row, Books, strict=False)
 
     async def _dearest_users(self, tenant_id: str, since: datetime, until: datetime, *, limit: int) -> list[CostRow]:
         """Add up by user alone, as far as can be without reading all users."""
@@ -309,14 +280,18 @@ class LedgerStore:
         if kind == "entries":
             return rows_only(since, until)
         rows = await self._fetch(_OPEN, tenant_id)
-        open_ = {(timedelta(seconds=row["grain_s"]), row["at"]) for row in rows}
+        left: set[tuple[timedelta, datetime]] = {(timedelta(seconds=row["grain_s"]), row["at"]) for row in rows}
+
+        def is_open(grain: timedelta, at: datetime) -> bool:
+            return (grain, at) in left
+
         sealed, grains = _STRETCHES[kind]
         covered = cover_sealed(
             since,
             until,
             sealed,
             grains=grains,
-            is_open=lambda *key: key in open_,
+            is_open=is_open,
             step=step,
             now=None if is_within else now,
         )
@@ -332,7 +307,9 @@ class LedgerStore:
 
 def _kind(dimensions: Sequence[Dimension], key_id: str | None) -> str:
     """Tell which sums know all of some dimensions, and as little else as there can be."""
-    asked = set(dimensions) - {"day", "hour"} | ({"key"} if key_id is not None else set())
+    asked: set[str] = {name for name in dimensions if name not in ("day", "hour")}
+    if key_id is not None:
+        asked.add("key")
     if {"user", "tag"} <= asked:
         return "tag_user" if len(asked) == 2 else "entries"
     if "user" in asked:
@@ -341,12 +318,6 @@ def _kind(dimensions: Sequence[Dimension], key_id: str | None) -> str:
 
 
 _NOTHING = CostRow(calls=0, input_tokens=0, output_tokens=0, cost_nanousd=NanoUSD(0), unknown_cost_calls=0)
-
-
-def _place(row: CostRow, by: Sequence[Dimension]) -> tuple[Any, ...]:
-    """Order rows as the queries do: names by their bytes, none after all."""
-    names = [getattr(row, dimension) for dimension in DIMENSIONS if dimension in by]
-    return (-row.cost_nanousd, -row.calls, *((name is None, name) for name in names))
 
 
 def _step(by: Sequence[Dimension]) -> timedelta | None:

@@ -14,9 +14,6 @@ import msgspec
 GRAINS = (timedelta(days=1), timedelta(hours=6), timedelta(hours=1))
 """Lengths of what there are sums of, the longest first. Each begins at a multiple of its length since the epoch."""
 
-WITH_WEEKS = (timedelta(days=7), *GRAINS)
-"""The same for sums of which there are weeks, too: those of users alone."""
-
 SEALED = (timedelta(days=28), timedelta(days=7), timedelta(days=1), timedelta(hours=1))
 """Lengths of the stretches of which sums are made once they are over, the longest first."""
 
@@ -158,7 +155,7 @@ def _by_stretches(
     step: timedelta | None,
 ) -> Iterator[Piece]:
     """Cut a piece into runs of stretches that are sealed, and what stands in for those that are not."""
-    if piece.grain not in sealed:
+    if piece.grain is None or piece.grain not in sealed:
         yield piece
         return
     grain, begin = piece.grain, piece.since
