@@ -221,6 +221,11 @@ having sum(calls) <> 0 or sum(cost_nanousd) <> 0 or sum(unknown_calls) <> 0 or s
 order by cost_nanousd desc, calls desc, name
 limit %(limit)s
 
+-- name: rank_users
+-- What users cost, the dearest first: only that, which is added up in half the time of all else.
+select "user", coalesce(sum(cost_nanousd), 0)::bigint as cost_nanousd from ({user_parts}) part
+group by 1 order by 2 desc, 1 limit %(limit)s
+
 -- name: dearest_days
 -- The dearest days of users: of each sealed day its dearest users, and what is not sealed whole. No other costs more than
 -- `left_out`, what the last one looked at costs where there are more; null: none is left out.

@@ -19,6 +19,7 @@ def _load() -> dict[str, LiteralString]:
     """Read the queries, with the parts that they share put in."""
     queries = load_queries("backstay.ledger")
     queries["costs_by_user"] = queries["costs"].replace("{parts}", queries["user_parts"])
+    queries["rank_users"] = queries["rank_users"].replace("{user_parts}", queries["user_parts"])
     queries["spend_by_user"] = queries["spend"].replace("{parts}", queries["user_parts"])
     queries["costs_of_users"] = queries["costs"].replace("{parts}", queries["some_users_parts"])
     queries["spend_of_users"] = queries["spend"].replace("{parts}", queries["some_users_parts"])
@@ -104,8 +105,8 @@ class LedgerStore:
         if is_short and len(by) == 2 and set(by) == {"user", "day"}:
             return await self._dearest_days(tenant_id, since, until, limit=limit)
         if is_short and "user" in by and "tag" not in by and len(by) > 1:
-            groups, _ = await self.costs_by_user(tenant_id, by=by, since=since, until=until, limit=limit)
-            return groups
+            ranked = await self._rank(tenant_id, since, until, limit=_looked_at(limit))
+            return await self._costs_of_dearest(tenant_id, by, since, until, ranked, limit=limit)
         found = await self._costs(tenant_id, by, since, until, users, key_id=key_id, limit=limit)
         return found if found or by else [_NOTHING]
 
@@ -114,19 +115,11 @@ class LedgerStore:
     ) -> tuple[list[CostRow], list[CostRow]]:
         """Add up by user and more, though not by tag: give the dearest groups, and of users alone the dearest, more.
 
-        All users are not read for it. No group costs more than its user does in all, so that the dearest groups are
-        among those of the dearest users, a quarter more than groups are wanted, if the last of these costs as much as
-        the dearest of the other users; else all are read.
-
         Raises ``StoreUnavailable`` if Postgres does not answer.
         """
-        most = int(limit * _SPARE)
-        users = await self._dearest_users(tenant_id, since, until, limit=most + 1)
-        names = [row.user for row in users[:most]]
-        found = await self._costs(tenant_id, by, since, until, names, limit=limit)
-        if len(users) <= most or (len(found) == limit and found[-1].cost_nanousd > users[most].cost_nanousd):
-            return found, users
-        return await self._costs(tenant_id, by, since, until, limit=limit), users
+        users = await self._dearest_users(tenant_id, since, until, limit=_looked_at(limit))
+        ranked = [(row.user, row.cost_nanousd) for row in users]
+        return await self._costs_of_dearest(tenant_id, by, since, until, ranked, limit=limit), users
 
     async def entries(self, tenant_id: str, trace_id: str, *, key_id: str | None = None) -> list[LedgerEntry]:
         """Read what each attempt of a trace's calls cost, with its lines, the earliest first.
@@ -178,6 +171,49 @@ class LedgerStore:
         """
         rows = await self._fetch(_QUERIES["unused"], tenant_id, since=since, until=until, key_id=key_id)
         return msgspec.convert(rows, list[Waste])
+
+    async def _costs_of_dearest(
+        self,
+        tenant_id: str,
+        by: Sequence[Dimension],
+        since: datetime,
+        until: datetime,
+        ranked: Sequence[tuple[str | None, int]],
+        *,
+        limit: int,
+    ) -> list[CostRow]:
+        """Add up by user and more, of the dearest users alone where that is enough.
+
+        All users are not read for it. No group costs more than its user does in all, so that the dearest groups are
+        among those of the dearest users, a quarter more than groups are wanted, if the last of these costs more than
+        the dearest of the other users; else all are read.
+
+        Args:
+            ranked: The dearest users, ``_looked_at(limit)`` of them, and what they cost.
+        """
+        *dearest, next_one = ranked if len(ranked) == _looked_at(limit) else (*ranked, None)
+        users = [name for name, _ in dearest]
+        found = await self._costs(tenant_id, by, since, until, users, limit=limit)
+        if next_one is None or (len(found) == limit and found[-1].cost_nanousd > next_one[1]):
+            return found
+        return await self._costs(tenant_id, by, since, until, limit=limit)
+
+    async def _rank(
+        self, tenant_id: str, since: datetime, until: datetime, *, limit: int
+    ) -> list[tuple[str | None, int]]:
+        """Give the dearest users and what they cost, and nothing else."""
+        covered = await self._cover(tenant_id, "user_alone", since, until, None)
+        rows = await self._fetch(
+            covered.query(_QUERIES["rank_users"], _QUERIES["edge"]),
+            tenant_id,
+            by_target=False,
+            by_tag=False,
+            key_id=None,
+            users=None,
+            limit=limit,
+            **covered.params(),
+        )
+        return [(row["user"], row["cost_nanousd"]) for row in rows]
 
     async def _dearest_users(self, tenant_id: str, since: datetime, until: datetime, *, limit: int) -> list[CostRow]:
         """Add up by user alone, as far as can be without reading all users."""
@@ -318,6 +354,11 @@ def _kind(dimensions: Sequence[Dimension], key_id: str | None) -> str:
 
 
 _NOTHING = CostRow(calls=0, input_tokens=0, output_tokens=0, cost_nanousd=NanoUSD(0), unknown_cost_calls=0)
+
+
+def _looked_at(limit: int) -> int:
+    """Tell how many users a short report by user and more needs to know: those it looks at, and the next one."""
+    return int(limit * _SPARE) + 1
 
 
 def _step(by: Sequence[Dimension]) -> timedelta | None:
