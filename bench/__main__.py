@@ -61,7 +61,7 @@ def main(words: Sequence[str] | None = None) -> int:
             case "budgets":
                 return budgets.main()
             case "ingest":
-                return ingest.main(pages=asked.pages)
+                return ingest.main(pages=asked.pages // (5 if asked.quick else 1), share=0.2 if asked.quick else 1.0)
             case "search":
                 return search_speed.main(chunks=asked.chunks, kept=asked.data)
             case "soak":
@@ -119,6 +119,7 @@ def read_words(words: Sequence[str] | None) -> argparse.Namespace:
     searches.add_argument("--data", type=Path, help="a folder to fill once and to keep; without it, a temporary one")
     ingests = add("ingest", "how quickly files are taken in, beside the embedding model alone, and in how much memory")
     ingests.add_argument("--pages", type=number, default=1000, help="of PDF files (%(default)s)")
+    ingests.add_argument("--quick", action="store_true", default=argparse.SUPPRESS, help="a fifth of everything")
     _add_retrieval(add)
     rounds = add("soak", "whether budgets hold while workers that spend them are killed")
     rounds.add_argument("--rounds", type=number, default=soak.Plan().rounds, help="budgets to spend (%(default)s)")

@@ -104,8 +104,12 @@ class Sizes:
         )
 
 
-def main(*, pages: int) -> int:
+def main(*, pages: int, share: float = 1.0) -> int:
     """Ingest, measure, and print a table: 0 if every target holds, 1 if one does not.
+
+    Args:
+        pages: Of PDF files.
+        share: Of the small files, for a quicker run.
 
     Raises:
         BenchError: It could not be measured.
@@ -114,7 +118,7 @@ def main(*, pages: int) -> int:
     embedder = Embedder(embedding_weights(), embedding_tokenizer(), threads=default_threads())
     with data_folder(None) as folder:
         reports = asyncio.run(_read(sorted(_reports(folder / "reports", pages).iterdir())[::7]))
-        abstracts, notes = _abstracts(folder / "abstracts"), _notes(folder / "notes")
+        abstracts, notes = _abstracts(folder / "abstracts", share), _notes(folder / "notes", share)
         with serving(folder / "data", local_models=True) as (url, supervisor):
             asking = _Asking(url, bearer(url, folder / "data"))
             for name in ("warm", "reports", "abstracts", "notes"):
@@ -223,20 +227,22 @@ def _texts() -> Iterator[tuple[str, str]]:
             yield told["_id"], told["text"]
 
 
-def _abstracts(folder: Path) -> list[NewDocument]:
+def _abstracts(folder: Path, share: float) -> list[NewDocument]:
     """Write the abstracts of a labelled set, each into a file."""
     folder.mkdir()
-    read = [NewDocument(external_id=f"{name}.txt", text=text, title=name) for name, text in _texts()]
+    texts = list(_texts())
+    few = texts[: int(share * len(texts))]
+    read = [NewDocument(external_id=f"{name}.txt", text=text, title=name) for name, text in few]
     for each in read:
         (folder / each.external_id).write_text(each.text)
     return read
 
 
-def _notes(folder: Path) -> int:
+def _notes(folder: Path, share: float) -> int:
     """Write files of a sentence each, and return how many."""
     folder.mkdir()
     sentences = (told for _, text in _texts() for told in re.split(r"(?<= \.) ", text) if len(told) > 20)
-    few = list(islice(dict.fromkeys(sentences), _NOTES))
+    few = list(islice(dict.fromkeys(sentences), int(share * _NOTES)))
     for number, sentence in enumerate(few):
         (folder / f"{number:05d}.txt").write_text(sentence)
     return len(few)

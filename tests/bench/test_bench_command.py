@@ -4,7 +4,7 @@ import pytest
 from bench.__main__ import main, read_words
 
 
-@pytest.mark.parametrize("words", [["--help"], ["budgets", "--help"], ["console", "--help"]])
+@pytest.mark.parametrize("words", [["--help"], ["budgets", "--help"], ["console", "--help"], ["ingest", "--help"]])
 def test_help_measures_nothing(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Who asks for help gets it, and the exit status 0."""
     with pytest.raises(SystemExit) as ended:

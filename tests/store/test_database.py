@@ -137,6 +137,13 @@ async def test_a_slow_query_ends(database: Database) -> None:
     assert time.monotonic() - began < 2.0
 
 
+async def test_a_full_disk_is_told(database: Database) -> None:
+    """With what to do; it is no fault of what was asked."""
+    with pytest.raises(StoreUnavailable, match=r"The disk of Postgres is full, .* Make room"):
+        async with database.system() as connection:
+            await connection.execute("do $$ begin raise exception 'no space' using errcode = 'disk_full'; end $$")
+
+
 async def test_a_cancelled_caller_gives_its_connection_back(database_url: str) -> None:
     """A task that is cancelled within a query holds nothing: the only connection serves the next."""
     database = Database(database_url, max_connections=1)

@@ -181,6 +181,8 @@ def _send_file(client: Client, place: str, source: Source, outcome: Outcome) -> 
                 return
             if error.status != 503 or not left:
                 raise
+            if left == _TRIES - 1:
+                say(f"{printable(source.external_id)} waits, and is sent again: {printable(str(error))}", err=True)
         time.sleep(_PAUSE_S)
 
 

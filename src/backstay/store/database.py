@@ -101,6 +101,10 @@ class Database:
                 await connection.commit()
         except psycopg.errors.QueryCanceled as error:
             raise StoreUnavailable(f"Postgres did not finish within {timeout_s:g} s. Ask for less at once.") from error
+        except psycopg.errors.DiskFull as error:
+            raise StoreUnavailable(
+                "The disk of Postgres is full, so that nothing more is kept there. Make room; what waits goes on then."
+            ) from error
         except psycopg.OperationalError as error:
             if is_about_data(error):
                 raise
