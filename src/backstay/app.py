@@ -90,6 +90,7 @@ class App:
         self._path.run(self._metrics.run())
         self._path.run(self._mcp.run())
         self._path.run(self._retrieval.recent.run())
+        self._path.run(self._retrieval.quality.asks.run())
 
     async def stop(self) -> None:
         """Close everything in the reverse order. What the journal holds is for the shipping process to ship."""
@@ -216,6 +217,9 @@ class App:
             burns=Burns(self._path.database),
             collections=manage.retrieval.collections,
             search=manage.retrieval.search,
+            ranked=manage.retrieval.ranked,
+            quality=manage.retrieval.quality.watch,
+            measures=manage.retrieval.quality.measures,
             answers=manage.retrieval.answers,
             ingests=manage.retrieval.ingesting.ingests,
             migrations=manage.retrieval.migration.migrations,

@@ -16,6 +16,7 @@ from backstay.access import Mailer
 from backstay.alerts import AlertRules
 from backstay.alerts.delivery import AlertDeliverer
 from backstay.alerts.evaluation import Evaluator
+from backstay.alerts.quality_watch import CollectionsWatch
 from backstay.alerts.sending import Sender
 from backstay.alerts.spend_watch import SpendWatch
 from backstay.api import WIRES
@@ -154,6 +155,7 @@ def _watch_alerts(settings: Settings, path: CallPath, metrics: CallMetrics) -> N
     teller.watch(metrics.add_family)
     path.run(evaluator.run())
     path.run(spend.run())
+    path.run(CollectionsWatch(path.database, path.alerts).run())
     path.run(teller.run())
 
 

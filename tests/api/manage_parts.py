@@ -1,7 +1,7 @@
 """What the tests of Backstay's own API build it of: all its endpoints over one database, with no worker behind them."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from backstay.access import AuditLog, KeyRing, Keys, People, Sessions
 from backstay.alerts import AlertRules, ChannelConfig
@@ -20,7 +20,7 @@ from backstay.core.caller import Caller
 from backstay.core.clock import SystemClock
 from backstay.core.currencies import Currencies
 from backstay.core.errors import UnknownModel
-from backstay.core.ports import ModelAnswer
+from backstay.core.ports import ModelAnswer, OwnOperation
 from backstay.gateway import Model, Models, RouteBoard, Target
 from backstay.health import HealthStore
 from backstay.jobs import Later, WebhookSecrets
@@ -42,9 +42,7 @@ MODELS = Models({"fast": Model(name="fast", targets=(_TARGET,))})
 
 
 class _NoModels:
-    async def make(
-        self, caller: Caller, operation: Literal["chat", "embeddings"], body: Mapping[str, Any]
-    ) -> ModelAnswer:
+    async def make(self, caller: Caller, operation: OwnOperation, body: Mapping[str, Any]) -> ModelAnswer:
         raise UnknownModel(f"There is no model {body['model']!r}.", param="model")
 
     async def stream(

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from console_seed import make_month, ship
@@ -23,7 +23,7 @@ from backstay.console import CatalogModel, ConsoleDeps, routes
 from backstay.core.caller import Caller
 from backstay.core.clock import SystemClock
 from backstay.core.errors import ProviderUnreachable
-from backstay.core.ports import ModelAnswer
+from backstay.core.ports import ModelAnswer, OwnOperation
 from backstay.gateway import RouteBoard
 from backstay.health import HealthStore
 from backstay.jobs import Batches, Files, Later
@@ -45,9 +45,7 @@ def policy_budgets() -> list[Terms]:
 class NoModels:
     """Has no model: pages search by meaning in the tests of a whole server alone."""
 
-    async def make(
-        self, caller: Caller, operation: Literal["chat", "embeddings"], body: Mapping[str, Any]
-    ) -> ModelAnswer:
+    async def make(self, caller: Caller, operation: OwnOperation, body: Mapping[str, Any]) -> ModelAnswer:
         raise ProviderUnreachable
 
     async def stream(
@@ -85,6 +83,9 @@ def deps(database: Database, tenant: str, policy_budgets: list[Terms]) -> Consol
         burns=Burns(database),
         collections=retrieval.collections,
         search=retrieval.search,
+        ranked=retrieval.ranked,
+        quality=retrieval.quality.watch,
+        measures=retrieval.quality.measures,
         answers=retrieval.answers,
         ingests=retrieval.ingesting.ingests,
         migrations=retrieval.migration.migrations,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,7 +12,7 @@ from wires_house import wires_server
 from backstay.api.auth import operator
 from backstay.core.caller import Caller
 from backstay.core.errors import ProviderUnreachable
-from backstay.core.ports import ModelAnswer
+from backstay.core.ports import ModelAnswer, OwnOperation
 from backstay.providers.local_embedder import Embedder
 from backstay.providers.local_types import embedding_tokenizer, embedding_weights
 from backstay.retrieval import Collections, Embeddings, Ingest, RetrievalStore, Search, Settings
@@ -34,9 +34,7 @@ class LocalCalls:
         self.made = asyncio.Event()
         self._embedder = embedder
 
-    async def make(
-        self, caller: Caller, operation: Literal["chat", "embeddings"], body: Mapping[str, Any]
-    ) -> ModelAnswer:
+    async def make(self, caller: Caller, operation: OwnOperation, body: Mapping[str, Any]) -> ModelAnswer:
         assert operation == "embeddings"
         self.texts += len(body["input"])
         self.made.set()

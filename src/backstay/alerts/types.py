@@ -7,12 +7,19 @@ from typing import Any, Literal, get_args
 import msgspec
 
 Kind = Literal[
-    "budget_share", "unknown_price", "usage_over_reservation", "target_down", "anomaly", "forecast_over", "loop"
+    "budget_share",
+    "unknown_price",
+    "usage_over_reservation",
+    "target_down",
+    "anomaly",
+    "forecast_over",
+    "loop",
+    "retrieval_drift",
 ]
 """``budget_share``: so much of a budget is spent. ``unknown_price``: usage that nobody can price.
 ``usage_over_reservation``: a call cost more than was reserved for it. ``target_down``: a target is left alone.
 ``anomaly``: spend is not as it was. ``forecast_over``: a budget will not last. ``loop``: one key makes nearly the same
-call again and again."""
+call again and again. ``retrieval_drift``: a collection of documents is not asked, or does not answer, as it was."""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

@@ -14,6 +14,7 @@ WIRES = (
     Wire(path="/v1/chat/completions", operation="chat", dialect=OPENAI, forward=_OPENAI_HEADERS),
     Wire(path="/v1/responses", operation="chat", dialect=RESPONSES, forward=_OPENAI_HEADERS),
     Wire(path="/v1/embeddings", operation="embeddings", dialect=OPENAI, forward=_OPENAI_HEADERS),
+    Wire(path="/v1/rerank", operation="rerank", dialect=OPENAI),
     Wire(path="/v1/messages", operation="chat", dialect=ANTHROPIC, forward=_ANTHROPIC_HEADERS),
     Wire(path="/v1/messages/count_tokens", operation="count_tokens", dialect=ANTHROPIC, forward=_ANTHROPIC_HEADERS),
 )

@@ -79,11 +79,11 @@ class FileSearches:
                 await reply_whole(RESPONSES, writer.response, head, first, rest, sink)
 
     async def _acting(self, caller: Caller, store_id: str) -> Caller:
-        """Let the caller use the collection's embedding model beside the models that it may use."""
+        """Let the caller use the collection's models of search beside the models that it may use."""
         if caller.models is None:
             return msgspec.structs.replace(caller, routes=None)
         collection = await self._deps.collections.show(caller.tenant_id, store_id, ())
-        models = caller.models | {collection.embedding_model}
+        models = caller.models | collection.models
         return msgspec.structs.replace(caller, routes=None, models=models)
 
     async def _about(

@@ -39,6 +39,7 @@ from backstay.api.ingests import INGEST_ENDPOINTS
 from backstay.api.migrations import MIGRATION_ENDPOINTS
 from backstay.api.openapi import openapi_document
 from backstay.api.pairs import find_wrong, pair_row
+from backstay.api.quality import QUALITY_ENDPOINTS
 from backstay.api.reconcile import reconcile
 from backstay.api.retrieval import RETRIEVAL_ENDPOINTS, RetrievalDeps
 from backstay.api.routes import route_target, routes_view
@@ -470,5 +471,6 @@ ENDPOINTS: tuple[Endpoint[ManageDeps, Any, Any], ...] = (
     *within(lambda deps: deps.retrieval.ingesting, INGEST_ENDPOINTS),
     *within(lambda deps: deps.retrieval.crawling, CRAWL_ENDPOINTS),
     *within(lambda deps: deps.retrieval.migration, MIGRATION_ENDPOINTS),
+    *within(lambda deps: deps.retrieval.quality, QUALITY_ENDPOINTS),
 )  # fmt: skip
 """Everything that the API serves; its document is made from the same."""

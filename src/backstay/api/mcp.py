@@ -91,7 +91,7 @@ class McpDoor:
             conditions = read_filter(told.filter)
             query = Query(text=told.query, limit=told.limit, filter=conditions, principals=principals)
             return SearchResults(
-                results=await self._deps.search.find(on_behalf(caller, headers), told.collection, query)
+                results=await self._deps.ranked.find(on_behalf(caller, headers), told.collection, query)
             )
         if name == "answer":
             asked = convert(arguments, AnswerArguments)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from backstay.api.call_options import read_options
-from backstay.core.caller import Caller, CallTerms
+from backstay.core.caller import Allowance, Caller, CallTerms
 from backstay.core.errors import InvalidRequest
 from backstay.core.ids import new_trace_id
 
@@ -32,6 +32,6 @@ def on_behalf(caller: Caller, headers: Mapping[bytes, bytes]) -> Caller:
             trace_id=options.trace_id or new_trace_id(),
             parent_id=options.parent_id,
             deadline_s=options.deadline_s,
-            max_cost_nanousd=options.max_cost_nanousd,
+            allowance=None if options.max_cost_nanousd is None else Allowance(options.max_cost_nanousd),
         ),
     )

@@ -15,6 +15,7 @@ from backstay.api.ingests import IngestDeps
 from backstay.api.migrations import MigrationDeps
 from backstay.api.on_behalf import on_behalf
 from backstay.api.principals import read_principals
+from backstay.api.quality import QualityDeps
 from backstay.core.caller import Caller
 from backstay.core.errors import Conflict, NotFound, ProviderError, UnknownModel
 from backstay.core.ports import ModelCalls, ModelStreams
@@ -24,6 +25,8 @@ from backstay.retrieval.calibrating import Calibrations
 from backstay.retrieval.collections import NoVectors
 from backstay.retrieval.filters import read_filter
 from backstay.retrieval.generation_store import GenerationStore
+from backstay.retrieval.ranking import RankedSearch
+from backstay.retrieval.ranking_types import Ranking
 from backstay.retrieval.recent import RecentQueries
 from backstay.retrieval.streaming import AnswerStreams
 from backstay.retrieval.types import (
@@ -71,7 +74,10 @@ class RetrievalDeps:
         self.crawling = CrawlDeps(database, store)
         self.ingesting = IngestDeps(database, store)
         self.migration = MigrationDeps(database, store, generations, embeddings, self.search)
-        self.answers = Answers(store, self.search, calls)
+        self.quality = QualityDeps(database, store, embeddings, keeps_queries=keeps_queries)
+        self.ranked = RankedSearch(database, store, self.search, calls, self.quality.asks)
+        self.quality.measuring(self.ranked)
+        self.answers = Answers(store, self.ranked, calls, self.quality.asks)
         self.calibrations = Calibrations(store, self.search)
         self.streams = AnswerStreams(self.answers, calls)
         self.vector_stores = VectorStores(database)
@@ -92,6 +98,7 @@ class NewCollection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     chunking: Chunking = Chunking()
     wrong_answers: WrongAnswers = 0.1
     unsupported: Unsupported = "mark"
+    ranking: Ranking = Ranking()
 
 
 class CollectionList(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,6 +168,12 @@ class SearchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     filter: dict[str, Any] | None = None
     principals: Principals = ()
     group_by: Annotated[str, Meta(pattern="^document$")] | None = None
+    ranking: Ranking | None = None
+    """In the place of the collection's own; ``{}``: none."""
+    messages: Annotated[list[Turn], Meta(max_length=100)] = []
+    """What was said before, for rankings that rewrite the question from it."""
+    explain: bool = False
+    """Whether each result tells of its place at each stage."""
 
 
 class AskBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -174,10 +187,14 @@ class AskBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Whether it is to come as server-sent events."""
 
 
-class SearchResults(msgspec.Struct, frozen=True, kw_only=True):
+class SearchResults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was found, the best first."""
 
     results: list[Found]
+    notes: list[str] = []
+    """What was left out of the ranking, and why."""
+    searched_for: list[str] = []
+    """Where a model looked for other words: what was searched for, the question or its rewriting first."""
 
 
 async def list_collections(deps: RetrievalDeps, asked: Asked[Nothing, Nothing]) -> CollectionList:
@@ -194,6 +211,7 @@ async def create_collection(deps: RetrievalDeps, asked: Asked[Nothing, NewCollec
         language=told.language,
         wrong_answers=told.wrong_answers,
         unsupported=told.unsupported,
+        ranking=told.ranking,
     )
     made = await deps.collections.create(asked.caller.tenant_id, told.name, settings)
     await _note(deps, asked, "collection.create", told.name)
@@ -269,8 +287,11 @@ async def forget_calibration(deps: RetrievalDeps, asked: Asked[Nothing, Nothing]
 async def search(deps: RetrievalDeps, asked: Asked[Nothing, SearchBody]) -> SearchResults:
     headers = dict(asked.request.headers.raw)
     query = _query(asked.body, read_principals(asked.caller, headers, asked.body.principals))
-    found = await deps.search.find(on_behalf(asked.caller, headers), asked.path("collection"), query)
-    return SearchResults(results=found)
+    told, acting = asked.body, on_behalf(asked.caller, headers)
+    ranked = await deps.ranked.rank(
+        acting, asked.path("collection"), query, told.ranking, messages=told.messages, explains=told.explain
+    )  # fmt: skip
+    return SearchResults(results=list(ranked.results), notes=ranked.notes, searched_for=ranked.searched_for)
 
 
 async def answer(deps: RetrievalDeps, asked: Asked[Nothing, AskBody]) -> Answer | StreamingResponse:

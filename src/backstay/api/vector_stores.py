@@ -147,7 +147,7 @@ class _Stores:
             filter=None if told.filters is None else read_filter(to_filter(told.filters)),
             principals=read_principals(caller, headers),
         )
-        found = await self._deps.search.find(on_behalf(caller, headers), store_id, query)
+        found = await self._deps.ranked.find(on_behalf(caller, headers), store_id, query)
         kept = [each for each in found if (each.relevance or 0.0) >= told.ranking_options.score_threshold]
         about = await self._stores.about(caller, store_id, [each.external_id for each in kept], query.principals)
         data = [_result(each, *about[each.external_id]) for each in kept if each.external_id in about]

@@ -9,6 +9,7 @@ from backstay.cli.chunking_options import chunking_options, name_of, told_chunki
 from backstay.cli.context import Cli, command
 from backstay.cli.migration import migration
 from backstay.cli.output import count, dump, hint, local_time, say, table
+from backstay.cli.ranking import ranking_options
 
 UNSUPPORTED = ("mark", "cut", "ask_again")
 
@@ -33,16 +34,19 @@ def collections() -> None:
 )
 @click.option("--unsupported", type=click.Choice(UNSUPPORTED), default="mark", show_default=True,
               help="What becomes of an answer's sentences that no passage supports.")  # fmt: skip
+@ranking_options
 @command
 def create(
     cli: Cli, name: str, embedding_model: str, answer_model: str, language: str, wrong_answers: float, unsupported: str,
-    **chunking: Any,
+    ranking: dict[str, Any] | None, **chunking: Any,
 ) -> None:  # fmt: skip
     """Make a collection."""
-    body = {
+    body: dict[str, Any] = {
         "name": name, "embedding_model": embedding_model, "answer_model": answer_model, "language": language,
         "wrong_answers": wrong_answers, "unsupported": unsupported, "chunking": told_chunking(chunking),
     }  # fmt: skip
+    if ranking is not None:
+        body["ranking"] = ranking
     made = cli.client().post("/v1/collections", body)
     if cli.json:
         dump(made)
@@ -87,6 +91,7 @@ def show(cli: Cli, name: str) -> None:
         ["embedding model", shown["embedding_model"]], ["answer model", shown["answer_model"]],
         ["unsupported sentences", shown["unsupported"]],
         ["wrong answers", f"{shown['wrong_answers']:.0%} of questions at most"],
+        ["ranking", ", ".join(shown["ranking"]) or "as found"],
         ["calibrated", local_time(shown["calibrated_at"])],
     ]  # fmt: skip
     table([shown["name"], ""], rows)
@@ -97,12 +102,22 @@ def show(cli: Cli, name: str) -> None:
 @click.option("--answer-model", help="The model that answers from the documents.")
 @click.option("--wrong-answers", type=float, help="The share of questions that may get a wrong answer.")
 @click.option("--unsupported", type=click.Choice(UNSUPPORTED), help="What becomes of unsupported sentences.")
+@click.option("--no-ranking", is_flag=True, help="Show what is found as it is found.")
+@ranking_options
 @command
-def change(cli: Cli, name: str, **settings: str | float | None) -> None:
-    """Change how a collection answers, from the next question on."""
-    body = {setting: value for setting, value in settings.items() if value is not None}
+def change(
+    cli: Cli, name: str, no_ranking: bool, ranking: dict[str, Any] | None, **settings: str | float | None
+) -> None:
+    """Change how a collection is searched and answers, from the next question on."""
+    if no_ranking and ranking is not None:
+        raise click.UsageError("--no-ranking goes with no other way of ranking.")
+    body: dict[str, Any] = {setting: value for setting, value in settings.items() if value is not None}
+    if no_ranking or ranking is not None:
+        body["ranking"] = ranking or {}
     if not body:
-        raise click.UsageError("Name what to change: --answer-model, --wrong-answers or --unsupported.")
+        raise click.UsageError(
+            "Name what to change: --answer-model, --wrong-answers, --unsupported, or a way of ranking."
+        )
     changed = cli.client().post(f"/v1/collections/{quote(name)}/change", body)
     if cli.json:
         dump(changed)

@@ -29,6 +29,7 @@ from backstay.cli.prices import prices
 from backstay.cli.reconcile import reconcile
 from backstay.cli.retrieval import retrieval
 from backstay.cli.routes import routes
+from backstay.cli.search import search
 from backstay.cli.serve import serve
 from backstay.cli.signin import login
 from backstay.cli.simulate import simulate
@@ -70,7 +71,7 @@ def version(cli: Cli) -> None:
 
 for _command in (
     serve, demo, check, ask, keys, traces, costs, budgets, alerts, audit, workers, reconcile, prices, models, routes,
-    cache, collections, ingest, ingests, crawls, retrieval, mcp, simulate, drill, people, login, webhooks, completion,
-    version,
+    cache, collections, ingest, ingests, crawls, search, retrieval, mcp, simulate, drill, people, login, webhooks,
+    completion, version,
 ):  # fmt: skip
     main.add_command(_command)

@@ -1,23 +1,27 @@
 """Owns ``backstay retrieval`` and its ``eval``: how well a labelled set is searched, by mode."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from backstay.cli.calibrate import calibrate
 from backstay.cli.compare import compare
 from backstay.cli.context import Cli, command
+from backstay.cli.evaluations import history, measure
 from backstay.cli.http import Client
 from backstay.cli.labelled import read_lines, read_qrels
 from backstay.cli.output import dump, say, table
+from backstay.cli.ranking import ranking_options
 from backstay.cli.trial import MODES, as_document, fill
 
 if TYPE_CHECKING:
     from backstay.retrieval.evaluation import Rankings
+
+Ranking = Mapping[str, Any] | None
 
 _DEPTH = 100
 _AT_ONCE = 2
@@ -34,6 +38,8 @@ retrieval.add_command(calibrate)
 
 
 retrieval.add_command(compare)
+retrieval.add_command(measure)
+retrieval.add_command(history)
 
 
 @retrieval.command("eval")
@@ -43,9 +49,10 @@ retrieval.add_command(compare)
 @click.option("--mode", "modes", multiple=True, type=click.Choice(MODES), help="Only these modes.  [default: all]")
 @click.option("--embedding-model", default="embed", show_default=True, help="The model that texts become vectors by.")
 @click.option("--language", default="auto", show_default=True, help="Whose words.")
+@ranking_options
 @command
 def evaluate_set(
-    cli: Cli, corpus: Path, queries: Path, qrels: Path, modes: Sequence[str], embedding_model: str, language: str
+    cli: Cli, corpus: Path, queries: Path, qrels: Path, modes: Sequence[str], ranking: Ranking, **settings: str
 ) -> None:
     """Search a labelled set in a collection that is gone afterwards, and print nDCG@10, recall and MRR by mode."""
     from backstay.retrieval.evaluation import evaluate
@@ -53,8 +60,7 @@ def evaluate_set(
     asked = {str(line["_id"]): str(line["text"]) for line in read_lines(queries)}
     judged = read_qrels(qrels)
     client, name = cli.client(), f"eval-{secrets.token_hex(6)}"
-    wanted = {"name": name, "embedding_model": embedding_model, "language": language}
-    client.post("/v1/collections", wanted)
+    client.post("/v1/collections", {"name": name, **settings, **({} if ranking is None else {"ranking": ranking})})
     try:
         fill(client, name, [as_document(line) for line in read_lines(corpus)])
         found = {

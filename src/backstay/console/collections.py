@@ -1,8 +1,8 @@
 """Owns the pages of collections: their documents, a search that shows each stage, an answer that shows its evidence."""
 
 import re
-from collections.abc import Sequence
-from typing import Any, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 from starlette.responses import Response
@@ -12,26 +12,48 @@ from backstay.console.render import href
 from backstay.console.visit import Visit
 from backstay.core.errors import BackstayError
 from backstay.retrieval import Query
-from backstay.retrieval.types import Answer, Citation, Found, Mode
+from backstay.retrieval.ranking_types import Placed
+from backstay.retrieval.types import Answer, Citation, Found
 
 _PAGE = 50
 _SHOWN = 10
 _LONGEST = 2000
 _EXCERPT = 400
+_MEASURED = 5
+_MEASURES = ("ndcg@10", "recall@10", "mrr@10")
 
-STAGES = {"lexical": "by words", "dense": "by meaning", "hybrid": "by both"}
-"""In the order in which they come: both feed the last."""
+STAGES = {
+    "lexical": "by words",
+    "dense": "by meaning",
+    "search": "by both",
+    "rerank": "reranked",
+    "boost": "boosted",
+    "mmr": "diverse",
+}
+"""In the order in which they come: the first two feed the third, each of the others the next."""
+_ALONE = ("lexical", "dense")
+"""Stages that are searches of their own."""
+_FAR = 1000
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """A result, with its rank and score at each stage; ``None``: not among the first there."""
+    """A result, with its place at each stage where it is among the first."""
 
     found: Found
     excerpt: str
     address: str
     """Of the passage in its document."""
-    ranks: dict[str, int | None]
-    scores: dict[str, float | None]
+    places: dict[str, Placed]
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What a search came to."""
+
+    rows: list[Row] = []
+    stages: dict[str, str] = {}
+    """Those that there were, with their headings."""
+    notes: list[str] = []
+    """What was left out, and why."""
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,8 +73,12 @@ async def show(visit: Visit) -> Response:
 async def one(visit: Visit) -> Response:
     """Show one collection: a search of it, and its documents."""
     asked, reader = _asked(visit.query)
-    rows, problem = await _search(visit, asked, _principals(reader))
-    return await _page(visit, asked=asked, reader=reader, rows=rows, problem=problem)
+    try:
+        seen = await _search(visit, asked, _principals(reader)) if asked else Seen()
+        problem = None
+    except BackstayError as error:
+        seen, problem = Seen(), error.message
+    return await _page(visit, asked=asked, reader=reader, seen=seen, problem=problem)
 
 
 async def answer(visit: Visit) -> Response:
@@ -75,11 +101,13 @@ async def _page(visit: Visit, **more: Any) -> Response:
     documents = await visit.deps.collections.documents(
         visit.tenant_id, name, after=visit.query.get("after", ""), limit=_PAGE + 1
     )
-    shown: dict[str, Any] = {"rows": [], "answer": None, "told": [], **more}
+    shown: dict[str, Any] = {"seen": Seen(), "answer": None, "told": [], **more}
     return visit.page(
         "collection.html",
         collection=collection,
-        stages=STAGES,
+        quality=await visit.deps.quality.of(visit.tenant_id, name, visit.now),
+        measured=(await visit.deps.measures.past(visit.tenant_id, name))[:_MEASURED],
+        measures=_MEASURES,
         **await work(visit, name),
         documents=[(each, _address(name, each.external_id)) for each in documents[:_PAGE]],
         older=visit.link(after=documents[_PAGE - 1].external_id) if len(documents) > _PAGE else None,
@@ -88,31 +116,37 @@ async def _page(visit: Visit, **more: Any) -> Response:
     )
 
 
-async def _search(visit: Visit, asked: str, principals: Sequence[str]) -> tuple[list[Row], str | None]:
-    """Search at each stage, and lay the results side by side; a failure is told in words."""
-    if not asked:
-        return [], None
-    name, found = _name(visit), dict[str, list[Found]]()
-    try:
-        for mode in get_args(Mode):
-            query = Query(text=asked, mode=mode, limit=_SHOWN, principals=principals)
-            found[mode] = await visit.deps.search.find(visit.caller, name, query)
-    except BackstayError as error:
-        return [], error.message
-    ranks = {mode: {each.chunk_id: rank for rank, each in enumerate(hits, 1)} for mode, hits in found.items()}
-    scores = {mode: {each.chunk_id: each.score for each in hits} for mode, hits in found.items()}
-    chunks = {each.chunk_id: each for mode in ("dense", "lexical", "hybrid") for each in found[mode]}
-    order = sorted(chunks, key=lambda chunk: min(ranks["hybrid"].get(chunk, 99), 50 + _best(ranks, chunk)))
-    return [
-        Row(
-            found=chunks[chunk],
-            excerpt=chunks[chunk].text[:_EXCERPT],
-            address=_address(name, chunks[chunk].external_id, chunks[chunk].start, chunks[chunk].end),
-            ranks={mode: ranks[mode].get(chunk) for mode in STAGES},
-            scores={mode: scores[mode].get(chunk) for mode in STAGES},
-        )
-        for chunk in order
-    ], None
+async def _search(visit: Visit, asked: str, principals: Sequence[str]) -> Seen:
+    """Search at each stage, and lay the results side by side. Raises ``BackstayError`` where a search fails."""
+    name, found = _name(visit), dict[str, Found]()
+    places: dict[str, dict[str, Placed]] = {}
+    for mode in _ALONE:
+        query = Query(text=asked, mode=mode, limit=_SHOWN, principals=principals)
+        for rank, hit in enumerate(await visit.deps.search.find(visit.caller, name, query), 1):
+            found[hit.chunk_id] = hit
+            places.setdefault(hit.chunk_id, {})[mode] = Placed(rank=rank, score=hit.score)
+    query = Query(text=asked, limit=_SHOWN, principals=principals)
+    ranked = await visit.deps.ranked.rank(visit.caller, name, query, explains=True, is_trial=True)
+    final = {hit.chunk_id: rank for rank, hit in enumerate(ranked.results)}
+    for hit in ranked.results:
+        found[hit.chunk_id] = hit
+        places.setdefault(hit.chunk_id, {}).update({str(stage): place for stage, place in hit.stages.items()})
+    order = sorted(found, key=lambda chunk: final.get(chunk, _FAR + min(at.rank for at in places[chunk].values())))
+    reached = {"search", *_ALONE}.union(*(hit.stages for hit in ranked.results))
+    return Seen(
+        rows=[_row(name, found[chunk], places[chunk]) for chunk in order],
+        stages={stage: words for stage, words in STAGES.items() if stage in reached},
+        notes=ranked.notes,
+    )
+
+
+def _row(name: str, found: Found, places: Mapping[str, Placed]) -> Row:
+    return Row(
+        found=found,
+        excerpt=found.text[:_EXCERPT],
+        address=_address(name, found.external_id, found.start, found.end),
+        places=dict(places),
+    )
 
 
 def _told(name: str, answer: Answer) -> list[Told]:
@@ -124,10 +158,6 @@ def _told(name: str, answer: Answer) -> list[Told]:
         )
         for sentence in answer.sentences
     ]
-
-
-def _best(ranks: dict[str, dict[str, int]], chunk: str) -> int:
-    return min(each.get(chunk, 99) for each in ranks.values())
 
 
 def _name(visit: Visit) -> str:

@@ -20,6 +20,7 @@ from backstay.tracing import CallReading, StoredSpan
 _WIRES = {
     ("chat", "openai"): "/v1/chat/completions",
     ("embeddings", "openai"): "/v1/embeddings",
+    ("rerank", "openai"): "/v1/rerank",
     ("chat", "responses"): "/v1/responses",
     ("chat", "anthropic"): "/v1/messages",
     ("count_tokens", "anthropic"): "/v1/messages/count_tokens",

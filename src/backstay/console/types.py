@@ -19,7 +19,10 @@ from backstay.ledger.savings import FoundSavings
 from backstay.retrieval import Collections, Search
 from backstay.retrieval.answering import Answers
 from backstay.retrieval.ingests import Ingests
+from backstay.retrieval.measuring import Measuring
 from backstay.retrieval.migrating import Migrations
+from backstay.retrieval.quality import QualityWatch
+from backstay.retrieval.ranking import RankedSearch
 from backstay.tracing import CallReading, StoredSpan, TraceStore
 
 
@@ -66,6 +69,9 @@ class ConsoleDeps:
     burns: Burns
     collections: Collections
     search: Search
+    ranked: RankedSearch
+    quality: QualityWatch
+    measures: Measuring
     answers: Answers
     ingests: Ingests
     migrations: Migrations

@@ -1,5 +1,8 @@
 """Owns who is calling: the identity and rights that admission found for a request."""
 
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Literal, get_args
 
 import msgspec
@@ -30,13 +33,35 @@ class CallLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Calls at once."""
 
 
+class Allowance:
+    """The most that all calls together may cost which are made for one request: each may spend what those before left.
+
+    Calls under one allowance are made one after another, so that no two count on the same money.
+    """
+
+    def __init__(self, most_nanousd: NanoUSD):
+        self._left = int(most_nanousd)
+        self._turns = asyncio.Lock()
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncGenerator[NanoUSD]:
+        """Wait until no other call is under way, and tell what is left."""
+        async with self._turns:
+            yield NanoUSD(self._left)
+
+    def spend(self, cost_nanousd: NanoUSD | None) -> None:
+        """Take off what a call has cost; ``None``: nobody knows, so that nothing may be left."""
+        self._left = 0 if cost_nanousd is None else max(self._left - cost_nanousd, 0)
+
+
 class CallTerms(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request asks of each model call that Backstay makes for it."""
+    """What a request asks of the model calls that Backstay makes for it."""
 
     trace_id: str | None = None
     parent_id: str | None = None
     deadline_s: float | None = None
-    max_cost_nanousd: NanoUSD | None = None
+    allowance: Allowance | None = None
+    """What they may cost together; ``None``: what budgets allow."""
 
 
 NO_TERMS = CallTerms()

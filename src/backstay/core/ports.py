@@ -22,6 +22,10 @@ class Embedder(Protocol):
         ...
 
 
+OwnOperation = Literal["chat", "embeddings", "rerank"]
+"""What calls that Backstay makes for callers of its own API may ask of a model."""
+
+
 class ModelAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """What a model answered, on OpenAI's wire."""
 
@@ -34,9 +38,7 @@ class ModelAnswer(msgspec.Struct, frozen=True, kw_only=True):
 class ModelCalls(Protocol):
     """Make a model call for a caller of Backstay's own API."""
 
-    async def make(
-        self, caller: Caller, operation: Literal["chat", "embeddings"], body: Mapping[str, Any]
-    ) -> ModelAnswer:
+    async def make(self, caller: Caller, operation: OwnOperation, body: Mapping[str, Any]) -> ModelAnswer:
         """Make it like any call of theirs: admitted, limited, paid from their budgets, traced.
 
         Raises:

@@ -3,6 +3,7 @@
 from backstay.core.errors import Untranslatable
 from backstay.gateway.types import Incoming, Target
 from backstay.providers import Dialect, Fields, ReplySummary, spoken
+from backstay.providers.rerank_wire import read_rerank_summary
 
 
 def write_request(incoming: Incoming, fields: Fields, target: Target) -> bytes:
@@ -34,4 +35,6 @@ def read_summary(incoming: Incoming, dialect: Dialect, body: bytes) -> ReplySumm
     """Read what the books need of an answer in a target's dialect. Raises ``ProviderError`` if it is none."""
     if incoming.operation == "embeddings" and dialect.embeddings:
         return dialect.embeddings.read_summary(body)
+    if incoming.operation == "rerank":
+        return read_rerank_summary(body)
     return ReplySummary()

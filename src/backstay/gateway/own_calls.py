@@ -1,15 +1,15 @@
 """Owns model calls that Backstay makes for callers of its own API: the same way as theirs, with no socket."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from backstay.cache import Directives
 from backstay.core.caller import Caller
 from backstay.core.errors import ProviderError
-from backstay.core.money import usd
-from backstay.core.ports import ModelAnswer
+from backstay.core.money import NanoUSD, usd
+from backstay.core.ports import ModelAnswer, OwnOperation
 from backstay.gateway.call import Gateway, call
 from backstay.gateway.gate import Gate
 from backstay.gateway.types import Headers, Incoming
@@ -18,7 +18,11 @@ from backstay.providers import OPENAI
 from backstay.providers.sse import FrameSplitter
 from backstay.tracing import Span
 
-_PATHS: Mapping[Literal["chat", "embeddings"], str] = {"chat": "/v1/chat/completions", "embeddings": "/v1/embeddings"}
+_PATHS: Mapping[OwnOperation, str] = {
+    "chat": "/v1/chat/completions",
+    "embeddings": "/v1/embeddings",
+    "rerank": "/v1/rerank",
+}
 
 _EXACT = Directives(exact_only=True)
 """What a prompt quotes depends on who may read it: an answer to a like one may hold what this caller may not see."""
@@ -31,9 +35,7 @@ class OwnCalls:
         self._gateway = gateway
         self._gate = gate
 
-    async def make(
-        self, caller: Caller, operation: Literal["chat", "embeddings"], body: Mapping[str, Any]
-    ) -> ModelAnswer:
+    async def make(self, caller: Caller, operation: OwnOperation, body: Mapping[str, Any]) -> ModelAnswer:
         """Make a call that is not streamed, on OpenAI's wire.
 
         Raises:
@@ -61,12 +63,33 @@ class OwnCalls:
     async def _call(
         self,
         caller: Caller,
-        operation: Literal["chat", "embeddings"],
+        operation: OwnOperation,
         body: Mapping[str, Any],
         sink: "WholeAnswer | _TextOfStream",
     ) -> Span | None:
-        sent = msgspec.json.encode(body)
+        allowance = caller.terms.allowance
         spans: list[Span] = []
+        if allowance is None:
+            await self._call_within(caller, operation, body, sink, spans, None)
+            return spans[0] if spans else None
+        async with allowance.turn() as left:
+            try:
+                await self._call_within(caller, operation, body, sink, spans, left)
+            finally:  # what was begun is recorded, however it ended; what was not let in costs nothing
+                if spans:
+                    allowance.spend(spans[0].cost_nanousd)
+        return spans[0] if spans else None
+
+    async def _call_within(
+        self,
+        caller: Caller,
+        operation: OwnOperation,
+        body: Mapping[str, Any],
+        sink: "WholeAnswer | _TextOfStream",
+        spans: list[Span],
+        max_cost_nanousd: NanoUSD | None,
+    ) -> None:
+        sent = msgspec.json.encode(body)
         ticket = await self._gate.enter(caller.tenant_id, caller.priority, len(sent))
         try:
             incoming = Incoming(
@@ -82,13 +105,12 @@ class OwnCalls:
                 trace_id=caller.terms.trace_id,
                 parent_id=caller.terms.parent_id,
                 deadline_s=caller.terms.deadline_s,
-                max_cost_nanousd=caller.terms.max_cost_nanousd,
+                max_cost_nanousd=max_cost_nanousd,
                 observe=spans.append,
             )
             await call(self._gateway, incoming, sink)
         finally:
             self._gate.leave(ticket)
-        return spans[0] if spans else None
 
 
 def _answer(span: Span | None, sink: "WholeAnswer | _TextOfStream") -> ModelAnswer:

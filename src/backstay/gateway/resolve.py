@@ -10,6 +10,7 @@ from backstay.core.errors import Forbidden, InvalidRequest, UnknownModel
 from backstay.gateway.body import read_fields, read_flag, read_text
 from backstay.gateway.types import Incoming, Model, Target
 from backstay.providers import Fields
+from backstay.providers.rerank_wire import read_rerank_request
 
 _SUGGESTIONS = 5
 
@@ -135,6 +136,9 @@ def _narrowed(model: Model, only_target: str | None) -> Model:
 
 def _require_content(incoming: Incoming, fields: Fields) -> None:
     if incoming.dialect.name == "responses" and _KEPT_ELSEWHERE & fields.keys():
+        return
+    if incoming.operation == "rerank":
+        read_rerank_request(fields)
         return
     name = "input" if incoming.operation == "embeddings" or incoming.dialect.name == "responses" else "messages"
     beginning = bytes(memoryview(fields.get(name, b"null"))[:64])

@@ -22,6 +22,7 @@ from backstay.providers.counting import (
 )
 from backstay.providers.exact_counting import count_input_tokens
 from backstay.providers.model_limits import known_context, known_output_limit
+from backstay.providers.rerank_wire import most_rerank_tokens, most_search_units, read_rerank_request
 
 _LONGEST_OUTPUT_TOKENS = 400_000
 """Longest answer of a model of which nothing is known: more than any listed one's, DeepSeek's 384K (2026-11)."""
@@ -242,6 +243,10 @@ class _Bound:
         self._searches = most_tool_rounds(fields)
         self._percent = most_price_percent(fields, provider, model, target.default_geo)
         self._without = ruled_out(fields)
+        if incoming.operation == "rerank":
+            asked = read_rerank_request(fields)
+            self._input_tokens = max(self._input_tokens, most_rerank_tokens(asked))
+            self._searches = most_search_units(asked)
         self.output_tokens = 0
         self.can_be_shorter = incoming.operation == "chat" and not _CUT_ELSEWHERE & fields.keys()
         """Whether one number limits its output. Several candidates, or a prediction, would be cut at other places."""

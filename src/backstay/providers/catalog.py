@@ -150,6 +150,28 @@ _ROWS = (
         price_provider="fireworks",
         quirks=_MAX_TOKENS,
     ),
+    # Rerankers: their chats and embeddings, where they have any, are other wires. Sources: see `rerank_wire.py`.
+    Vendor(
+        name="cohere",
+        base_url="https://api.cohere.com",
+        key_env="CO_API_KEY",
+        other_key_envs=("COHERE_API_KEY",),
+        paths={"rerank": "/v2/rerank"},
+        price_provider="cohere",
+    ),
+    Vendor(
+        name="jina",
+        base_url="https://api.jina.ai/v1",
+        key_env="JINA_API_KEY",
+        paths={"rerank": "/rerank", "embeddings": "/embeddings"},
+    ),
+    Vendor(
+        name="voyage",
+        base_url="https://api.voyageai.com/v1",
+        key_env="VOYAGE_API_KEY",
+        paths={"rerank": "/rerank", "embeddings": "/embeddings"},
+        price_provider="voyageai",
+    ),
     Vendor(name="ollama", base_url="http://127.0.0.1:11434/v1", is_free=True, quirks=_MAX_TOKENS),
     Vendor(name="vllm", base_url="http://127.0.0.1:8000/v1", is_free=True, quirks=_MAX_TOKENS),
     Vendor(name="llamacpp", base_url="http://127.0.0.1:8080/v1", is_free=True, quirks=_MAX_TOKENS),

@@ -69,6 +69,8 @@ class LocalProvider(HttpProvider):
         Raises:
             Untranslatable: The embedding model is asked to chat, or the chat model for vectors.
         """
+        if request.operation == "rerank":
+            raise Untranslatable(f"{self.name} has no reranker. A chat model can order passages too.", param="model")
         wrong = CHAT_MODEL if request.operation == "embeddings" else EMBEDDING_MODEL
         if request.model_id == wrong:
             raise Untranslatable(f"{self.name}/{wrong} {_PURPOSES[wrong]}", param="model")

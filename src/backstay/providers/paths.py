@@ -12,7 +12,7 @@ Paths = Mapping[Operation | str, str]
 """By operation; a stream's under ``chat stream`` where it is not the chat's."""
 
 PATHS: Mapping[str, Paths] = {
-    "openai": {"chat": "/chat/completions", "embeddings": "/embeddings"},
+    "openai": {"chat": "/chat/completions", "embeddings": "/embeddings", "rerank": "/rerank"},
     "responses": {"chat": "/responses"},
     "anthropic": {"chat": "/v1/messages", "count_tokens": "/v1/messages/count_tokens"},
     "gemini": {

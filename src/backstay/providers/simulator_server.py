@@ -37,6 +37,8 @@ _JSON = {"content-type": "application/json"}
 _OPERATIONS: Mapping[str, tuple[Dialect, Operation]] = {
     "/v1/chat/completions": (OPENAI, "chat"),
     "/v1/embeddings": (OPENAI, "embeddings"),
+    "/v1/rerank": (OPENAI, "rerank"),
+    "/v2/rerank": (OPENAI, "rerank"),
     "/v1/responses": (RESPONSES, "chat"),
     "/v1/messages": (ANTHROPIC, "chat"),
     "/v1/messages/count_tokens": (ANTHROPIC, "count_tokens"),

@@ -10,7 +10,7 @@ from backstay.core.embeddings import EmbeddingRequest, EmbeddingResponse
 from backstay.core.errors import BackstayError, ProviderError
 from backstay.core.usage import Usage
 
-Operation = Literal["chat", "embeddings", "count_tokens"]
+Operation = Literal["chat", "embeddings", "rerank", "count_tokens"]
 
 Fields = dict[str, msgspec.Raw]
 """A request body's top-level fields, each still the JSON text that came: what nobody reads stays untouched."""

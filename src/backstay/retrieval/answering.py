@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -10,11 +10,12 @@ import msgspec
 from backstay.core.caller import Caller
 from backstay.core.ports import ModelAnswer, ModelCalls
 from backstay.retrieval.analysis import Analyzer
+from backstay.retrieval.asks import Asks
 from backstay.retrieval.chunking import sentences
 from backstay.retrieval.completions import text_of
 from backstay.retrieval.conversation import earlier_questions
 from backstay.retrieval.evidence import control, evidence
-from backstay.retrieval.search import Search
+from backstay.retrieval.ranking import RankedSearch
 from backstay.retrieval.store import RetrievalStore
 from backstay.retrieval.support import Verifier
 from backstay.retrieval.types import Answer, Collection, Found, Manner, Query, Sentence, Turn, Unsupported
@@ -40,10 +41,11 @@ _MARKS = re.compile(r"\s*\[\d+(?:\s*,\s*\d+)*\]")
 class Answers:
     """Answers questions from the collections of one worker."""
 
-    def __init__(self, store: RetrievalStore, search: Search, calls: ModelCalls):
+    def __init__(self, store: RetrievalStore, search: RankedSearch, calls: ModelCalls, asks: Asks):
         self._store = store
         self._search = search
         self._calls = calls
+        self._asks = asks
 
     async def give(self, caller: Caller, name: str, query: Query, messages: Sequence[Turn] = ()) -> Answer:
         """Answer a question from what its principals may read, with places that support each sentence.
@@ -85,16 +87,21 @@ class Answers:
         collection = await self._store.find(caller.tenant_id, name)
         if messages and not query.earlier:
             query = msgspec.structs.replace(query, earlier=earlier_questions(messages))
-        found = await self._search.find(caller, name, query)
+        ranked = await self._search.rank(caller, name, query, messages=messages, is_trial=True)
         analyzer = Analyzer(collection.language)
-        if not found or not await self._holds(collection, evidence(analyzer, query.text, found[:_SEEN])):
-            return Answer(answer=ABSTENTION, abstained=True, sentences=[], trace_id=None, cost_usd="0")
-        passages = _packed(found)
+        if not ranked.hits or not await self._holds(collection, evidence(analyzer, query.text, ranked.hits[:_SEEN])):
+            self._asks.note(ranked.ask, abstained=True)
+            return Answer(
+                answer=ABSTENTION, abstained=True, sentences=[], trace_id=None, cost_usd="0", notes=ranked.notes
+            )
+        passages = _packed(ranked.results)
         return Draft(
             payer=collection.payer(caller),
             request=_request(collection, query.text, passages, messages, manner.instructions) | _in_manner(manner),
             verifier=Verifier(analyzer, passages),
             unsupported=collection.settings.unsupported,
+            notes=ranked.notes,
+            noted=lambda answer: self._asks.note(ranked.ask, abstained=answer.abstained),
         )
 
     async def _holds(self, collection: Collection, found: float) -> bool:
@@ -112,10 +119,16 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """On OpenAI's chat wire."""
     verifier: Verifier
     unsupported: Unsupported = "mark"
+    notes: list[str] = []
+    """What was left out of the search."""
+    noted: Callable[[Answer], None] = lambda _: None
+    """Told of the answer."""
 
     def read(self, told: ModelAnswer) -> Answer:
         """Check what the model wrote. Raises ``ProviderError`` where it is no completion."""
         answer = _checked(_MARKS.sub("", text_of(told)).strip(), told, self.verifier)
+        answer = msgspec.structs.replace(answer, notes=self.notes)
+        self.noted(answer)
         return without_unsupported(answer) if self.unsupported == "cut" else answer
 
 

@@ -71,6 +71,10 @@ class Embeddings:
             vectors += await self._embed(caller, collection, texts[start : start + BATCH])
         return vectors
 
+    def remembered(self, collection: Collection, text: str) -> Vector | None:
+        """Return the vector of a query that was embedded a moment ago; ``None``: it was not, or is forgotten."""
+        return self._queries.get((collection.tenant_id, collection.embedding_model, text))
+
     async def _embed(self, caller: Caller, collection: Collection, texts: Sequence[str]) -> list[Vector]:
         model = collection.embedding_model
         body = {"model": model, "input": [text or " " for text in texts], "encoding_format": "base64"}

@@ -29,7 +29,8 @@ where c.tenant_id = %(tenant_id)s and collection = %(collection)s and state = 'l
 select c.collection as name, settings ->> 'answer_model' as answer_model,
   (select calibrated_at from retrieval_calibrations r where r.tenant_id = c.tenant_id and r.generation = g.generation),
   coalesce((settings ->> 'wrong_answers')::float8, 0.1) as wrong_answers,
-  coalesce(settings ->> 'unsupported', 'mark') as unsupported, chunking, embedding_model, language,
+  coalesce(settings ->> 'unsupported', 'mark') as unsupported,
+  coalesce(settings -> 'ranking', '{}') as ranking, chunking, embedding_model, language,
   generation, c.created_at, count(d.document_id) as documents, coalesce(sum(octet_length(d.body)), 0)::bigint as size_bytes,
   (select count(*) from retrieval_chunks k where k.tenant_id = c.tenant_id and k.generation = g.generation) as chunks
 from retrieval_collections c

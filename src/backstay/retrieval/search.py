@@ -56,7 +56,10 @@ class Search:
             StoreUnavailable: Postgres does not answer.
             BackstayError: What a call of the embedding model may end with.
         """
-        collection = await self._store.find(caller.tenant_id, name)
+        return await self.starting_from(caller, await self._store.find(caller.tenant_id, name), query)
+
+    async def starting_from(self, caller: Caller, collection: Collection, query: Query) -> list[Found]:
+        """Search a collection that was just read. Else as ``find``."""
         if self._hear is not None:
             self._hear(collection, query)
         while True:
@@ -64,7 +67,7 @@ class Search:
             if len(found) >= query.limit:
                 return found
             # Where another generation became the live one meanwhile, this one may have been dropped under our hands.
-            earlier, collection = collection, await self._store.find(caller.tenant_id, name)
+            earlier, collection = collection, await self._store.find(caller.tenant_id, collection.name)
             if collection.generation == earlier.generation:
                 return found
 

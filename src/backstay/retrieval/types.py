@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from backstay.core.caller import Caller
 from backstay.retrieval.filters import Filter
+from backstay.retrieval.ranking_types import ModelName, Placed, Ranking, Stage
 from backstay.statistics.logistic import Curve
 
 Mode = Literal["hybrid", "dense", "lexical"]
@@ -27,7 +28,6 @@ the answer is without them. ``ask_again``: the model is asked once more, told wh
 _LINE = r"^[^\s\u0000-\u001f\u007f]([^\u0000-\u001f\u007f]*[^\s\u0000-\u001f\u007f])?$"
 
 CollectionName = Annotated[str, Meta(pattern=r"^[0-9A-Za-z][0-9A-Za-z_-]{0,62}$")]
-ModelName = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\s]+$")]
 ExternalId = Annotated[str, Meta(min_length=1, max_length=1000, pattern=_LINE)]
 Principal = Annotated[str, Meta(min_length=1, max_length=200, pattern=_LINE)]
 Principals = Annotated[tuple[Principal, ...], Meta(max_length=1000)]
@@ -67,6 +67,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     wrong_answers: WrongAnswers = 0.1
     """Of all questions, the share that may get an answer that the documents do not hold, at the mean."""
     unsupported: Unsupported = "mark"
+    ranking: Ranking = Ranking()
+    """Of the first hits of searches that do not say otherwise, and of answers."""
 
 
 class SettingsChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -75,6 +77,7 @@ class SettingsChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     answer_model: ModelName | None = None
     wrong_answers: WrongAnswers | None = None
     unsupported: Unsupported | None = None
+    ranking: Ranking | None = None
 
 
 class Collection(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,10 +115,17 @@ class CollectionView(msgspec.Struct, frozen=True, kw_only=True):
     chunking: Chunking
     wrong_answers: float
     unsupported: Unsupported
+    ranking: Ranking
     calibrated_at: dt.datetime | None
     """``None``: no labels of its own; relevance and abstention go by what holds elsewhere."""
     generation: int
     created_at: dt.datetime
+
+    @property
+    def models(self) -> frozenset[str]:
+        """Those that a search of it calls."""
+        others = [each.model for each in (self.ranking.expand, self.ranking.rerank) if each is not None]
+        return frozenset([self.embedding_model, *others])
 
 
 class NewDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -268,6 +278,8 @@ class Found(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where the collection has parents: what an answer is written from."""
     page_starts: tuple[int, ...] = ()
     """Where further pages begin within the parent, or the text where there is none."""
+    stages: Mapping[Stage, Placed] = {}
+    """Its place at each stage of the ranking, where that was asked for."""
 
 
 class Citation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -288,7 +300,7 @@ class Sentence(msgspec.Struct, frozen=True, kw_only=True):
     citations: list[Citation]
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An answer from documents."""
 
     answer: str
@@ -300,6 +312,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """Of the call of the answer model; ``None``: it was not asked."""
     cost_usd: str | None
     """Of that call; ``None``: not known."""
+    notes: list[str] = []
+    """What was left out of the search, and why."""
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -327,7 +341,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 
     text: str
     earlier: Sequence[tuple[str, float]] = ()
-    """What was asked before in the conversation, each with its weight beside the text's own, which is 1."""
+    """What else is searched for, such as what was asked before in the conversation, each with its weight beside the
+    text's own, which is 1."""
     limit: int = 10
     mode: Mode = "hybrid"
     filter: Filter | None = None

@@ -75,7 +75,8 @@ def say(behaviour: Behaviour, request: ChatRequest, chance: random.Random, *, fa
         calls = tuple(_tool_use(tool, chance, wrong=fault == "wrong") for tool in tools)
         return Said(parts=calls, reason="tool_calls")
     if request.output_format is not None:
-        return Said(parts=(Text(text=_json(request, chance, wrong=fault == "wrong")),), reason="stop")
+        text = _canned_json(behaviour, request) if fault != "wrong" else None
+        return Said(parts=(Text(text=text or _json(request, chance, wrong=fault == "wrong")),), reason="stop")
     messages, begun = _split_begun(request.messages)
     request = msgspec.structs.replace(request, messages=messages)
     text = _text(behaviour, request, chance, wrong=fault == "wrong")
@@ -116,6 +117,17 @@ def _tool_use(tool: Tool, chance: random.Random, *, wrong: bool) -> ToolUse:
         arguments = break_instance(arguments)
     number = chance.getrandbits(64)
     return ToolUse(id=f"call_{number:016x}", name=tool.name, arguments=msgspec.json.encode(arguments).decode())
+
+
+def _canned_json(behaviour: Behaviour, request: ChatRequest) -> str | None:
+    """Return the canned answer to a prompt where that is JSON."""
+    prompt = _last_prompt(request.messages).lower()
+    text = next((canned.text for canned in behaviour.canned if canned.contains.lower() in prompt), "")
+    try:
+        msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return None
+    return text
 
 
 def _json(request: ChatRequest, chance: random.Random, *, wrong: bool) -> str:

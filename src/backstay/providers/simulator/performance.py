@@ -64,16 +64,33 @@ def named(response: ChatResponse, dialect: Dialect) -> ChatResponse:
 
 def perform_plan(plan: Plan, request: ChatRequest, dialect: Dialect) -> Performance:
     """Answer a chat as planned."""
-    fault = plan.fault
-    outcome = fault.kind if fault else "answer"
-    if fault and (fault.kind == "status" or (fault.kind == "error_event" and not request.stream)):
-        return perform_error(_error(fault), dialect, outcome=outcome, latency_s=plan.latency_s)
-    if fault and fault.kind == "reset":
-        return Performance(outcome=outcome, latency_s=plan.latency_s, status=None, ending="break")
-    if fault and fault.kind == "hang" and fault.after_tokens is None:
-        return Performance(outcome=outcome, latency_s=plan.latency_s, status=None, ending="hang")
+    outcome = plan.fault.kind if plan.fault else "answer"
+    if (struck := _struck_before(plan, dialect, is_stream=request.stream)) is not None:
+        return struck
     plan = msgspec.structs.replace(plan, response=named(plan.response, dialect))
-    return _stream(plan, request, dialect, outcome) if request.stream else _whole(plan, dialect, outcome)
+    if request.stream:
+        return _stream(plan, request, dialect, outcome)
+    return _whole(plan, dialect.write_response(plan.response), outcome)
+
+
+def perform_body_struck(plan: Plan, body: bytes, dialect: Dialect) -> Performance:
+    """Answer what is no chat with one JSON document, as late and with the fault that was planned."""
+    struck = _struck_before(plan, dialect, is_stream=False)
+    return struck or _whole(plan, body, plan.fault.kind if plan.fault else "answer")
+
+
+def _struck_before(plan: Plan, dialect: Dialect, *, is_stream: bool) -> Performance | None:
+    """Return what a fault makes of a call that gets no answer at all; ``None``: it gets one, or a part."""
+    fault = plan.fault
+    if fault is None:
+        return None
+    if fault.kind == "status" or (fault.kind == "error_event" and not is_stream):
+        return perform_error(_error(fault), dialect, outcome=fault.kind, latency_s=plan.latency_s)
+    if fault.kind == "reset":
+        return Performance(outcome=fault.kind, latency_s=plan.latency_s, status=None, ending="break")
+    if fault.kind == "hang" and fault.after_tokens is None:
+        return Performance(outcome=fault.kind, latency_s=plan.latency_s, status=None, ending="hang")
+    return None
 
 
 def _error(fault: Fault) -> ProviderError:
@@ -81,8 +98,7 @@ def _error(fault: Fault) -> ProviderError:
     return ProviderError(message, status=fault.status, kind=kind_of(fault.status), retry_after_s=fault.retry_after_s)
 
 
-def _whole(plan: Plan, dialect: Dialect, outcome: str) -> Performance:
-    body = dialect.write_response(plan.response)
+def _whole(plan: Plan, body: bytes, outcome: str) -> Performance:
     tokens = plan.response.usage.output_tokens or 0
     latency_s = plan.latency_s + plan.first_token_s + plan.token_s * tokens
     pieces, ending = (Piece(0.0, body),), "complete"

@@ -11,10 +11,12 @@ from backstay.core.clock import Clock, SystemClock
 from backstay.core.embeddings import EmbeddingResponse
 from backstay.core.errors import InvalidRequest
 from backstay.core.usage import Usage
+from backstay.providers.rerank_wire import read_rerank_request
 from backstay.providers.simulator.content import input_tokens, tokens_in
 from backstay.providers.simulator.embedding import embed
 from backstay.providers.simulator.performance import Performance, named, perform_body, perform_error, perform_plan
 from backstay.providers.simulator.plan import chance_of, plan
+from backstay.providers.simulator.reranking import perform_rerank
 from backstay.providers.simulator.responses import SimulatedResponses
 from backstay.providers.simulator.script import Script, read_script
 from backstay.providers.types import Dialect, EmbeddingsWire, Fields, Operation
@@ -60,9 +62,13 @@ class Simulation:
         if operation == "count_tokens" and dialect.counter is not None:
             counter = dialect.counter
             return perform_body(counter.write_count(input_tokens(counter.read_request(fields))))
+        elapsed_s = (self._clock.monotonic_ns() - self._began_ns) / 1e9
+        if operation == "rerank":
+            wanted = read_rerank_request(fields)
+            behaviour = self.script.behaviour(wanted.model, elapsed_s)
+            return perform_rerank(wanted, behaviour, chance_of(self.seed, sequence, body), dialect)
         own, fields = fields, self._responses.expand(fields) if dialect.name == "responses" else fields
         request = dialect.read_request(fields)
-        elapsed_s = (self._clock.monotonic_ns() - self._began_ns) / 1e9
         behaviour = self.script.behaviour(request.model, elapsed_s)
         created_s = self._clock.now_ns() // 1_000_000_000
         planned = plan(behaviour, request, chance_of(self.seed, sequence, body), created_s=created_s)
