@@ -21,7 +21,7 @@ def asks(generation: int, number: int, *, topic: int, abstained: int, relevance:
     chance = np.random.default_rng(topic)
     rows: list[AskRow] = []
     for place in range(number):
-        vector = chance.normal(scale=0.2, size=8)
+        vector = chance.normal(scale=0.1, size=8)
         vector[topic] += 1
         vector /= np.linalg.norm(vector)
         rows.append(

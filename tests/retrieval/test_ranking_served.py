@@ -273,3 +273,44 @@ def test_all_calls_of_an_answer_together_keep_within_its_cost(server: Server, ke
         with urllib.request.urlopen(request, timeout=60) as answer:
             notes = json.load(answer).get("notes", [])
         assert len(notes) == left_out, (most, notes)
+
+
+def test_what_a_labelled_set_measures_is_kept(server: Server) -> None:
+    """By its label, with intervals, the newest first; what is not saved is not kept."""
+    queries, qrels = server.folder / "queries.jsonl", server.folder / "qrels.tsv"
+    queries.write_text('{"_id": "1", "text": "opens at nine"}\n{"_id": "2", "text": "lovely garden in spring"}\n')
+    qrels.write_text("1\thours\t1\n1\tagain\t1\n2\tgarden\t1\n")
+    files = ("--collection", "docs", "--queries", str(queries), "--qrels", str(qrels))
+    told = server.ask("retrieval", "measure", *files, "--save", "first", "--mmr", "1")
+    assert told["queries"] == 2 and told["measures"]["ndcg@10"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
+    server.ask("retrieval", "measure", *files)
+    (kept,) = server.ask("retrieval", "history", "--collection", "docs")["evaluations"]
+    assert (kept["label"], kept["ranking"]) == ("first", {"mmr": {"lambda": 1.0}})
+    assert "first" in server.run("retrieval", "history", "--collection", "docs").stdout
+
+
+def test_searches_and_questions_are_watched(server: Server, key: str) -> None:
+    """Both count, measurements do not; a question that is not answered is a gap, told to admins alone."""
+    admin = server.ask("keys", "create", "--name", "admin", "--rights", "call,admin")["key"]
+
+    def quality() -> dict[str, Any]:
+        request = urllib.request.Request(
+            f"{server.url}/v1/collections/docs/quality", headers={"authorization": f"Bearer {admin}"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
+    question = "Which zebra signed the treaty of Lisbon?"
+    status, answer = post(server, key, "/v1/collections/docs/answer", {"question": question})
+    assert status == 200 and answer["abstained"]
+    eventually(lambda: any(question in gap["examples"] for gap in quality()["gaps"]))
+    told = quality()
+    assert told["now"]["asks"] > told["now"]["answers"] >= 1 and told["changes"] == []
+    assert not any("lovely garden in spring" in gap["examples"] for gap in told["gaps"])
+    request = urllib.request.Request(
+        f"{server.url}/v1/collections/docs/quality", headers={"authorization": f"Bearer {key}"}
+    )
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=60)
+    with refused.value:
+        assert refused.value.code == 403

@@ -1,5 +1,6 @@
 """Owns the watch over a collection without labels: whether it is asked, and answers, as it did before."""
 
+import asyncio
 import datetime as dt
 from collections.abc import Sequence
 from statistics import fmean
@@ -30,6 +31,7 @@ _LIKELY = 0.5
 _SAME = 0.7
 """Cosine from which on two unanswered questions are one gap; between paraphrases MiniLM gives 0.7 to 0.9."""
 _MOST_GAPS = 10
+_MOST_UNANSWERED = 1000
 _EXAMPLES = 3
 
 
@@ -87,7 +89,9 @@ class QualityWatch:
         begins = now - NOW
         current = await self._quality.asks(collection, begins, now, limit=_MOST)
         earlier = await self._quality.asks(collection, begins - BEFORE, begins, limit=_MOST)
-        return compare(_window(current, begins, now), _window(earlier, begins - BEFORE, begins), current, earlier)
+        windows = _window(current, begins, now), _window(earlier, begins - BEFORE, begins)
+        # The tests take a tenth of a second, in which others are answered.
+        return await asyncio.to_thread(compare, *windows, current, earlier)
 
 
 def compare(now: Window, before: Window, current: Sequence[PastAsk], earlier: Sequence[PastAsk]) -> Quality:
@@ -120,20 +124,25 @@ def compare(now: Window, before: Window, current: Sequence[PastAsk], earlier: Se
 
 
 def gaps(asks: Sequence[PastAsk]) -> list[Gap]:
-    """Group questions that were not answered: each joins the group whose first question it is most like."""
-    heads: list[npt.NDArray[np.float32]] = []
+    """Group the last questions that were not answered: each joins the group whose first question it is most like."""
+    told = [
+        (each.query, np.frombuffer(each.direction, dtype=np.float16).astype(np.float32))
+        for each in asks
+        if each.abstained and each.query is not None and each.direction is not None
+    ][:_MOST_UNANSWERED]
+    if not told:
+        return []
+    vectors = np.array([vector for _, vector in told])
+    heads: list[int] = []
     groups: list[list[str]] = []
-    for each in asks:
-        if not each.abstained or each.query is None or each.direction is None:
-            continue
-        vector = np.frombuffer(each.direction, dtype=np.float16).astype(np.float32)
-        likeness = [float(vector @ head) if len(head) == len(vector) else -1.0 for head in heads]
-        best = int(np.argmax(likeness)) if likeness else -1
-        if best >= 0 and likeness[best] >= _SAME:
-            groups[best].append(each.query)
+    for place, (query, vector) in enumerate(told):
+        likeness = vectors[heads] @ vector if heads else np.zeros(0, dtype=np.float32)
+        best = int(np.argmax(likeness)) if heads else -1
+        if heads and likeness[best] >= _SAME:
+            groups[best].append(query)
         else:
-            heads.append(vector)
-            groups.append([each.query])
+            heads.append(place)
+            groups.append([query])
     groups.sort(key=len, reverse=True)
     return [Gap(questions=len(group), examples=list(dict.fromkeys(group))[:_EXAMPLES]) for group in groups[:_MOST_GAPS]]
 
