@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 import msgspec
+import numpy as np
 from console_site import TENANT, Browser, Site
 
 from backstay.access.types import Role
@@ -11,6 +12,8 @@ from backstay.console import ConsoleDeps
 from backstay.retrieval import NewDocument, RetrievalStore, Settings
 from backstay.retrieval.ingest_store import Ended, IngestStore
 from backstay.retrieval.ingesting import hash_of
+from backstay.retrieval.quality_store import AskRow, Measure, QualityStore
+from backstay.retrieval.ranking_types import Ranking
 from backstay.retrieval.types import Chunking
 
 Enter = Callable[[Role], Awaitable[Browser]]
@@ -120,3 +123,30 @@ async def test_a_model_that_is_a_collection_leads_there(enter: Enter) -> None:
     assert '<a href="/collections/handbook">collection handbook</a>' in await (await enter("editor")).get("/models")
     page = await (await enter("viewer")).get("/models")
     assert "collection handbook" in page and "/collections/handbook" not in page
+
+
+async def test_the_page_shows_how_a_collection_does(site: Site, deps: ConsoleDeps, enter: Enter) -> None:
+    """What is not answered, and what labelled sets measured; nothing of it before there is anything."""
+    await seed(deps, site)
+    editor = await enter("editor")
+    assert "Quality" not in await editor.get("/collections/handbook")
+    collection, quality = await RetrievalStore(site.database).find(TENANT, "handbook"), QualityStore(site.database)
+    asked = AskRow(
+        tenant_id=TENANT,
+        collection="handbook",
+        generation=collection.generation,
+        results=2,
+        relevance=0.03,
+        abstained=True,
+        direction=np.ones(4, dtype=np.float16).tobytes(),
+        query="Who waters the <plants>?",
+    )
+    await quality.note_asks([asked, asked])
+    measure = Measure(mean=0.812, low=0.7, high=0.9)
+    measures = {"ndcg@10": measure, "recall@10": measure, "mrr@10": measure}
+    await quality.keep_evaluation(
+        collection, label="first", mode="hybrid", ranking=Ranking(), queries=40, measures=measures
+    )
+    page = await editor.get("/collections/handbook")
+    assert "Not answered" in page and "Who waters the &lt;plants&gt;?" in page
+    assert "first" in page and "0.812" in page and "0.70–0.90" in page
