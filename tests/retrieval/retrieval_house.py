@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from backstay.core.caller import Caller
+from backstay.core.ports import ModelCalls
 from backstay.retrieval import Collections, Ingest, NewDocument, Query, RetrievalStore, Search
 from backstay.retrieval.building import Builder
 from backstay.retrieval.comparing import Comparing
@@ -15,7 +16,7 @@ from backstay.retrieval.recent import RecentQueries
 from backstay.retrieval.types import Kept
 
 
-class CountingCalls(Protocol):
+class CountingCalls(ModelCalls, Protocol):
     """Counts the texts that were embedded, says when one is, and fails for the models that are broken."""
 
     texts: int

@@ -11,6 +11,7 @@ from backstay.core.caller import Caller
 from backstay.core.errors import NotFound
 from backstay.retrieval import NewDocument
 from backstay.retrieval.conversation import earlier_questions
+from backstay.retrieval.filters import read_filter
 from backstay.retrieval.ingest_store import IngestStore
 from backstay.retrieval.taking_in import TakingIn
 from backstay.retrieval.types import Turn
@@ -100,7 +101,7 @@ async def test_what_a_killed_process_was_at_is_read_by_the_next(shop: Shop) -> N
     await shop.work()
     assert await shop.statuses() == {"one": "completed", "two": "completed"}
     assert shop.house.calls.texts == texts
-    (two,) = await shop.house.found("bears", filter="$.m == 2")
+    (two,) = await shop.house.found("bears", filter=read_filter({"m": 2}))
     assert two == "two"
 
 
@@ -125,7 +126,7 @@ async def test_a_file_that_is_taken_out_while_it_is_read_does_not_come_back(shop
     await shop.during(change)
     assert await shop.statuses() == {"stays": "completed", "again": "completed"}
     assert sorted(await shop.house.found("bears")) == ["again", "stays"]
-    assert await shop.house.found("bears", filter="$.m == 5") == ["again"]
+    assert await shop.house.found("bears", filter=read_filter({"m": 5})) == ["again"]
 
 
 async def test_a_file_that_is_gone_fails_and_a_model_that_is_away_is_waited_for(

@@ -82,7 +82,7 @@ def _parse(source: bytes, media_type: str) -> "Node | None":
         return None
     left = len(source) // 8 + _STEPS
     # A parser of its own for each text: they are cut in several threads.
-    parser = cast("Any", importlib.import_module("tree_sitter").Parser(language))
+    parser = importlib.import_module("tree_sitter").Parser(language)
 
     def read(at: int, point: object) -> bytes:
         return source[at : at + _READ]

@@ -50,7 +50,7 @@ def discrepancy(before: npt.NDArray[np.float32], now: npt.NDArray[np.float32], *
     is_first = np.arange(len(rows)) < size
     divisions = np.stack([is_first, *(chance.permutation(is_first) for _ in range(_PERMUTATIONS))], axis=1)
     found = _discrepancies(kernel, divisions.astype(np.float64))
-    return float(found[0]), float(np.mean(found >= found[0]))
+    return float(found[0]), float(np.count_nonzero(found >= found[0])) / len(found)
 
 
 def _discrepancies(kernel: Matrix, divisions: Matrix) -> npt.NDArray[np.float64]:

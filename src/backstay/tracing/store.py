@@ -10,6 +10,7 @@ import msgspec
 from backstay.core.clock import Clock, SystemClock
 from backstay.core.errors import InvalidRequest, NotFound
 from backstay.store import Database, load_queries
+from backstay.store.database import TIMEOUT_S
 from backstay.store.grains import Cover, cover, floor
 from backstay.tracing.tail import Tail
 from backstay.tracing.types import Span
@@ -251,15 +252,14 @@ class TraceStore:
             conditions["contains"] = f"%{_escape_like(wanted.q)}%"
             conditions["since"] = wanted.since or (wanted.until or self._now()) - _RECENT
         rows = await self._fetch(
-            _QUERIES[query], tenant_id, timeout_s=_SLOW_S if wanted.q else None, **conditions, **params
+            _QUERIES[query], tenant_id, timeout_s=_SLOW_S if wanted.q else TIMEOUT_S, **conditions, **params
         )
         return msgspec.convert(rows, list[Span])
 
     async def _fetch(
-        self, query: LiteralString, tenant_id: str, *, timeout_s: float | None = None, **params: Any
+        self, query: LiteralString, tenant_id: str, *, timeout_s: float = TIMEOUT_S, **params: Any
     ) -> list[dict[str, Any]]:
-        limits = {} if timeout_s is None else {"timeout_s": timeout_s}
-        async with self._database.tenant(tenant_id, **limits) as connection:
+        async with self._database.tenant(tenant_id, timeout_s=timeout_s) as connection:
             # Unprepared: planned for these very values, so that filters not asked for cost nothing.
             cursor = await connection.execute(query, {"tenant_id": tenant_id, **params}, prepare=False)
             return await cursor.fetchall()
