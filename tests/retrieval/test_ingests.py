@@ -50,9 +50,11 @@ class Hall:
         self.pages: dict[str, bytes | BackstayError] = {}
         self.keys = {house.caller.id: house.caller}
 
-    async def send(self, files: dict[str, bytes], *, name: str = "docs", caller: Caller | None = None) -> str:
+    async def send(
+        self, files: dict[str, bytes], *, name: str = "docs", caller: Caller | None = None, **terms: Any
+    ) -> str:
         """Begin an ingest of files, and close it."""
-        ingest = await self.ingests.begin(caller or self.house.caller, name)
+        ingest = await self.ingests.begin(caller or self.house.caller, name, **terms)
         for external_id, data in files.items():
             await self.ingests.receive("acme", ingest, external_id, bytes_of(data[:7], data[7:]), told_hash=None)
         await self.ingests.close("acme", ingest)
@@ -323,6 +325,22 @@ async def test_a_crawl_follows_its_sitemap(hall: Hall) -> None:
         await crawls.remove("other", "docs", crawl)
     await crawls.remove("acme", "docs", crawl)
     assert not await crawling.run_once()
+
+
+async def test_the_same_file_for_other_readers_is_a_change(hall: Hall) -> None:
+    """Its bytes alone are not what it is known by: nobody who lost the right to read it finds it."""
+    readers: tuple[list[str] | None, ...] = (None, ["staff"], ["staff", "press"])
+    for who, ends in zip(readers, ("added", "changed", "changed"), strict=True):
+        ingest = await hall.send({"ship.html": HTML}, principals=who, metadata={"of": "parcels"})
+        await hall.work()
+        assert await hall.figures(ingest) == {ends: 1}
+        for asks in ((), ("staff",), ("press",)):
+            found = await hall.house.found("Norway", principals=asks)
+            assert bool(found) == (who is None or bool(set(who) & set(asks)))
+    for metadata, ends in (({"of": "parcels"}, "unchanged"), ({"of": "letters"}, "changed")):
+        ingest = await hall.send({"ship.html": HTML}, principals=["press", "staff"], metadata=metadata)
+        await hall.work()
+        assert await hall.figures(ingest) == {ends: 1}
 
 
 async def test_a_key_that_is_gone_takes_nothing_in(hall: Hall) -> None:

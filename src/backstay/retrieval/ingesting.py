@@ -14,7 +14,7 @@ from backstay.retrieval.analysis import Analyzer, detect
 from backstay.retrieval.cutting import Cutting
 from backstay.retrieval.embeddings import Embeddings, text_hash
 from backstay.retrieval.store import ChunkRow, DocumentsMoved, GenerationsMoved, RetrievalStore, Witness
-from backstay.retrieval.types import Collection, Kept, Known, NewDocument, Piece
+from backstay.retrieval.types import Collection, Hashes, Kept, Known, NewDocument, Piece
 from backstay.store import Connection
 
 INDEX_FROM = 5000
@@ -43,7 +43,7 @@ class _Write(msgspec.Struct, frozen=True, kw_only=True):
     """Documents that are to be written."""
 
     documents: Sequence[NewDocument]
-    hashes: Known
+    hashes: Hashes
     known: Known
     tell: Tell | None
 
@@ -93,7 +93,7 @@ class Ingest:
         hashes = {document.external_id: document.content_hash or hash_of(document) for document in documents}
         while True:
             known = await self._store.known(collection, list(hashes))
-            changed = [each for each in documents if known.get(each.external_id) != hashes[each.external_id]]
+            changed = [each for each in documents if not _is_kept(known, hashes[each.external_id], each)]
             unchanged = len(documents) - len(changed)
             if not changed:
                 return Kept(unchanged=unchanged)
@@ -134,11 +134,14 @@ class Ingest:
         """Delete a document, if it is there. Raises ``NotFound`` where there is no such collection."""
         await self._store.remove(await self._store.find(tenant_id, name), [external_id])
 
-    async def wanted(self, tenant_id: str, name: str, hashes: Known) -> list[str]:
+    async def wanted(self, tenant_id: str, name: str, hashes: Hashes) -> list[str]:
         """Return the external ids whose documents are not kept with the hash that is named. Raises ``NotFound``."""
-        collection = await self._store.find(tenant_id, name)
-        known = await self._store.known(collection, list(hashes))
-        return [external_id for external_id, told in hashes.items() if known.get(external_id) != told]
+        known = await self.known(tenant_id, name, list(hashes))
+        return [each for each, told in hashes.items() if each not in known or known[each].content_hash != told]
+
+    async def known(self, tenant_id: str, name: str, external_ids: Sequence[str]) -> Known:
+        """Return what those of these documents that are kept are known by. Raises ``NotFound``."""
+        return await self._store.known(await self._store.find(tenant_id, name), external_ids)
 
     async def _with_language(self, collection: Collection, documents: Sequence[NewDocument]) -> Collection:
         if collection.language != "auto":
@@ -198,6 +201,11 @@ def hash_of(document: NewDocument) -> str:
     """Return the hash by which a document is known to be unchanged."""
     told = msgspec.structs.replace(document, content_hash=None)
     return hashlib.sha256(msgspec.json.encode(told, order="deterministic")).hexdigest()
+
+
+def _is_kept(known: Known, content_hash: str, document: NewDocument) -> bool:
+    kept = known.get(document.external_id)
+    return kept is not None and kept.is_of(content_hash, document)
 
 
 def _clean(document: NewDocument) -> NewDocument:

@@ -53,7 +53,7 @@ where tenant_id = %(tenant_id)s and collection = %(collection)s and language = '
 returning language;
 
 -- name: known
-select external_id, encode(content_hash, 'hex') as content_hash from retrieval_documents
+select external_id, encode(content_hash, 'hex') as content_hash, principals, metadata from retrieval_documents
 where tenant_id = %(tenant_id)s and collection = %(collection)s
   and (%(external_ids)s::text[] is null or external_id = any(%(external_ids)s::text[]));
 

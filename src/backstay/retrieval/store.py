@@ -17,6 +17,8 @@ from backstay.retrieval.types import (
     CollectionView,
     DocumentPart,
     Found,
+    Hashes,
+    KeptAs,
     KeptDocument,
     Known,
     Memo,
@@ -202,16 +204,16 @@ class RetrievalStore:
             await connection.execute(_QUERIES["set_language"], values)
 
     async def known(self, collection: Collection, external_ids: Sequence[str] | None = None) -> Known:
-        """Read the content hashes of a collection's documents, or of some of them, by external id."""
+        """Read what a collection's documents, or some of them, are known by."""
         async with self.keeper(collection.tenant_id, timeout_s=_WRITE_S) as connection:
-            return await self._hashes(connection, collection, external_ids)
+            return await self._known(connection, collection, external_ids)
 
-    async def _hashes(
+    async def _known(
         self, connection: Connection, collection: Collection, external_ids: Sequence[str] | None
     ) -> Known:  # fmt: skip
         values = {**_place(collection), "external_ids": None if external_ids is None else list(external_ids)}
         rows = await (await connection.execute(_QUERIES["known"], values)).fetchall()
-        return {row["external_id"]: row["content_hash"] for row in rows}
+        return {row.pop("external_id"): msgspec.convert(row, KeptAs) for row in rows}
 
     async def documents(self, collection: Collection, *, after: str, limit: int) -> list[KeptDocument]:
         """Read documents by their external ids, those after one first."""
@@ -247,7 +249,7 @@ class RetrievalStore:
         self,
         collection: Collection,
         documents: Sequence[NewDocument],
-        hashes: Known,
+        hashes: Hashes,
         chunks: Mapping[int, Sequence[ChunkRow] | None],
         witness: Witness | None = None,
         known: Known | None = None,
@@ -258,7 +260,7 @@ class RetrievalStore:
             chunks: By generation, for each that the collection has; ``None``: they could not be made, so that the
                 generation is to be built on.
             witness: What else is to be done in that transaction, or nothing of it.
-            known: The hashes by which it was decided that these are to be written; ``None``: that is not looked at.
+            known: That by which it was decided that these are to be written; ``None``: that is not looked at.
 
         Raises:
             NotFound: The collection is gone.
@@ -271,7 +273,7 @@ class RetrievalStore:
             if {row["generation"] for row in found} != set(chunks):
                 raise GenerationsMoved
             names = [document.external_id for document in documents]
-            if known is not None and await self._hashes(connection, collection, names) != {
+            if known is not None and await self._known(connection, collection, names) != {
                 name: known[name] for name in names if name in known
             }:
                 raise DocumentsMoved

@@ -21,7 +21,7 @@ from backstay.retrieval.building import CallerOf
 from backstay.retrieval.ingest_store import Ended, IngestStore, Item, Unwanted
 from backstay.retrieval.ingesting import Ingest, Written
 from backstay.retrieval.parsing import Parser, Unreadable
-from backstay.retrieval.types import NewDocument
+from backstay.retrieval.types import Known, NewDocument
 from backstay.store import Connection
 
 _AT_ONCE = 32
@@ -117,15 +117,15 @@ class TakingIn:
     async def _wanted(self, items: Sequence[Item]) -> Sequence[Item]:
         """End what is kept already as it is, by what it is known by: nothing of it is read. Return the others."""
         of = items[0]
-        hashes = {item.external_id: item.content_hash for item in items if item.content_hash is not None}
         try:
-            wanted = await self._ingest.wanted(of.tenant_id, of.collection, hashes)
+            known = await self._ingest.known(of.tenant_id, of.collection, [item.external_id for item in items])
         except NotFound as error:
             await self._fail_all(of, error)
             return []
-        if known := hashes.keys() - set(wanted):
-            await self._ingests.end_alone(of, [Ended(external_id=name, state="unchanged") for name in known])
-        return [item for item in items if item.external_id not in known]
+        unchanged = {item.external_id for item in items if _is_kept(known, item)}
+        if unchanged:
+            await self._ingests.end_alone(of, [Ended(external_id=name, state="unchanged") for name in unchanged])
+        return [item for item in items if item.external_id not in unchanged]
 
     async def _fail_all(self, of: Item, error: NotFound) -> None:
         await self._ingests.fail_all(of, f"The collection {of.collection} is gone. {error.message}")
@@ -244,6 +244,11 @@ class TakingIn:
 
 def _failed(item: Item, problem: str) -> Ended:
     return Ended(external_id=item.external_id, state="failed", problem=problem)
+
+
+def _is_kept(known: Known, item: Item) -> bool:
+    kept = known.get(item.external_id)
+    return kept is not None and item.content_hash is not None and kept.is_of(item.content_hash, item)
 
 
 def _hash_of(digest: str, item: Item) -> str:

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 from msgspec import Meta
@@ -369,5 +369,33 @@ Memo = Mapping[str, float | str]
 """What models said when documents were cut, by the hash of what they were asked: how alike two neighbours are, or on
 where a chunk stands."""
 
-Known = Mapping[str, str]
+Hashes = Mapping[str, str]
 """Content hashes by external id."""
+
+
+class KeptAs(msgspec.Struct, frozen=True, kw_only=True):
+    """What a kept document is known by."""
+
+    content_hash: str
+    principals: tuple[str, ...] | None
+    metadata: dict[str, Any]
+
+    def is_of(self, content_hash: str, told: "SentAs") -> bool:
+        """Whether what is sent changes nothing: neither the bytes, nor who may read them, nor what is told of them."""
+        readers = None if told.principals is None else set(told.principals)
+        own = None if self.principals is None else set(self.principals)
+        return (self.content_hash, own, self.metadata) == (content_hash, readers, told.metadata)
+
+
+class SentAs(Protocol):
+    """What is said of a document that is sent."""
+
+    @property
+    def principals(self) -> Sequence[str] | None: ...
+
+    @property
+    def metadata(self) -> Mapping[str, Any]: ...
+
+
+Known = Mapping[str, KeptAs]
+"""Documents that are kept, by external id."""
