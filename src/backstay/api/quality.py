@@ -11,7 +11,7 @@ from backstay.api.on_behalf import on_behalf
 from backstay.core.errors import NotFound, ProviderError, UnknownModel
 from backstay.retrieval import Embeddings, RetrievalStore
 from backstay.retrieval.asks import Asks
-from backstay.retrieval.measuring import JudgedQuery, Measuring
+from backstay.retrieval.measuring import Judgement, Measuring
 from backstay.retrieval.quality import Quality, QualityWatch
 from backstay.retrieval.quality_store import Evaluation, QualityStore
 from backstay.retrieval.ranking import RankedSearch
@@ -37,7 +37,7 @@ class QualityDeps:
 class NewEvaluation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A labelled set, and how it is to be searched."""
 
-    queries: Annotated[list[JudgedQuery], Meta(min_length=1, max_length=1000)]
+    queries: Annotated[list[Judgement], Meta(min_length=1, max_length=1000)]
     mode: Mode = "hybrid"
     ranking: Ranking | None = None
     """In the place of the collection's own; ``{}``: none."""

@@ -21,7 +21,7 @@ _DEPTH = 100
 _MOST_KEPT = 200
 
 
-class JudgedQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Judgement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A query, and which documents are relevant to it."""
 
     query: Annotated[str, Meta(min_length=1, max_length=20_000)]
@@ -42,7 +42,7 @@ class Measuring:
         self,
         caller: Caller,
         name: str,
-        judged: Sequence[JudgedQuery],
+        judged: Sequence[Judgement],
         *,
         mode: Mode = "hybrid",
         ranking: Ranking | None = None,

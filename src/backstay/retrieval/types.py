@@ -25,7 +25,7 @@ Unsupported = Literal["mark", "cut", "ask_again"]
 """What becomes of sentences that no passage supports. ``mark``: the answer keeps them, and they are marked. ``cut``:
 the answer is without them. ``ask_again``: the model is asked once more, told which they are; the rest is marked."""
 
-_LINE = r"^[^\s\u0000-\u001f\u007f]([^\u0000-\u001f\u007f]*[^\s\u0000-\u001f\u007f])?$"
+_LINE = r"^[^\s\u0000-\u001f\u007f-\u009f]([^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f])?$"
 
 CollectionName = Annotated[str, Meta(pattern=r"^[0-9A-Za-z][0-9A-Za-z_-]{0,62}$")]
 ExternalId = Annotated[str, Meta(min_length=1, max_length=1000, pattern=_LINE)]
