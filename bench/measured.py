@@ -38,7 +38,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """All of one run, by the name of the stack."""
 
     loads: Mapping[str, Mapping[int, Sequence[Load]]]
-    """For each concurrency one load a round; the rounds of all stacks belong together."""
+    """For each concurrency one load a round; those of all stacks belong together, and so do the pairs after them."""
     short: Mapping[str, Sequence[Timing]]
     long: Mapping[str, Sequence[Timing]]
     streamed: Mapping[str, Sequence[Timing]]

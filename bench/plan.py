@@ -7,6 +7,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Rounds are interleaved: each measures every stack once, so that a busy neighbour harms all alike."""
 
     rounds: int
+    pairs: int
+    """Further rounds of Backstay and the pass-through alone, at the concurrency whose ratio is a target."""
     load_s: float
     """Seconds of load for each stack, concurrency and round."""
     concurrencies: tuple[int, ...] = (1, 32, 128)
@@ -28,6 +30,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 def whole(*, peers: bool) -> Plan:
     return Plan(
         rounds=5,
+        pairs=16,
         load_s=3,
         latency_calls=3000,
         long_calls=200,
@@ -41,6 +44,7 @@ def whole(*, peers: bool) -> Plan:
 def quick(*, peers: bool) -> Plan:
     return Plan(
         rounds=3,
+        pairs=4,
         load_s=1,
         latency_calls=1000,
         long_calls=60,

@@ -14,12 +14,13 @@ from bench.peers import litellm
 from bench.plan import Plan
 from bench.probe import interleave
 from bench.processes import freeze, resident_mib
-from bench.stacks import AIOHTTP, CHAT_PATH, DIRECT, HTTPX, Stack, passthrough, turn
+from bench.stacks import AIOHTTP, BACKSTAY, CHAT_PATH, DIRECT, HTTPX, Stack, passthrough, turn
 from bench.startup import help_ms, import_ms
 from bench.streams import held_back, open_many, simulator
 from bench.upstream import STREAM_PREFIX, nginx
 
 SLOW_LOAD_S = 5.0
+_PAIR_S = 1.0
 
 
 def measure(plan: Plan, cores: Cores, folder: Path) -> Measured:
@@ -96,16 +97,25 @@ def _measure_calls(
 
 def _measure_loads(plan: Plan, cores: Cores, folder: Path, stacks: Sequence[Stack]) -> dict[str, dict[int, list[Load]]]:
     loads: dict[str, dict[int, list[Load]]] = {stack.name: {} for stack in stacks}
+
+    def measure(stack: Stack, connections: int, seconds: float) -> None:
+        with turn(stack):
+            load = apply_load(stack, connections=connections, seconds=seconds, cores=cores.rest, folder=folder)
+        loads[stack.name].setdefault(connections, []).append(load)
+
     for number in range(plan.rounds):
         tell(f"load, round {number + 1} of {plan.rounds}")
         for connections in plan.concurrencies:
             for stack in (*stacks[number % len(stacks) :], *stacks[: number % len(stacks)]):
-                if stack.slow and connections > MAIN_CONCURRENCY:
-                    continue
-                seconds = max(plan.load_s, SLOW_LOAD_S) if stack.slow else plan.load_s
-                with turn(stack):
-                    load = apply_load(stack, connections=connections, seconds=seconds, cores=cores.rest, folder=folder)
-                loads[stack.name].setdefault(connections, []).append(load)
+                if not stack.slow:
+                    measure(stack, connections, plan.load_s)
+                elif connections <= MAIN_CONCURRENCY:
+                    measure(stack, connections, max(plan.load_s, SLOW_LOAD_S))
+    tell(f"load, {plan.pairs} times two stacks, one after the other")
+    pair = [stack for stack in stacks if stack.name in (BACKSTAY, AIOHTTP)]
+    for number in range(plan.pairs):
+        for stack in pair if number % 2 else reversed(pair):
+            measure(stack, MAIN_CONCURRENCY, _PAIR_S)
     return loads
 
 
