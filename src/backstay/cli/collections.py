@@ -9,7 +9,7 @@ from backstay.cli.chunking_options import chunking_options, name_of, told_chunki
 from backstay.cli.context import Cli, command
 from backstay.cli.migration import migration
 from backstay.cli.output import count, dump, hint, local_time, say, table
-from backstay.cli.ranking import ranking_options
+from backstay.cli.ranking import ranking_options, ranking_override
 
 UNSUPPORTED = ("mark", "cut", "ask_again")
 
@@ -102,18 +102,13 @@ def show(cli: Cli, name: str) -> None:
 @click.option("--answer-model", help="The model that answers from the documents.")
 @click.option("--wrong-answers", type=float, help="The share of questions that may get a wrong answer.")
 @click.option("--unsupported", type=click.Choice(UNSUPPORTED), help="What becomes of unsupported sentences.")
-@click.option("--no-ranking", is_flag=True, help="Show what is found as it is found.")
-@ranking_options
+@ranking_override
 @command
-def change(
-    cli: Cli, name: str, no_ranking: bool, ranking: dict[str, Any] | None, **settings: str | float | None
-) -> None:
+def change(cli: Cli, name: str, ranking: dict[str, Any] | None, **settings: str | float | None) -> None:
     """Change how a collection is searched and answers, from the next question on."""
-    if no_ranking and ranking is not None:
-        raise click.UsageError("--no-ranking goes with no other way of ranking.")
     body: dict[str, Any] = {setting: value for setting, value in settings.items() if value is not None}
-    if no_ranking or ranking is not None:
-        body["ranking"] = ranking or {}
+    if ranking is not None:
+        body["ranking"] = ranking
     if not body:
         raise click.UsageError(
             "Name what to change: --answer-model, --wrong-answers, --unsupported, or a way of ranking."

@@ -10,7 +10,7 @@ import click
 from backstay.cli.context import Cli, command
 from backstay.cli.labelled import read_lines, read_qrels
 from backstay.cli.output import dump, local_time, say, table
-from backstay.cli.ranking import ranking_options
+from backstay.cli.ranking import ranking_override
 from backstay.cli.trial import MODES
 from backstay.core.errors import InvalidRequest
 
@@ -25,8 +25,7 @@ _SHOWN = ("ndcg@10", "recall@10", "mrr@10")
 @click.option("--qrels", required=True, type=_FILE, help="Judgements: query, external id and grade between tabs.")
 @click.option("--mode", type=click.Choice(MODES), default="hybrid", show_default=True, help="How it is searched.")
 @click.option("--save", "label", metavar="LABEL", help="Keep it under this label, for the history.")
-@click.option("--no-ranking", is_flag=True, help="As found, without the ranking that the collection has.")
-@ranking_options
+@ranking_override
 @command
 def measure(
     cli: Cli,
@@ -35,12 +34,9 @@ def measure(
     qrels: Path,
     mode: str,
     label: str | None,
-    no_ranking: bool,
     ranking: Mapping[str, Any] | None,
 ) -> None:
     """Measure a collection by a labelled set: nDCG@10, recall and MRR with their intervals."""
-    if no_ranking and ranking is not None:
-        raise click.UsageError("--no-ranking goes with no other way of ranking.")
     asked = {str(line["_id"]): str(line["text"]) for line in read_lines(queries)}
     judged = [
         {"query": asked[query], "relevant": grades} for query, grades in read_qrels(qrels).items() if query in asked
@@ -50,8 +46,8 @@ def measure(
     body: dict[str, Any] = {"queries": judged, "mode": mode}
     if label is not None:
         body["label"] = label
-    if no_ranking or ranking is not None:
-        body["ranking"] = ranking or {}
+    if ranking is not None:
+        body["ranking"] = ranking
     path = f"/v1/collections/{quote(collection)}/evaluations"
     told: dict[str, Any] = cli.client().post(path, body, timeout_s=_LONGEST_S)
     if cli.json:

@@ -35,6 +35,18 @@ def ranking_options(command: Callable[..., R]) -> Callable[..., R]:
     return wrapped
 
 
+def ranking_override(command: Callable[..., R]) -> Callable[..., R]:
+    """Add them and ``--no-ranking``, to go in the place of a collection's ranking: then ``ranking`` is empty."""
+
+    @wraps(command)
+    def given(*args: Any, no_ranking: bool, ranking: dict[str, Any] | None, **options: Any) -> R:
+        if no_ranking and ranking is not None:
+            raise click.UsageError("--no-ranking goes with no other way of ranking.")
+        return command(*args, **options, ranking={} if no_ranking else ranking)
+
+    return click.option("--no-ranking", is_flag=True, help="Show what is found as it is found.")(ranking_options(given))
+
+
 _NAMES = ("expand", "expand_model", "rerank", "rerank_by", "recency", "recency_field", "authority", "mmr", "rank_depth")
 
 

@@ -8,7 +8,7 @@ import click
 
 from backstay.cli.context import Cli, command
 from backstay.cli.output import dump, printable, say, table
-from backstay.cli.ranking import ranking_options
+from backstay.cli.ranking import ranking_override
 from backstay.cli.trial import MODES
 
 _STAGES = ("search", "rerank", "boost", "mmr")
@@ -24,8 +24,7 @@ _LONGEST_S = 120.0
     "--mode", type=click.Choice(MODES), default="hybrid", show_default=True, help="By words, meaning, or both."
 )
 @click.option("--principal", "principals", multiple=True, help="For whom; none: for everybody.")
-@click.option("--no-ranking", is_flag=True, help="As found, without the ranking that the collection has.")
-@ranking_options
+@ranking_override
 @command
 def search(
     cli: Cli,
@@ -34,17 +33,14 @@ def search(
     limit: int,
     mode: str,
     principals: Sequence[str],
-    no_ranking: bool,
     ranking: Mapping[str, Any] | None,
 ) -> None:
     """Search a collection."""
-    if no_ranking and ranking is not None:
-        raise click.UsageError("--no-ranking goes with no other way of ranking.")
     body: dict[str, Any] = {"query": query, "limit": limit, "mode": mode, "explain": True}
     if principals:
         body["principals"] = list(principals)
-    if no_ranking or ranking is not None:
-        body["ranking"] = ranking or {}
+    if ranking is not None:
+        body["ranking"] = ranking
     path = f"/v1/collections/{quote(collection)}/search"
     told: dict[str, Any] = cli.client().post(path, body, timeout_s=_LONGEST_S)
     if cli.json:
