@@ -6,7 +6,6 @@ nothing twice and leaves nothing out.
 
 import asyncio
 import hashlib
-import json
 import logging
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -180,7 +179,7 @@ class TakingIn:
             name = await self._fetch(item.url, file)
             file.flush()
             digest = await asyncio.to_thread(_digest, Path(file.name))
-            return name, _hash_of(digest, item)
+            return name, digest
         if item.filename is not None:
             return item.filename, await self._get_stored(item, item.filename, file)
         async for piece in self._ingests.pieces(item):
@@ -198,7 +197,7 @@ class TakingIn:
             size += len(piece)
         if size < item.size_bytes:
             raise NotFound(f"The file {filename} ({item.external_id}) is gone. Upload it again.")
-        return _hash_of(digest.hexdigest(), item)
+        return digest.hexdigest()
 
     async def _keep(self, caller: Caller, read: Sequence[tuple[Item, NewDocument]]) -> None:
         """Keep documents together; if what is wrong with one of them fails all, each by itself."""
@@ -249,11 +248,6 @@ def _failed(item: Item, problem: str) -> Ended:
 def _is_kept(known: Known, item: Item) -> bool:
     kept = known.get(item.external_id)
     return kept is not None and item.content_hash is not None and kept.is_of(item.content_hash, item)
-
-
-def _hash_of(digest: str, item: Item) -> str:
-    told = json.dumps([digest, item.filename, item.principals, item.metadata])
-    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def _digest(path: Path) -> str:
